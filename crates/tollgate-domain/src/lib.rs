@@ -1,1 +1,27 @@
-//! tollgate-domain
+//! The words the rest of Tollgate is written in: ids, money, token usage, time windows, keys, error
+//! kinds and the usage event. Pure: no I/O, no clock, no randomness; time and entropy are arguments.
+
+mod clock;
+mod error_kind;
+mod event;
+mod id;
+mod key;
+mod money;
+mod secret;
+mod usage;
+mod window;
+
+pub use clock::{Clock, ManualClock, UnixMillis};
+pub use error_kind::ErrorKind;
+pub use event::{
+    Attempt, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface, UsageEvent,
+};
+pub use id::{
+    BudgetId, CreditId, CredentialId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, ModelId,
+    NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId, UserId,
+};
+pub use key::{ApiKeyError, ApiKeySecret, KeyHash, KeyPepper};
+pub use money::{MAX_LIMIT, MoneyError, NanoUsd, PricePerMillion};
+pub use secret::{PromptBytes, Secret};
+pub use usage::{Meter, Usage, UsageError};
+pub use window::{BudgetWindow, Period, PeriodPair, TimeZoneName, WindowError};
