@@ -67,7 +67,16 @@ fn install_debian_packages() -> anyhow::Result<()> {
     let install = ["-q", "-y", "-o", APT_LOCK_OPTION, "install", "--no-install-recommends"];
     let installed = process::run(privilege.command("apt-get").args(install).args(&packages));
     policy.remove()?;
-    installed.with_context(|| format!("the tests need the Debian packages {}", packages.join(", ")))
+    installed.with_context(|| format!("the tests need the Debian packages {}", packages.join(", ")))?;
+    // A machine may find another program first, such as a python3 of somebody's own without venv.
+    let still_missing = missing_debian_packages();
+    if !still_missing.is_empty() {
+        bail!(
+            "installed, yet not found on PATH: {}; does something else stand before it?",
+            still_missing.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn missing_debian_packages() -> Vec<&'static str> {
