@@ -118,7 +118,9 @@ impl Catalog {
         let host = |url: &str| url.split("://").nth(1)?.split(['/', ':']).next().map(str::to_owned);
         base_url
             .and_then(host)
-            .and_then(|wanted| self.vendors.iter().find(|vendor| host(&vendor.base_url).as_ref() == Some(&wanted)))
+            .and_then(|wanted| {
+                self.vendors.iter().find(|vendor| host(&vendor.base_url).as_ref() == Some(&wanted))
+            })
             .or_else(|| self.vendor(provider_name))
     }
 }
@@ -187,7 +189,11 @@ mod tests {
                 assert!(model.source.starts_with("https://") || vendor.name == "demo");
                 for row in model.price_rows(&vendor.name) {
                     let bound = PricePerMillion::parse("1000").unwrap();
-                    assert!(row.price <= bound || !row.meter.unwrap().is_token(), "{} looks per token", model.name);
+                    assert!(
+                        row.price <= bound || !row.meter.unwrap().is_token(),
+                        "{} looks per token",
+                        model.name
+                    );
                 }
             }
         }

@@ -67,9 +67,11 @@ pub struct Charge {
 /// Which meter's price stands in where a meter has no row of its own.
 const fn fallback(meter: Meter) -> Option<Meter> {
     match meter {
-        Meter::CachedInput | Meter::CacheWrite5m | Meter::CacheWrite1h | Meter::InputAudio | Meter::InputImage => {
-            Some(Meter::Input)
-        }
+        Meter::CachedInput
+        | Meter::CacheWrite5m
+        | Meter::CacheWrite1h
+        | Meter::InputAudio
+        | Meter::InputImage => Some(Meter::Input),
         Meter::Reasoning | Meter::OutputAudio | Meter::OutputImage => Some(Meter::Output),
         _ => None,
     }
@@ -268,7 +270,8 @@ mod tests {
 
     #[test]
     fn cost_uses_each_class_and_rounds_once_upwards() {
-        let sheet = sheet(&[row(Meter::Input, "0.25"), row(Meter::CachedInput, "0.025"), row(Meter::Output, "2")]);
+        let sheet =
+            sheet(&[row(Meter::Input, "0.25"), row(Meter::CachedInput, "0.025"), row(Meter::Output, "2")]);
         let usage = Usage::ZERO
             .with(Meter::Input, 1)
             .with(Meter::CachedInput, 1)
@@ -294,7 +297,10 @@ mod tests {
         let free = PriceRow { meter: None, ..row(Meter::Input, "0") };
         assert!(sheet(std::slice::from_ref(&free)).is_free());
         assert_eq!(sheet(&[]).check(ServiceTier::Standard), Err(UnpricedReason::NoRows));
-        assert_eq!(sheet(&[row(Meter::Input, "1")]).check(ServiceTier::Priority), Err(UnpricedReason::NoTier));
+        assert_eq!(
+            sheet(&[row(Meter::Input, "1")]).check(ServiceTier::Priority),
+            Err(UnpricedReason::NoTier)
+        );
         assert!(!sheet(&[row(Meter::Input, "1")]).is_free());
     }
 
@@ -304,7 +310,11 @@ mod tests {
         let first = row(Meter::Input, "1");
         let timeline = PriceTimeline::from_rows(&[&first, &later]);
         let price_at = |now| {
-            timeline.at(UnixMillis(now)).unwrap().cost(&Usage::ZERO.with(Meter::Input, 1_000), ServiceTier::Standard).total
+            timeline
+                .at(UnixMillis(now))
+                .unwrap()
+                .cost(&Usage::ZERO.with(Meter::Input, 1_000), ServiceTier::Standard)
+                .total
         };
         assert_eq!((price_at(99), price_at(100)), (NanoUsd(1_000_000), NanoUsd(9_000_000)));
         assert!(timeline.at(UnixMillis(-1)).is_none());

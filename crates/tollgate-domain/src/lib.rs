@@ -17,7 +17,7 @@ pub use event::{
     Attempt, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface, UsageEvent,
 };
 pub use id::{
-    BudgetId, CreditId, CredentialId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, ModelId,
+    BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, ModelId,
     NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId, UserId,
 };
 pub use key::{ApiKeyError, ApiKeySecret, KeyHash, KeyPepper};

@@ -118,7 +118,7 @@ impl PricePerMillion {
     /// The price of one unit in nano-USD, where it is whole.
     #[must_use]
     pub fn per_unit_exact(self) -> Option<NanoUsd> {
-        (self.0 % 1_000_000 == 0).then(|| NanoUsd(self.0 / 1_000_000))
+        (self.0 % 1_000_000 == 0).then_some(NanoUsd(self.0 / 1_000_000))
     }
 }
 
@@ -173,7 +173,8 @@ fn parse_nanos(text: &str) -> Result<i64, MoneyError> {
 fn write_nanos(f: &mut fmt::Formatter<'_>, nanos: i64) -> fmt::Result {
     let sign = if nanos < 0 { "-" } else { "" };
     let magnitude = nanos.unsigned_abs();
-    let (whole, fraction) = (magnitude / NANOS_PER_USD.unsigned_abs(), magnitude % NANOS_PER_USD.unsigned_abs());
+    let (whole, fraction) =
+        (magnitude / NANOS_PER_USD.unsigned_abs(), magnitude % NANOS_PER_USD.unsigned_abs());
     if fraction == 0 {
         return write!(f, "{sign}{whole}");
     }

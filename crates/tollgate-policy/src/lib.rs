@@ -1,1 +1,21 @@
-//! tollgate-policy
+//! Policy: what the control plane tells the pods, compiled into one immutable [`Snapshot`], and the
+//! decisions over it: whose key, which model, in which order, paid by which budgets.
+//!
+//! Pure. A [`PolicySet`] holds the raw objects and takes changes; [`Snapshot::compile`] validates them
+//! whole and indexes them. A set that does not validate never becomes a snapshot.
+
+mod access;
+mod objects;
+mod plan;
+mod set;
+mod snapshot;
+
+pub use access::{AuthDenied, BudgetScope, BudgetSpec, KeyContext, LimitSpec};
+pub use objects::{
+    Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
+    ModelPolicy, ObjectKind, PolicyObject, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn,
+    RetryPolicy, Settings, Strategy, Target, TenantPolicy, Timeouts,
+};
+pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
+pub use set::{ObjectRef, PolicyChange, PolicySet};
+pub use snapshot::{Snapshot, SnapshotError};

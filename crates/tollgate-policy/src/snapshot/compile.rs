@@ -1,0 +1,384 @@
+//! Raw objects to a [`Snapshot`]: every reference resolved, every name unique, or nothing.
+
+use super::{
+    ANY_MODEL, Arc, BTreeMap, BudgetScope, BudgetSpec, Candidate, Catalog, HashMap, KeyContext, KeyEntry,
+    LimitSpec, MAX_FALLBACK_DEPTH, ModelFacts, ModelInfo, PolicySet, PriceRow, PriceTimeline, ProviderEntry,
+    ProviderId, RoutePlan, Snapshot, SnapshotError, direct_plan,
+};
+use crate::{
+    BudgetOwner, Dialect, KeyPolicy, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy, Settings,
+    TenantPolicy,
+};
+use tollgate_domain::{KeyId, ProjectId, TenantId};
+
+/// The objects of a set, sorted by kind.
+#[derive(Default)]
+struct Sorted<'a> {
+    settings: Option<&'a Settings>,
+    providers: Vec<&'a ProviderPolicy>,
+    prices: Vec<&'a PriceRow>,
+    models: Vec<&'a ModelPolicy>,
+    tenants: HashMap<TenantId, Arc<TenantPolicy>>,
+    projects: HashMap<ProjectId, Arc<ProjectPolicy>>,
+    keys: Vec<&'a KeyPolicy>,
+    tenant_budgets: HashMap<TenantId, Vec<&'a crate::BudgetPolicy>>,
+    project_budgets: HashMap<ProjectId, Vec<&'a crate::BudgetPolicy>>,
+    key_budgets: HashMap<KeyId, Vec<&'a crate::BudgetPolicy>>,
+}
+
+pub(super) fn compile(set: &PolicySet, revision: u64, catalog: &Catalog) -> Result<Snapshot, SnapshotError> {
+    let sorted = sort(set)?;
+    let settings = sorted.settings.ok_or(SnapshotError::NoSettings)?;
+    let providers = compile_providers(&sorted, catalog)?;
+    let names: HashMap<ProviderId, &str> =
+        sorted.providers.iter().map(|provider| (provider.id, provider.name.as_str())).collect();
+    let mut plans = compile_virtual_models(&sorted, &providers, &names)?;
+    let (listed, bare) = add_direct_plans(&mut plans, &providers, &sorted);
+    let (keys, tenants) = compile_keys(&sorted)?;
+    Ok(Snapshot {
+        revision,
+        n_objects: set.len(),
+        pepper: settings.key_pepper.clone(),
+        default_models: settings.default_models.clone(),
+        keys,
+        providers,
+        plans,
+        bare,
+        listed,
+        tenants,
+    })
+}
+
+fn sort(set: &PolicySet) -> Result<Sorted<'_>, SnapshotError> {
+    let mut sorted = Sorted::default();
+    for object in set.iter() {
+        match object {
+            PolicyObject::Settings(settings) => sorted.settings = Some(settings),
+            PolicyObject::Provider(provider) => sorted.providers.push(provider),
+            PolicyObject::Price(row) => sorted.prices.push(row),
+            PolicyObject::Model(model) => sorted.models.push(model),
+            PolicyObject::Tenant(tenant) => {
+                require_name("tenant", &tenant.id, &tenant.name)?;
+                sorted.tenants.insert(tenant.id, Arc::new(tenant.clone()));
+            }
+            PolicyObject::Project(project) => {
+                require_name("project", &project.id, &project.name)?;
+                sorted.projects.insert(project.id, Arc::new(project.clone()));
+            }
+            PolicyObject::Key(key) => sorted.keys.push(key),
+            PolicyObject::Budget(budget) => match budget.owner {
+                BudgetOwner::Tenant(id) => sorted.tenant_budgets.entry(id).or_default().push(budget),
+                BudgetOwner::Project(id) => sorted.project_budgets.entry(id).or_default().push(budget),
+                BudgetOwner::Key(id) => sorted.key_budgets.entry(id).or_default().push(budget),
+            },
+        }
+    }
+    check_budget_owners(&sorted)?;
+    Ok(sorted)
+}
+
+fn require_name(kind: &'static str, id: &impl ToString, name: &str) -> Result<(), SnapshotError> {
+    if name.trim().is_empty() {
+        return Err(SnapshotError::Blank { kind, id: id.to_string(), field: "name" });
+    }
+    Ok(())
+}
+
+/// A budget whose owner is gone limits nobody: that is a lost limit, not a harmless leftover.
+fn check_budget_owners(sorted: &Sorted<'_>) -> Result<(), SnapshotError> {
+    let missing_tenant = sorted.tenant_budgets.iter().find(|(id, _)| !sorted.tenants.contains_key(id));
+    let missing_project = sorted.project_budgets.iter().find(|(id, _)| !sorted.projects.contains_key(id));
+    let keys: std::collections::HashSet<KeyId> = sorted.keys.iter().map(|key| key.id).collect();
+    let missing_key = sorted.key_budgets.iter().find(|(id, _)| !keys.contains(id));
+    let dangling = missing_tenant
+        .map(|(id, budgets)| (budgets, format!("tenant {id}")))
+        .or_else(|| missing_project.map(|(id, budgets)| (budgets, format!("project {id}"))))
+        .or_else(|| missing_key.map(|(id, budgets)| (budgets, format!("key {id}"))));
+    match dangling {
+        Some((budgets, target)) => {
+            let id = budgets.first().map(|budget| budget.id.to_string()).unwrap_or_default();
+            Err(SnapshotError::Dangling { kind: "budget", id, target })
+        }
+        None => Ok(()),
+    }
+}
+
+// === providers and prices ===
+
+fn compile_providers(
+    sorted: &Sorted<'_>,
+    catalog: &Catalog,
+) -> Result<HashMap<String, ProviderEntry>, SnapshotError> {
+    let mut entries = HashMap::with_capacity(sorted.providers.len());
+    for provider in &sorted.providers {
+        check_provider(provider)?;
+        let entry = provider_entry(provider, &sorted.prices, catalog)?;
+        if entries.insert(provider.name.clone(), entry).is_some() {
+            let id = provider.id.to_string();
+            return Err(SnapshotError::Duplicate { kind: "provider", id, field: "name" });
+        }
+    }
+    Ok(entries)
+}
+
+fn check_provider(provider: &ProviderPolicy) -> Result<(), SnapshotError> {
+    require_name("provider", &provider.id, &provider.name)?;
+    let invalid = |reason: &str| {
+        Err(SnapshotError::Invalid {
+            kind: "provider",
+            id: provider.id.to_string(),
+            reason: reason.to_owned(),
+        })
+    };
+    if provider.name.contains('/') {
+        return invalid("the name has a slash");
+    }
+    let is_http = ["http://", "https://"].iter().any(|scheme| provider.base_url.starts_with(scheme));
+    if provider.dialect != Dialect::Demo && !is_http {
+        return invalid("the base URL is neither http nor https");
+    }
+    if provider.credentials.iter().any(|credential| credential.weight == 0) {
+        return invalid("a credential's weight is zero");
+    }
+    Ok(())
+}
+
+fn provider_entry(
+    provider: &ProviderPolicy,
+    operator_rows: &[&PriceRow],
+    catalog: &Catalog,
+) -> Result<ProviderEntry, SnapshotError> {
+    let mut rows: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();
+    let mut facts = HashMap::new();
+    let base_url = Some(provider.base_url.as_str()).filter(|url| !url.is_empty());
+    for model in catalog.vendor_of_provider(&provider.name, base_url).iter().flat_map(|vendor| &vendor.models)
+    {
+        for name in std::iter::once(&model.name).chain(&model.aliases) {
+            rows.insert(name.clone(), model.price_rows(&provider.name));
+            let known = ModelFacts {
+                max_output_tokens: Some(model.max_output_tokens),
+                context_tokens: Some(model.context_tokens).filter(|tokens| *tokens > 0),
+            };
+            facts.insert(name.clone(), known);
+        }
+    }
+    let mut own: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();
+    for row in operator_rows.iter().filter(|row| row.provider == provider.name) {
+        if row.tenant.is_some() {
+            let id = row.id.map(|id| id.to_string()).unwrap_or_default();
+            let reason = "prices per tenant are not supported yet".to_owned();
+            return Err(SnapshotError::Invalid { kind: "price", id, reason });
+        }
+        own.entry(row.model.clone()).or_default().push((*row).clone());
+    }
+    let own_any = own.remove(ANY_MODEL);
+    // An operator's rows replace the catalogue's from their start on; before it the catalogue still holds.
+    for (model, own_rows) in own {
+        let merged = rows.entry(model).or_default();
+        merged.extend(own_rows);
+    }
+    let timelines: BTreeMap<String, Arc<PriceTimeline>> =
+        rows.into_iter().map(|(model, rows)| (model, timeline(&rows))).collect();
+    let any_model = own_any.map(|rows| timeline(&rows));
+    Ok(ProviderEntry { provider: Arc::new(provider.clone()), timelines, any_model, facts })
+}
+
+fn timeline(rows: &[PriceRow]) -> Arc<PriceTimeline> {
+    let rows: Vec<&PriceRow> = rows.iter().collect();
+    Arc::new(PriceTimeline::from_rows(&rows))
+}
+
+// === models ===
+
+type Plans = HashMap<Arc<str>, Arc<RoutePlan>>;
+
+fn compile_virtual_models(
+    sorted: &Sorted<'_>,
+    providers: &HashMap<String, ProviderEntry>,
+    names: &HashMap<ProviderId, &str>,
+) -> Result<Plans, SnapshotError> {
+    let mut by_name: HashMap<&str, &ModelPolicy> = HashMap::new();
+    for model in &sorted.models {
+        require_name("model", &model.id, &model.name)?;
+        if by_name.insert(&model.name, model).is_some() {
+            return Err(SnapshotError::Duplicate { kind: "model", id: model.id.to_string(), field: "name" });
+        }
+    }
+    let mut plans = Plans::new();
+    for model in &sorted.models {
+        let mut candidates = Vec::new();
+        collect_candidates(model, &by_name, providers, names, &mut candidates, 0)?;
+        if candidates.is_empty() {
+            let reason = "it has no target".to_owned();
+            return Err(SnapshotError::Invalid { kind: "model", id: model.id.to_string(), reason });
+        }
+        let name: Arc<str> = Arc::from(model.name.as_str());
+        let plan = RoutePlan {
+            name: Arc::clone(&name),
+            candidates,
+            retry: model.retry.clone(),
+            timeouts: model.timeouts,
+        };
+        plans.insert(name, Arc::new(plan));
+    }
+    Ok(plans)
+}
+
+fn collect_candidates(
+    model: &ModelPolicy,
+    by_name: &HashMap<&str, &ModelPolicy>,
+    providers: &HashMap<String, ProviderEntry>,
+    names: &HashMap<ProviderId, &str>,
+    candidates: &mut Vec<Arc<Candidate>>,
+    depth: usize,
+) -> Result<(), SnapshotError> {
+    let id = || model.id.to_string();
+    if depth > MAX_FALLBACK_DEPTH {
+        let reason = format!("its fallbacks lead more than {MAX_FALLBACK_DEPTH} models deep, or in a circle");
+        return Err(SnapshotError::Invalid { kind: "model", id: id(), reason });
+    }
+    let mut targets: Vec<_> = model.targets.iter().collect();
+    targets.sort_by_key(|target| target.priority);
+    for target in targets {
+        let entry = names.get(&target.provider).and_then(|name| providers.get(*name));
+        let entry = entry.ok_or_else(|| SnapshotError::Dangling {
+            kind: "model",
+            id: id(),
+            target: format!("provider {}", target.provider),
+        })?;
+        let is_same = |known: &Arc<Candidate>| {
+            known.provider.id == target.provider && known.model.as_ref() == target.model
+        };
+        if !candidates.iter().any(is_same) {
+            candidates.push(Arc::new(entry.candidate(&target.model)));
+        }
+    }
+    for fallback in &model.fallbacks {
+        let next = by_name.get(fallback.as_str()).ok_or_else(|| SnapshotError::Dangling {
+            kind: "model",
+            id: id(),
+            target: format!("model {fallback}"),
+        })?;
+        collect_candidates(next, by_name, providers, names, candidates, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Adds a plan for every priced `provider/model`; returns the model list and the bare catalogue names.
+fn add_direct_plans(
+    plans: &mut Plans,
+    providers: &HashMap<String, ProviderEntry>,
+    sorted: &Sorted<'_>,
+) -> (Vec<ModelInfo>, HashMap<String, Arc<RoutePlan>>) {
+    let own: Arc<str> = Arc::from("tollgate");
+    let mut listed: Vec<ModelInfo> =
+        plans.keys().map(|name| ModelInfo { id: Arc::clone(name), owned_by: Arc::clone(&own) }).collect();
+    let mut bare: HashMap<String, Arc<RoutePlan>> = HashMap::new();
+    let mut names: Vec<&str> = sorted.providers.iter().map(|provider| provider.name.as_str()).collect();
+    names.sort_unstable();
+    for provider in names {
+        let Some(entry) = providers.get(provider) else { continue };
+        let owned_by: Arc<str> = Arc::from(provider);
+        for model in entry.timelines.keys() {
+            let name: Arc<str> = Arc::from(format!("{provider}/{model}"));
+            let plan = Arc::new(direct_plan(&name, entry.candidate(model)));
+            bare.entry(model.clone()).or_insert_with(|| Arc::clone(&plan));
+            listed.push(ModelInfo { id: Arc::clone(&name), owned_by: Arc::clone(&owned_by) });
+            plans.insert(name, plan);
+        }
+    }
+    listed.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+    (listed, bare)
+}
+
+// === keys ===
+
+type Keys = HashMap<tollgate_domain::KeyHash, KeyEntry>;
+type TenantKeys = HashMap<TenantId, Vec<Arc<KeyContext>>>;
+
+fn compile_keys(sorted: &Sorted<'_>) -> Result<(Keys, TenantKeys), SnapshotError> {
+    let budgets = BudgetSpecs::of(sorted);
+    let mut keys = Keys::with_capacity(sorted.keys.len());
+    let mut tenants: TenantKeys = HashMap::new();
+    for key in &sorted.keys {
+        let context = Arc::new(key_context(key, sorted, &budgets)?);
+        tenants.entry(context.tenant.id).or_default().push(Arc::clone(&context));
+        let duplicate = || SnapshotError::Duplicate { kind: "key", id: key.id.to_string(), field: "hash" };
+        let entry = KeyEntry { context: Arc::clone(&context), accepted_until: None };
+        if keys.insert(key.hash, entry).is_some() {
+            return Err(duplicate());
+        }
+        if let Some((hash, until)) = key.previous_hash {
+            let entry = KeyEntry { context, accepted_until: Some(until) };
+            if keys.insert(hash, entry).is_some() {
+                return Err(duplicate());
+            }
+        }
+    }
+    Ok((keys, tenants))
+}
+
+/// Budgets ready for use; those of a tenant and a project are shared by all their keys.
+struct BudgetSpecs {
+    tenants: HashMap<TenantId, Vec<Arc<BudgetSpec>>>,
+    projects: HashMap<ProjectId, Vec<Arc<BudgetSpec>>>,
+}
+
+impl BudgetSpecs {
+    fn of(sorted: &Sorted<'_>) -> Self {
+        let zone_of = |tenant: TenantId| {
+            sorted.tenants.get(&tenant).map(|tenant| tenant.time_zone.clone()).unwrap_or_default()
+        };
+        let spec = |budget: &&crate::BudgetPolicy, tenant| Arc::new(BudgetSpec::new(budget, zone_of(tenant)));
+        let tenants = sorted
+            .tenant_budgets
+            .iter()
+            .map(|(id, budgets)| (*id, budgets.iter().map(|budget| spec(budget, *id)).collect()))
+            .collect();
+        let tenant_of = |project: &ProjectId| sorted.projects.get(project).map(|project| project.tenant);
+        let projects = sorted
+            .project_budgets
+            .iter()
+            .filter_map(|(id, budgets)| Some((*id, tenant_of(id)?, budgets)))
+            .map(|(id, tenant, budgets)| (id, budgets.iter().map(|budget| spec(budget, tenant)).collect()))
+            .collect();
+        Self { tenants, projects }
+    }
+}
+
+fn key_context(
+    key: &KeyPolicy,
+    sorted: &Sorted<'_>,
+    budgets: &BudgetSpecs,
+) -> Result<KeyContext, SnapshotError> {
+    require_name("key", &key.id, &key.name)?;
+    let dangling = |target: String| SnapshotError::Dangling { kind: "key", id: key.id.to_string(), target };
+    let project =
+        sorted.projects.get(&key.project).ok_or_else(|| dangling(format!("project {}", key.project)))?;
+    let tenant = sorted.tenants.get(&project.tenant).ok_or_else(|| SnapshotError::Dangling {
+        kind: "project",
+        id: project.id.to_string(),
+        target: format!("tenant {}", project.tenant),
+    })?;
+    let mut labels = project.labels.clone();
+    labels.extend(key.labels.clone());
+    let mut specs: Vec<Arc<BudgetSpec>> = Vec::new();
+    for budget in sorted.key_budgets.get(&key.id).into_iter().flatten() {
+        specs.push(Arc::new(BudgetSpec::new(budget, tenant.time_zone.clone())));
+    }
+    specs.extend(budgets.projects.get(&project.id).into_iter().flatten().cloned());
+    specs.extend(budgets.tenants.get(&tenant.id).into_iter().flatten().cloned());
+    let limits = [
+        LimitSpec { scope: BudgetScope::Key, limits: key.limits },
+        LimitSpec { scope: BudgetScope::Project, limits: project.limits },
+        LimitSpec { scope: BudgetScope::Tenant, limits: tenant.limits },
+    ];
+    Ok(KeyContext {
+        key: Arc::new(key.clone()),
+        project: Arc::clone(project),
+        tenant: Arc::clone(tenant),
+        labels,
+        budgets: specs,
+        limits: limits.into_iter().filter(|spec| !spec.limits.is_empty()).collect(),
+    })
+}
