@@ -2,7 +2,7 @@
 //!
 //! [`PostgresServer::start`] copies an initialised data directory that is kept under `target/testkit/`
 //! (made once per PostgreSQL version), so a server per test costs about half a second. Durability is off:
-//! the data survives [`PostgresServer::stop`] and [`PostgresServer::crash`], not a power cut.
+//! the data survives [`PostgresServer::stop`]; see [`PostgresServer::crash`] for what survives that.
 
 mod template;
 
@@ -106,7 +106,9 @@ impl PostgresServer {
     }
 
     /// Stops the server as a crash of its processes would: no shutdown checkpoint, recovery at the next
-    /// start. Committed rows survive.
+    /// start. Commits of the last second may be lost, because the server runs with `synchronous_commit`
+    /// off; a test of what a crash must not lose sets it on first, for its session
+    /// (`SET synchronous_commit = on`) or its database (`ALTER DATABASE … SET`).
     pub async fn crash(&mut self) -> anyhow::Result<()> {
         self.process.stop("QUIT").await
     }

@@ -25,7 +25,8 @@ async fn sends_json_with_a_credential_and_shows_the_body_of_a_wrong_status() -> 
 #[tokio::test]
 async fn reads_events_of_every_line_ending() -> anyhow::Result<()> {
     let mock = MockProvider::start().await?;
-    let body = ": comment\n\ndata: one\n\nevent: x\r\ndata:two\r\ndata:  three\r\n\r\nid: 1\n\ndata: [DONE]\n\n";
+    let body =
+        ": comment\n\ndata: one\n\nevent: x\r\ndata:two\r\ndata:  three\r\n\r\nid: 1\n\ndata: [DONE]\n\n";
     // In drops of three bytes every event is split somewhere.
     let script = Script::new().body("text/event-stream", body).drip(3, Duration::from_micros(10));
     mock.push(script);
@@ -39,7 +40,8 @@ async fn reads_events_of_every_line_ending() -> anyhow::Result<()> {
 #[tokio::test]
 async fn exchanges_raw_bytes_on_one_connection() -> anyhow::Result<()> {
     let mock = MockProvider::start().await?;
-    let bytes = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n";
+    let bytes =
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n";
     let received = exchange_bytes(mock.address(), bytes, Duration::from_secs(5)).await?;
     let received = String::from_utf8(received)?;
     assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{received}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use tollgate_testkit::postgres::PostgresServer;
+use tollgate_testkit::process::{ChildProcess, Signal};
 use tollgate_testkit::wait::eventually;
 
 #[tokio::test]
@@ -22,7 +23,7 @@ async fn creates_databases_and_keeps_them_over_stop_and_crash() -> anyhow::Resul
     assert_eq!(server.port(), port);
     assert_eq!(server.query("first", "SELECT x FROM t ORDER BY x").await?, "1\n2");
 
-    server.query("first", "INSERT INTO t VALUES (3)").await?;
+    server.query("first", "SET synchronous_commit = on; INSERT INTO t VALUES (3)").await?;
     server.crash().await?;
     server.start_again().await?;
     assert_eq!(server.query("first", "SELECT sum(x), count(*) FROM t").await?, "6|3");
@@ -55,22 +56,20 @@ async fn leaves_nothing_behind() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints where its server is and waits to be killed by the test below.
-#[tokio::test]
-#[ignore = "run by `ends_with_a_killed_test_process` as the process to kill"]
-async fn victim() -> anyhow::Result<()> {
-    let server = PostgresServer::start().await?;
-    let directory = server.directory().display();
-    println!("\nserver pid={} directory={directory}", server.process_id().unwrap());
-    std::future::pending().await
-}
+/// Marks the process that `ends_with_a_killed_test_process` starts from itself in order to kill it.
+const VICTIM_VARIABLE: &str = "TESTKIT_VICTIM";
 
 #[tokio::test]
 async fn ends_with_a_killed_test_process() -> anyhow::Result<()> {
-    use tollgate_testkit::process::{ChildProcess, Signal};
-
+    if std::env::var_os(VICTIM_VARIABLE).is_some() {
+        let server = PostgresServer::start().await?;
+        let directory = server.directory().display();
+        println!("\nserver pid={} directory={directory}", server.process_id().unwrap());
+        return std::future::pending().await;
+    }
     let mut victim = ChildProcess::builder(std::env::current_exe()?)
-        .args(["--exact", "postgres::victim", "--ignored", "--nocapture"])
+        .args(["--exact", "postgres::ends_with_a_killed_test_process", "--nocapture"])
+        .env(VICTIM_VARIABLE, "1")
         .start()?;
     let server = victim.wait_for_line("server ", Duration::from_secs(60)).await?;
     let is_there = |path: &str| std::path::Path::new(path).exists();
@@ -80,7 +79,8 @@ async fn ends_with_a_killed_test_process() -> anyhow::Result<()> {
     victim.signal(Signal::Kill)?;
     victim.wait_exit(Duration::from_secs(10)).await?;
     eventually(Duration::from_secs(20), "the orphaned server and its directory to go", async || {
-        let is_running = std::fs::read_to_string(format!("{process}/cmdline")).is_ok_and(|line| !line.is_empty());
+        let is_running =
+            std::fs::read_to_string(format!("{process}/cmdline")).is_ok_and(|line| !line.is_empty());
         (!is_running && !is_there(&server["directory"])).then_some(())
     })
     .await

@@ -9,7 +9,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn reads_the_ready_line_and_both_outputs() -> anyhow::Result<()> {
-    let script = "echo starting; echo 'ready traffic=http://127.0.0.1:1 ops=http://127.0.0.1:2 now'; echo bad >&2";
+    let script =
+        "echo starting; echo 'ready traffic=http://127.0.0.1:1 ops=http://127.0.0.1:2 now'; echo bad >&2";
     let mut child = ChildProcess::builder("sh").args(["-c", script]).start()?;
     let ready = child.wait_for_line("ready ", PATIENCE).await?;
     assert_eq!(ready["traffic"], "http://127.0.0.1:1");
@@ -28,7 +29,10 @@ async fn sees_only_the_given_environment() -> anyhow::Result<()> {
     child.wait_exit(PATIENCE).await?;
     let output = child.stdout_text();
     let names = output.lines().filter_map(|line| line.split('=').next()).collect::<Vec<_>>();
-    assert!(names.contains(&"GIVEN") && names.iter().all(|name| ["GIVEN", "PATH"].contains(name)), "{names:?}");
+    assert!(
+        names.contains(&"GIVEN") && names.iter().all(|name| ["GIVEN", "PATH"].contains(name)),
+        "{names:?}"
+    );
     Ok(())
 }
 

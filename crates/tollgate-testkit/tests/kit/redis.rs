@@ -41,11 +41,12 @@ async fn a_frozen_server_accepts_and_does_not_answer() -> anyhow::Result<()> {
     let server = RedisServer::start().await?;
     server.freeze()?;
     TcpStream::connect(("127.0.0.1", server.port()))?;
-    let mut ping = std::pin::pin!(server.cli(&["PING"]));
+    let mut ping = Box::pin(server.cli(&["PING"]));
     let early = tokio::time::timeout(Duration::from_millis(200), ping.as_mut()).await;
     assert!(early.is_err(), "a frozen server answered: {early:?}");
     server.thaw()?;
-    assert_eq!(ping.await?, "PONG");
+    assert_eq!(ping.as_mut().await?, "PONG");
+    drop(ping);
     server.freeze()?;
     let process = format!("/proc/{}", server.process_id().unwrap());
     drop(server);
