@@ -1,1 +1,12 @@
-//! tollgate-upstream
+//! HTTP to the providers: one pooled client, its time limits and errors, the header allow-lists, and the
+//! built-in `demo` provider that answers without a network.
+
+mod body;
+mod client;
+pub mod demo;
+mod error;
+pub mod headers;
+
+pub use body::UpstreamBody;
+pub use client::{UpstreamClient, UpstreamConfig, UpstreamRequest};
+pub use error::{ConfigError, UpstreamError, UpstreamErrorKind};

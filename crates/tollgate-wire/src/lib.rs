@@ -1,1 +1,8 @@
-//! tollgate-wire
+//! Wire formats as pure functions: bytes in, bytes out; no I/O, no clock, no randomness.
+//!
+//! Bodies that need no translation are never decoded and encoded again: [`json`] walks the bytes once, the
+//! dialect modules remember where the few interesting members stand, and splices replace only those.
+
+pub mod json;
+pub mod openai;
+pub mod sse;

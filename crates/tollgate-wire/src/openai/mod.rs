@@ -1,0 +1,8 @@
+//! The OpenAI dialect: Chat Completions, Completions, Embeddings, Models.
+
+pub mod error;
+pub mod models;
+pub mod request;
+pub mod response;
+pub mod stream;
+pub mod usage;

@@ -1,0 +1,7 @@
+//! Server-sent events: an incremental decoder as the standard says, and a writer.
+
+mod decoder;
+mod writer;
+
+pub use decoder::{Decoder, Frame, MAX_EVENT_BYTES, SseError};
+pub use writer::{comment, data_event, named_event};
