@@ -1,1 +1,25 @@
-//! tollgate-ledger
+//! The ledger: admits requests against money and rate limits and settles them, atomically.
+//!
+//! The promise: for every budget and every wallet, at every moment, `settled + held ≤ limit`, under any
+//! concurrency. [`Ledger::admit`] checks every level and writes a hold, all or nothing;
+//! [`Ledger::settle`] turns the hold into a charge and puts the usage event into the outbox, in the same
+//! step and exactly once. A hold is a record, never a delta mixed into a counter; an expired hold is never
+//! freed, because its request may have been billed.
+//!
+//! Two backends with the same semantics, held together by one conformance suite: [`MemoryLedger`] in
+//! process and [`RedisLedger`] across processes.
+
+mod error;
+mod ledger;
+mod memory;
+mod rate;
+mod types;
+
+pub use error::LedgerError;
+pub use ledger::Ledger;
+pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};
+pub use types::{
+    Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
+    MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,
+    SettleOutcome, Settlement,
+};

@@ -1,0 +1,26 @@
+//! Why the ledger could not answer. Never holds a URL: it may carry a password.
+
+use crate::memory::MAX_OUTBOX_EVENTS;
+
+/// Why the ledger could not answer. An outcome such as "spent" is an answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// No answer in time, no connection, or the circuit is open. What was asked may or may not have
+    /// happened: ask again with the same hold id, or settle it at zero.
+    #[error("the ledger is unavailable: {0}")]
+    Unavailable(String),
+    /// The in-process outbox is full: nothing is admitted until the journal has taken events.
+    #[error(
+        "the outbox is full ({MAX_OUTBOX_EVENTS} events): check that the journal writer runs and its database answers"
+    )]
+    OutboxFull,
+    /// The backend answered something that this release does not understand.
+    #[error("the ledger gave an unexpected answer: {0}")]
+    Protocol(String),
+    /// The backend is set up so that money would not be safe in it.
+    #[error("the ledger cannot be used as it is configured: {0}")]
+    Misconfigured(String),
+    /// The caller asked for something impossible, such as a negative amount.
+    #[error("the ledger was asked for something impossible: {0}")]
+    Invalid(String),
+}

@@ -1,0 +1,220 @@
+//! The one type callers hold: a closed set of backends behind the same methods.
+
+use std::sync::Arc;
+
+use tollgate_domain::{Clock, HoldId, KeyId, MAX_LIMIT, NanoUsd, TenantId};
+
+use crate::error::LedgerError;
+use crate::memory::MemoryLedger;
+use crate::types::{
+    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
+    Settlement,
+};
+
+/// A ledger. Cloning is cheap and gives the same ledger.
+#[derive(Clone, Debug)]
+pub enum Ledger {
+    /// In this process.
+    Memory(MemoryLedger),
+}
+
+impl Ledger {
+    /// A new, empty ledger in this process. Everything is cold until it is seeded.
+    #[must_use]
+    pub fn memory(clock: Arc<dyn Clock>) -> Self {
+        Self::Memory(MemoryLedger::new(clock))
+    }
+
+    /// Whether the ledger answers.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Checks every level and every rate limit and writes a hold, all or nothing, in one round trip. Asking
+    /// again with the same hold id gives the same answer while it is held.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: the hold may have been written; settle it at zero or ask again with the
+    /// same id. [`LedgerError::OutboxFull`] and [`LedgerError::Invalid`]: nothing was written.
+    pub async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
+        check_admission(admission)?;
+        match self {
+            Self::Memory(ledger) => ledger.admit(admission),
+        }
+    }
+
+    /// Ends a hold: releases it, charges what was used, records the event. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn settle(&self, settlement: &Settlement) -> Result<SettleOutcome, LedgerError> {
+        check_settlement(settlement)?;
+        match self {
+            Self::Memory(ledger) => Ok(ledger.settle(settlement)),
+        }
+    }
+
+    /// Ends many holds in one pipeline; the answers are in the order of the settlements.
+    pub async fn settle_many(&self, settlements: &[Settlement]) -> Vec<Result<SettleOutcome, LedgerError>> {
+        match self {
+            Self::Memory(ledger) => settlements
+                .iter()
+                .map(|settlement| {
+                    check_settlement(settlement)?;
+                    Ok(ledger.settle(settlement))
+                })
+                .collect(),
+        }
+    }
+
+    /// Extends the leases of holds by `lease_ms` from now; returns how many of them still exist.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: some may have been extended.
+    pub async fn renew(&self, holds: &[(TenantId, HoldId)], lease_ms: u64) -> Result<u64, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.renew(holds, lease_ms)),
+        }
+    }
+
+    /// Tells the ledger what the journal knows of a tenant. Writes only what the ledger does not have, except
+    /// for a wallet limit of a later version; live counters stay as they are.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
+        check_amount("wallet limit", seed.wallet_limit)?;
+        check_amount("wallet charges", seed.wallet_settled)?;
+        for counter in &seed.counters {
+            check_amount("budget charges", counter.settled)?;
+        }
+        match self {
+            Self::Memory(ledger) => ledger.seed(seed),
+        }
+        Ok(())
+    }
+
+    /// Sets the wallet's limit: all credit ever granted. Ignored when `version` is not above the stored one,
+    /// so that late messages do no harm.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn set_wallet_limit(
+        &self,
+        tenant: TenantId,
+        limit: NanoUsd,
+        version: u64,
+    ) -> Result<(), LedgerError> {
+        check_amount("wallet limit", limit)?;
+        match self {
+            Self::Memory(ledger) => ledger.set_wallet_limit(tenant, limit, version),
+        }
+        Ok(())
+    }
+
+    /// Flags a key as revoked (or no longer): the next admission with it is refused, whatever policy the
+    /// gateway still has.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn set_key_revoked(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        revoked: bool,
+    ) -> Result<(), LedgerError> {
+        match self {
+            Self::Memory(ledger) => ledger.set_key_revoked(tenant, key, revoked),
+        }
+        Ok(())
+    }
+
+    /// The counters of the wallet (where asked) and of budgets, in the periods of the ledger's present.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn balances(
+        &self,
+        tenant: TenantId,
+        wallet: bool,
+        budgets: &[BudgetCheck],
+    ) -> Result<Balances, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.balances(tenant, wallet, budgets)),
+        }
+    }
+
+    /// Removes everything about a tenant, holds in flight included. It is cold afterwards. Events in the
+    /// outbox stay.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), LedgerError> {
+        match self {
+            Self::Memory(ledger) => ledger.forget_tenant(tenant),
+        }
+        Ok(())
+    }
+
+    /// Takes up to `max` events to be journaled, waiting up to `block_ms` for the first. What is not
+    /// acknowledged is delivered again after 30 s. Several readers share the events among them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
+    pub async fn outbox_read(&self, max: usize, block_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_read(max, block_ms).await),
+        }
+    }
+
+    /// Removes journaled events from the outbox. Unknown handles are ignored.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: some may be delivered again.
+    pub async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
+        match self {
+            Self::Memory(ledger) => ledger.outbox_acknowledge(handles),
+        }
+        Ok(())
+    }
+
+    /// How many events wait for the journal, delivered but unacknowledged ones included.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn outbox_len(&self) -> Result<u64, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_len()),
+        }
+    }
+}
+
+// === what no backend can represent ===
+
+fn check_admission(admission: &Admission<'_>) -> Result<(), LedgerError> {
+    check_amount("amount", admission.amount)?;
+    check_amount("minimum", admission.minimum)?;
+    if admission.minimum > admission.amount {
+        return Err(LedgerError::Invalid(format!(
+            "the minimum {} is above the amount {}",
+            admission.minimum, admission.amount
+        )));
+    }
+    admission.budgets.iter().try_for_each(|budget| check_amount("budget limit", budget.limit))
+}
+
+fn check_settlement(settlement: &Settlement) -> Result<(), LedgerError> {
+    check_amount("charge", settlement.actual)
+}
+
+fn check_amount(what: &str, amount: NanoUsd) -> Result<(), LedgerError> {
+    if amount < NanoUsd::ZERO || amount > MAX_LIMIT {
+        return Err(LedgerError::Invalid(format!("the {what} {amount} is not within 0 and {MAX_LIMIT} USD")));
+    }
+    Ok(())
+}

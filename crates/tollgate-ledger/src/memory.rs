@@ -1,0 +1,126 @@
+//! The ledger in this process: for single-process installations and as everybody's test double.
+
+mod outbox;
+mod tenant;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use tollgate_domain::{Clock, HoldId, KeyId, NanoUsd, TenantId};
+
+use crate::error::LedgerError;
+use crate::types::{
+    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
+    Settlement,
+};
+use outbox::Outbox;
+use tenant::TenantState;
+
+/// Admissions stop while this many events wait for the journal: about 200 MB of events. Settlements go on,
+/// so that the outbox exceeds it at most by the holds in flight.
+pub const MAX_OUTBOX_EVENTS: usize = 100_000;
+/// Locks over the tenants: so many that busy tenants rarely share one.
+const N_SHARDS: usize = 64;
+
+/// A ledger in this process. Nothing survives the process. Cloning gives the same ledger.
+///
+/// Memory per tenant is bounded by its keys, budgets and holds in flight, plus
+/// [`tenant::MAX_TOMBSTONES_PER_TENANT`] ids of settled holds.
+#[derive(Clone)]
+pub struct MemoryLedger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    shards: Vec<Mutex<HashMap<TenantId, TenantState>>>,
+    outbox: Outbox,
+}
+
+impl MemoryLedger {
+    /// A new, empty ledger that reads time from `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let shards = std::iter::repeat_with(Mutex::default).take(N_SHARDS).collect();
+        Self { shared: Arc::new(Shared { clock, shards, outbox: Outbox::default() }) }
+    }
+
+    pub(crate) fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
+        if self.shared.outbox.len() >= MAX_OUTBOX_EVENTS {
+            return Err(LedgerError::OutboxFull);
+        }
+        let now = self.shared.clock.now();
+        let mut tenants = self.shard(admission.tenant);
+        Ok(tenants.entry(admission.tenant).or_default().admit(admission, now))
+    }
+
+    pub(crate) fn settle(&self, settlement: &Settlement) -> SettleOutcome {
+        let now = self.shared.clock.now();
+        // Cloned before the lock: an event is a kilobyte of strings.
+        let event = settlement.event.clone();
+        let mut tenants = self.shard(settlement.tenant);
+        let outcome = tenants.entry(settlement.tenant).or_default().settle(settlement, now);
+        // Under the tenant's lock, so that a charge is never visible without its event.
+        if let (SettleOutcome::Settled | SettleOutcome::UnknownHold, Some(event)) = (outcome, event) {
+            self.shared.outbox.push(event);
+        }
+        outcome
+    }
+
+    pub(crate) fn renew(&self, holds: &[(TenantId, HoldId)], lease_ms: u64) -> u64 {
+        let now = self.shared.clock.now();
+        let renew = |(tenant, hold): &(TenantId, HoldId)| {
+            self.shard(*tenant).get_mut(tenant).is_some_and(|state| state.renew(*hold, now, lease_ms))
+        };
+        holds.iter().map(|hold| u64::from(renew(hold))).sum()
+    }
+
+    pub(crate) fn seed(&self, seed: &Seed) {
+        let now = self.shared.clock.now();
+        self.shard(seed.tenant).entry(seed.tenant).or_default().seed(seed, now);
+    }
+
+    pub(crate) fn set_wallet_limit(&self, tenant: TenantId, limit: NanoUsd, version: u64) {
+        self.shard(tenant).entry(tenant).or_default().set_wallet_limit(limit, version);
+    }
+
+    pub(crate) fn set_key_revoked(&self, tenant: TenantId, key: KeyId, revoked: bool) {
+        self.shard(tenant).entry(tenant).or_default().set_key_revoked(key, revoked);
+    }
+
+    pub(crate) fn balances(&self, tenant: TenantId, wallet: bool, budgets: &[BudgetCheck]) -> Balances {
+        let now = self.shared.clock.now();
+        self.shard(tenant).entry(tenant).or_default().balances(wallet, budgets, now)
+    }
+
+    pub(crate) fn forget_tenant(&self, tenant: TenantId) {
+        self.shard(tenant).remove(&tenant);
+    }
+
+    pub(crate) async fn outbox_read(&self, max: usize, block_ms: u64) -> Vec<OutboxEntry> {
+        self.shared.outbox.read(max, block_ms, self.shared.clock.as_ref()).await
+    }
+
+    pub(crate) fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
+        self.shared.outbox.acknowledge(handles);
+    }
+
+    pub(crate) fn outbox_len(&self) -> u64 {
+        u64::try_from(self.shared.outbox.len()).unwrap_or(u64::MAX)
+    }
+
+    fn shard(&self, tenant: TenantId) -> MutexGuard<'_, HashMap<TenantId, TenantState>> {
+        // The last bits of an id are random.
+        let index = tenant.as_uuid().as_u128() % N_SHARDS as u128;
+        let index = usize::try_from(index).expect("less than the number of shards");
+        self.shared.shards[index].lock()
+    }
+}
+
+impl fmt::Debug for MemoryLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLedger").field("outbox_len", &self.shared.outbox.len()).finish_non_exhaustive()
+    }
+}

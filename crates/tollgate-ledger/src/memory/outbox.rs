@@ -1,0 +1,96 @@
+//! The outbox in this process: events wait for the journal, delivered ones for its acknowledgement.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tollgate_domain::{Clock, UnixMillis, UsageEvent};
+
+use crate::types::{OutboxEntry, OutboxHandle};
+
+/// After so long without acknowledgement an event is delivered again: far above what a journal batch takes.
+pub(super) const REDELIVERY_MS: i64 = 30_000;
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    queue: Mutex<Queue>,
+    /// Kept beside the queue so that every admission can look without its lock.
+    n_events: AtomicUsize,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    next_id: u64,
+    waiting: VecDeque<(u64, Box<UsageEvent>)>,
+    delivered: BTreeMap<u64, Delivered>,
+}
+
+struct Delivered {
+    event: Box<UsageEvent>,
+    at: UnixMillis,
+}
+
+impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.n_events.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn push(&self, event: Box<UsageEvent>) {
+        let mut queue = self.queue.lock();
+        let id = queue.next_id;
+        queue.next_id += 1;
+        queue.waiting.push_back((id, event));
+        self.n_events.fetch_add(1, Ordering::Relaxed);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    pub(super) async fn read(&self, max: usize, block_ms: u64, clock: &dyn Clock) -> Vec<OutboxEntry> {
+        let deadline = Instant::now() + Duration::from_millis(block_ms);
+        loop {
+            let entries = self.queue.lock().take(max, clock.now());
+            if !entries.is_empty() {
+                return entries;
+            }
+            // A push between the look and the wait is not missed: `notify_one` leaves a permit.
+            if tokio::time::timeout_at(deadline, self.arrived.notified()).await.is_err() {
+                return entries;
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(&self, handles: &[OutboxHandle]) {
+        let mut queue = self.queue.lock();
+        for id in handles.iter().filter_map(|handle| handle.id.parse().ok()) {
+            if queue.delivered.remove(&id).is_some() {
+                self.n_events.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Abandoned deliveries first, then what waits.
+    fn take(&mut self, max: usize, now: UnixMillis) -> Vec<OutboxEntry> {
+        let mut entries = Vec::new();
+        let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= REDELIVERY_MS);
+        for (id, delivered) in abandoned.take(max) {
+            delivered.at = now;
+            entries.push(entry(*id, delivered.event.clone()));
+        }
+        while entries.len() < max {
+            let Some((id, event)) = self.waiting.pop_front() else { break };
+            entries.push(entry(id, event.clone()));
+            self.delivered.insert(id, Delivered { event, at: now });
+        }
+        entries
+    }
+}
+
+fn entry(id: u64, event: Box<UsageEvent>) -> OutboxEntry {
+    OutboxEntry { handle: OutboxHandle { shard: 0, id: id.to_string() }, event: Ok(event) }
+}
