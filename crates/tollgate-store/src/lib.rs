@@ -1,1 +1,55 @@
-//! tollgate-store
+//! The record: PostgreSQL and SQLite behind one [`Store`].
+//!
+//! Read [`db`] first: one SQL text runs on both databases through [`db::Statement`], and every write is a
+//! transaction through [`Store::run_tx`]. Then one file per aggregate, each showing its SQL whole:
+//! [`tenants`], [`projects`], [`keys`], [`budgets`], [`providers`], [`models`], [`prices`], [`settings`] are
+//! policy; [`policy_log`] numbers their changes; [`audit`] says who made them. [`credits`] and [`journal`]
+//! are money, [`requests`] and [`usage_report`] read it.
+//!
+//! Every write takes a [`WriteContext`] first, appends an audit row, and, where it changes policy, a row of
+//! `policy_changes` with the next revision, all in the same transaction.
+
+mod audit;
+mod budgets;
+mod constraints;
+mod context;
+mod credits;
+mod db;
+mod error;
+mod idempotency;
+mod journal;
+mod keys;
+mod listen;
+mod migrate;
+mod models;
+mod page;
+mod policy_log;
+mod prices;
+mod projects;
+mod providers;
+mod requests;
+mod settings;
+mod store;
+mod tenants;
+mod usage_report;
+
+pub use audit::{AuditFilter, AuditRecord};
+pub use budgets::{BudgetFilter, BudgetRecord};
+pub use context::{ActorKind, WriteContext};
+pub use credits::{CreditKind, CreditRecord, CreditTotal, NewCredit};
+pub use error::StoreError;
+pub use idempotency::{IDEMPOTENCY_LIFETIME_MS, IdempotencyKey, IdempotencyState, StoredResponse};
+pub use journal::{JournalEntry, JournalKind};
+pub use keys::{KeyFilter, KeyRecord};
+pub use listen::PolicyListener;
+pub use models::ModelRecord;
+pub use page::{MAX_PAGE, Page, PageRequest};
+pub use policy_log::{CHANGES_RETAINED, LoadedPolicy, PolicyRecord};
+pub use prices::{PriceFilter, PriceRecord};
+pub use projects::{ProjectFilter, ProjectRecord};
+pub use providers::{CredentialRecord, NewCredential, NewProvider, ProviderRecord};
+pub use requests::{RequestCursor, RequestFilter, RequestRecord};
+pub use settings::SettingsRecord;
+pub use store::Store;
+pub use tenants::TenantRecord;
+pub use usage_report::{UsageBucket, UsageDimension, UsageGroup, UsageQuery, UsageRow};

@@ -1,0 +1,1 @@
+//! Running one SQL text on both databases.
