@@ -69,8 +69,9 @@ struct Scripts {
 }
 
 impl MockProvider {
-    /// Starts on a free port with one thread of its own: it answers also while the test blocks its thread
-    /// or pauses tokio's clock (delays in scripts are real time).
+    /// Starts on a free port with one thread of its own: it answers also while the test blocks its thread.
+    /// Delays in scripts are real time. A test that pauses tokio's clock cannot talk to it: over real
+    /// sockets a paused clock jumps to every timeout.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_on(None, 1)
     }

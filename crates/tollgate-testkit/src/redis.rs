@@ -30,9 +30,8 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts a server on a free port. The error names what is missing or shows the server's log.
     pub async fn start() -> anyhow::Result<Self> {
-        let server_program =
-            find_program("redis-server", ["/usr/bin/redis-server".into()]).context(MISSING)?;
-        let cli_program = find_program("redis-cli", ["/usr/bin/redis-cli".into()]).context(MISSING)?;
+        let server_program = find_program("redis-server", []).context(MISSING)?;
+        let cli_program = find_program("redis-cli", []).context(MISSING)?;
         let directory = tempfile::Builder::new().prefix("tollgate-redis-").tempdir()?;
         let process = ServerProcess::new("Redis", directory, "TERM")?;
 

@@ -1,7 +1,7 @@
 //! A TCP server on a runtime of its own.
 //!
 //! The mock provider and the fault proxy do not run on the test's runtime: a test that blocks its only
-//! thread, or that pauses tokio's clock, must not stop the world it is talking to.
+//! thread (waiting for a child process, say) must not stop the world it is talking to.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};

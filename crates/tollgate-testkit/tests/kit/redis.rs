@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use tollgate_testkit::process::ChildProcess;
 use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
@@ -54,4 +55,23 @@ async fn a_frozen_server_accepts_and_does_not_answer() -> anyhow::Result<()> {
         (!std::path::Path::new(&process).exists()).then_some(())
     })
     .await
+}
+
+/// Marks the process that `says_what_to_install` starts from itself with an empty `PATH`.
+const WITHOUT_PROGRAMS_VARIABLE: &str = "TESTKIT_WITHOUT_PROGRAMS";
+
+#[tokio::test]
+async fn says_what_to_install() -> anyhow::Result<()> {
+    if std::env::var_os(WITHOUT_PROGRAMS_VARIABLE).is_some() {
+        return RedisServer::start().await.map(drop);
+    }
+    let mut without = ChildProcess::builder(std::env::current_exe()?)
+        .args(["--exact", "redis::says_what_to_install"])
+        .env("PATH", "/nonexistent")
+        .env(WITHOUT_PROGRAMS_VARIABLE, "1")
+        .start()?;
+    assert!(!without.wait_exit(Duration::from_secs(20)).await?.success());
+    let output = without.stdout_text() + &without.stderr_text();
+    assert!(output.contains("Redis is not installed: run `cargo xtask setup`"), "{output}");
+    Ok(())
 }
