@@ -15,6 +15,8 @@ mod compile;
 
 /// Virtual models may lead to others this deep: a chain longer than this is a mistake.
 const MAX_FALLBACK_DEPTH: usize = 8;
+/// Names are compared up to this length when looking for near ones: a request may carry any length.
+const MAX_COMPARED_BYTES: usize = 128;
 
 /// Why a set of policy objects cannot become a snapshot. It is refused whole; the last good one stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -234,10 +236,11 @@ impl Snapshot {
     fn nearest(&self, context: &KeyContext, requested: &str) -> Vec<String> {
         let bare = |name: &str| name.rsplit('/').next().unwrap_or(name).to_lowercase();
         let wanted = bare(requested);
+        let farthest = wanted.len().clamp(3, MAX_COMPARED_BYTES) / 2;
         let mut scored: Vec<(usize, &str)> = self
             .visible_models(context)
             .map(|info| (edit_distance(&bare(&info.id), &wanted), info.id.as_ref()))
-            .filter(|(distance, _)| *distance <= wanted.len().max(3) / 2)
+            .filter(|(distance, _)| *distance <= farthest)
             .collect();
         scored.sort_unstable();
         scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
@@ -255,9 +258,8 @@ fn direct_plan(name: &str, candidate: Candidate) -> RoutePlan {
 
 /// Levenshtein distance in bytes, over names bounded by policy; long requests are cut.
 fn edit_distance(left: &str, right: &str) -> usize {
-    const MAX_COMPARED: usize = 128;
-    let left = &left.as_bytes()[..left.len().min(MAX_COMPARED)];
-    let right = &right.as_bytes()[..right.len().min(MAX_COMPARED)];
+    let left = &left.as_bytes()[..left.len().min(MAX_COMPARED_BYTES)];
+    let right = &right.as_bytes()[..right.len().min(MAX_COMPARED_BYTES)];
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);

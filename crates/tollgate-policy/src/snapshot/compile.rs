@@ -9,7 +9,9 @@ use crate::{
     BudgetOwner, Dialect, KeyPolicy, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy, Settings,
     TenantPolicy,
 };
-use tollgate_domain::{KeyId, ProjectId, TenantId};
+use std::collections::HashSet;
+
+use tollgate_domain::{KeyId, ModelId, ProjectId, TenantId};
 
 /// The objects of a set, sorted by kind.
 #[derive(Default)]
@@ -73,8 +75,20 @@ fn sort(set: &PolicySet) -> Result<Sorted<'_>, SnapshotError> {
             },
         }
     }
+    sorted.projects.values().try_for_each(|project| tenant_of(project, &sorted).map(drop))?;
     check_budget_owners(&sorted)?;
     Ok(sorted)
+}
+
+fn tenant_of<'a>(
+    project: &ProjectPolicy,
+    sorted: &'a Sorted<'_>,
+) -> Result<&'a Arc<TenantPolicy>, SnapshotError> {
+    sorted.tenants.get(&project.tenant).ok_or_else(|| SnapshotError::Dangling {
+        kind: "project",
+        id: project.id.to_string(),
+        target: format!("tenant {}", project.tenant),
+    })
 }
 
 fn require_name(kind: &'static str, id: &impl ToString, name: &str) -> Result<(), SnapshotError> {
@@ -88,7 +102,7 @@ fn require_name(kind: &'static str, id: &impl ToString, name: &str) -> Result<()
 fn check_budget_owners(sorted: &Sorted<'_>) -> Result<(), SnapshotError> {
     let missing_tenant = sorted.tenant_budgets.iter().find(|(id, _)| !sorted.tenants.contains_key(id));
     let missing_project = sorted.project_budgets.iter().find(|(id, _)| !sorted.projects.contains_key(id));
-    let keys: std::collections::HashSet<KeyId> = sorted.keys.iter().map(|key| key.id).collect();
+    let keys: HashSet<KeyId> = sorted.keys.iter().map(|key| key.id).collect();
     let missing_key = sorted.key_budgets.iter().find(|(id, _)| !keys.contains(id));
     let dangling = missing_tenant
         .map(|(id, budgets)| (budgets, format!("tenant {id}")))
@@ -206,8 +220,9 @@ fn compile_virtual_models(
     }
     let mut plans = Plans::new();
     for model in &sorted.models {
-        let mut candidates = Vec::new();
-        collect_candidates(model, &by_name, providers, names, &mut candidates, 0)?;
+        let mut collected = Collected::default();
+        collect_candidates(model, &by_name, providers, names, &mut collected, 0)?;
+        let candidates = collected.candidates;
         if candidates.is_empty() {
             let reason = "it has no target".to_owned();
             return Err(SnapshotError::Invalid { kind: "model", id: model.id.to_string(), reason });
@@ -224,12 +239,20 @@ fn compile_virtual_models(
     Ok(plans)
 }
 
+/// What the walk along the fallbacks of one model has found so far.
+#[derive(Default)]
+struct Collected {
+    candidates: Vec<Arc<Candidate>>,
+    /// Models whose candidates are all in already: each is walked once, however many paths lead to it.
+    finished: HashSet<ModelId>,
+}
+
 fn collect_candidates(
     model: &ModelPolicy,
     by_name: &HashMap<&str, &ModelPolicy>,
     providers: &HashMap<String, ProviderEntry>,
     names: &HashMap<ProviderId, &str>,
-    candidates: &mut Vec<Arc<Candidate>>,
+    collected: &mut Collected,
     depth: usize,
 ) -> Result<(), SnapshotError> {
     let id = || model.id.to_string();
@@ -249,8 +272,8 @@ fn collect_candidates(
         let is_same = |known: &Arc<Candidate>| {
             known.provider.id == target.provider && known.model.as_ref() == target.model
         };
-        if !candidates.iter().any(is_same) {
-            candidates.push(Arc::new(entry.candidate(&target.model)));
+        if !collected.candidates.iter().any(is_same) {
+            collected.candidates.push(Arc::new(entry.candidate(&target.model)));
         }
     }
     for fallback in &model.fallbacks {
@@ -259,8 +282,11 @@ fn collect_candidates(
             id: id(),
             target: format!("model {fallback}"),
         })?;
-        collect_candidates(next, by_name, providers, names, candidates, depth + 1)?;
+        if !collected.finished.contains(&next.id) {
+            collect_candidates(next, by_name, providers, names, collected, depth + 1)?;
+        }
     }
+    collected.finished.insert(model.id);
     Ok(())
 }
 
@@ -283,6 +309,10 @@ fn add_direct_plans(
             let name: Arc<str> = Arc::from(format!("{provider}/{model}"));
             let plan = Arc::new(direct_plan(&name, entry.candidate(model)));
             bare.entry(model.clone()).or_insert_with(|| Arc::clone(&plan));
+            // An operator's virtual model of the same name goes before the provider's own.
+            if plans.contains_key(&name) {
+                continue;
+            }
             listed.push(ModelInfo { id: Arc::clone(&name), owned_by: Arc::clone(&owned_by) });
             plans.insert(name, plan);
         }
@@ -355,11 +385,7 @@ fn key_context(
     let dangling = |target: String| SnapshotError::Dangling { kind: "key", id: key.id.to_string(), target };
     let project =
         sorted.projects.get(&key.project).ok_or_else(|| dangling(format!("project {}", key.project)))?;
-    let tenant = sorted.tenants.get(&project.tenant).ok_or_else(|| SnapshotError::Dangling {
-        kind: "project",
-        id: project.id.to_string(),
-        target: format!("tenant {}", project.tenant),
-    })?;
+    let tenant = tenant_of(project, sorted)?;
     let mut labels = project.labels.clone();
     labels.extend(key.labels.clone());
     let mut specs: Vec<Arc<BudgetSpec>> = Vec::new();
