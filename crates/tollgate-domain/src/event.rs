@@ -26,6 +26,9 @@ pub enum Surface {
 }
 
 impl Surface {
+    /// Every surface, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Chat, Self::Completions, Self::Embeddings];
+
     /// The name in configuration (`defaults:`), metrics and receipts.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -109,6 +112,39 @@ pub enum AttemptOutcome {
     StreamBroken,
     /// The client left during it.
     Cancelled,
+}
+
+impl AttemptOutcome {
+    /// Every outcome, in the order of declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::ConnectFailed,
+        Self::Timeout,
+        Self::RateLimited,
+        Self::CredentialRefused,
+        Self::Refused,
+        Self::ServerError,
+        Self::BadAnswer,
+        Self::StreamBroken,
+        Self::Cancelled,
+    ];
+
+    /// The name in receipts and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ConnectFailed => "connect_failed",
+            Self::Timeout => "timeout",
+            Self::RateLimited => "rate_limited",
+            Self::CredentialRefused => "credential_refused",
+            Self::Refused => "refused",
+            Self::ServerError => "server_error",
+            Self::BadAnswer => "bad_answer",
+            Self::StreamBroken => "stream_broken",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// One attempt at one provider, with what it was charged.
