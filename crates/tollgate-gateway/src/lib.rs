@@ -1,1 +1,39 @@
-//! tollgate-gateway
+//! The data plane: the HTTP edge and the pipeline every request goes through.
+//!
+//! `pipeline.rs` is the request's life in one screen. Policy comes in through [`PolicyState`], money is
+//! asked of the [`tollgate_ledger::Ledger`], and everything that was admitted is settled by `settle.rs`,
+//! whatever happened in between.
+
+mod config;
+mod gateway;
+mod policy_state;
+mod server;
+
+mod edge;
+mod pipeline;
+
+mod auth;
+mod plan;
+mod provider;
+mod relay;
+mod reserve;
+mod route;
+mod settle;
+
+mod answer;
+mod attempt;
+mod error;
+mod gates;
+mod key_info;
+mod leases;
+mod model_list;
+mod policy_feed;
+mod quote;
+mod seeder;
+
+pub use config::GatewayConfig;
+pub use gateway::{Gateway, GatewayParts};
+pub use policy_feed::{ControlLink, FeedConfigError, PolicyFeedConfig, run_policy_feed};
+pub use policy_state::{PolicyRefused, PolicyState};
+pub use seeder::{SeedFuture, Seeder};
+pub use server::serve;

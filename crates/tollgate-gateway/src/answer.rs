@@ -1,0 +1,164 @@
+//! Answers on their way to the client: the body types and the headers every answer carries.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use tollgate_domain::{NanoUsd, RequestId};
+use tollgate_ledger::{Grant, RateStatus};
+
+use crate::error::Refusal;
+use crate::relay::RelayBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
+/// The same again under the name the SDKs read.
+const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
+const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
+const OVERHEAD_US: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
+const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
+const MAX_TOKENS: HeaderName = HeaderName::from_static("x-tollgate-max-tokens");
+
+const RATE_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const RATE_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+/// The body of any answer.
+#[derive(Debug)]
+pub(crate) enum GatewayBody {
+    /// Known whole.
+    Whole(Option<Bytes>),
+    /// A provider's stream, relayed.
+    Relay(Box<RelayBody>),
+}
+
+impl GatewayBody {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relay(relay) => {
+                relay.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Relay(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What the headers of an answer tell about the way it took.
+#[derive(Debug)]
+pub(crate) struct AnswerFacts<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) n_attempts: usize,
+    pub(crate) overhead: Duration,
+    pub(crate) grant: &'a Grant,
+    /// Where the answer is whole.
+    pub(crate) cost: Option<NanoUsd>,
+    /// Where the money lowered the cap.
+    pub(crate) clamped_to: Option<u64>,
+}
+
+impl AnswerFacts<'_> {
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        insert_text(headers, PROVIDER, self.provider);
+        insert_text(headers, MODEL, self.model);
+        headers.insert(ATTEMPTS, HeaderValue::from(self.n_attempts));
+        headers.insert(OVERHEAD_US, overhead_value(self.overhead));
+        write_rates(headers, self.grant);
+        if let Some(cost) = self.cost {
+            insert_text(headers, COST_USD, &cost.to_string());
+        }
+        if let Some(cap) = self.clamped_to {
+            headers.insert(MAX_TOKENS, HeaderValue::from(cap));
+        }
+    }
+}
+
+fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    // a model name may hold what a header may not: then the header says nothing rather than something else
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+fn overhead_value(overhead: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn write_rates(headers: &mut HeaderMap, grant: &Grant) {
+    let mut write = |names: [HeaderName; 3], status: Option<RateStatus>| {
+        let Some(status) = status else { return };
+        let [limit, remaining, reset] = names;
+        headers.insert(limit, HeaderValue::from(status.limit));
+        headers.insert(remaining, HeaderValue::from(status.remaining));
+        // OpenAI's spelling of a duration
+        insert_text(headers, reset, &format!("{}ms", status.reset_ms));
+    };
+    write(RATE_REQUESTS, grant.requests);
+    write(RATE_TOKENS, grant.tokens);
+}
+
+/// Headers of everything that leaves the traffic port.
+pub(crate) fn write_common(headers: &mut HeaderMap, request: RequestId) {
+    let mut text = [0_u8; 36];
+    let text = request.as_uuid().hyphenated().encode_lower(&mut text);
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(SDK_REQUEST_ID, value.clone());
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(CACHE, HeaderValue::from_static("off"));
+}
+
+/// A refusal as an answer.
+pub(crate) fn refuse(refusal: &Refusal, overhead: Duration) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::whole(refusal.body()));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    refusal.write_headers(headers);
+    headers.insert(OVERHEAD_US, overhead_value(overhead));
+    headers.entry(ATTEMPTS).or_insert(HeaderValue::from(refusal.n_attempts));
+    response
+}
+
+/// A JSON document as an answer.
+pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,303 @@
+//! One attempt at one provider: the request is spliced, sent, and its answer judged.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
+use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
+use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
+use tollgate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers};
+use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
+use tollgate_wire::openai::request::{Edits, OutputCapField, splice};
+use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
+
+use crate::error::{Refusal, UpstreamRefusal};
+use crate::plan::PricedCandidate;
+use crate::relay::{StreamStart, start_stream};
+use crate::settle::Reservation;
+
+/// A provider's error body is read this far.
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// What an attempt brought.
+pub(crate) enum Attempted {
+    /// A whole answer.
+    Whole { head: http::response::Parts, body: Bytes, answer: Box<Answer> },
+    /// A stream whose content has begun, or that ended well without any.
+    Stream { head: http::response::Parts, start: Box<StreamStart> },
+}
+
+/// Why an attempt brought nothing.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) status: Option<StatusCode>,
+    /// Whether the provider may bill it all the same.
+    pub(crate) may_be_billed: bool,
+    /// What the client is told if nothing else succeeds.
+    pub(crate) refusal: Refusal,
+}
+
+/// Sends the request to one candidate.
+pub(crate) async fn run(
+    reservation: &Reservation,
+    priced: &PricedCandidate,
+    cap: Option<u64>,
+    credential: Option<&CredentialPolicy>,
+    deadline: Instant,
+) -> Result<Attempted, Failed> {
+    let body = request_body(reservation, priced, cap);
+    let timeouts = reservation.priced.plan.plan.timeouts;
+    let response = dispatch(reservation, priced, credential, body, &timeouts, deadline).await?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(refused(response, priced, deadline).await);
+    }
+    if reservation.priced.skim.stream && is_event_stream(response.headers()) {
+        let (head, body) = response.into_parts();
+        let start = start_stream(reservation, body, deadline).await.map_err(|failed| failed.named(priced))?;
+        return Ok(Attempted::Stream { head, start: Box::new(start) });
+    }
+    whole(reservation, response, priced, deadline).await
+}
+
+fn request_body(reservation: &Reservation, priced: &PricedCandidate, cap: Option<u64>) -> Bytes {
+    let request = &reservation.priced;
+    let edits = Edits {
+        model: Some(&priced.candidate.model),
+        output_cap: cap,
+        output_cap_field: output_cap_field(priced),
+        include_usage: request.skim.stream,
+    };
+    match splice(&request.body.0, &request.skim, &edits) {
+        std::borrow::Cow::Borrowed(_) => request.body.0.clone(),
+        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+    }
+}
+
+/// OpenAI's own API wants the newer name; what merely speaks its dialect may know only the older one.
+fn output_cap_field(priced: &PricedCandidate) -> OutputCapField {
+    let is_openai = priced.candidate.provider.base_url.contains("://api.openai.com");
+    if is_openai { OutputCapField::MaxCompletionTokens } else { OutputCapField::MaxTokens }
+}
+
+async fn dispatch(
+    reservation: &Reservation,
+    priced: &PricedCandidate,
+    credential: Option<&CredentialPolicy>,
+    body: Bytes,
+    timeouts: &Timeouts,
+    deadline: Instant,
+) -> Result<Response<UpstreamBody>, Failed> {
+    let request = &reservation.priced;
+    if priced.candidate.provider.dialect == Dialect::Demo {
+        return Ok(demo::answer(request.surface, &body));
+    }
+    let url = url(&priced.candidate.provider.base_url, request.surface).map_err(|reason| {
+        Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
+    })?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let upstream = UpstreamRequest {
+        method: Method::POST,
+        url,
+        headers: request_headers(reservation, credential),
+        body,
+        connect_timeout: Duration::from_millis(timeouts.connect_ms).min(left),
+        first_byte_timeout: Duration::from_millis(timeouts.first_byte_ms).min(left),
+        idle_timeout: Duration::from_millis(timeouts.idle_ms),
+    };
+    let sent = reservation.gateway().upstream.send(upstream).await;
+    sent.map_err(|error| Failed::from_upstream(&error).named(priced))
+}
+
+fn url(base_url: &str, surface: Surface) -> Result<Uri, String> {
+    let path = match surface {
+        Surface::Chat => "/chat/completions",
+        Surface::Completions => "/completions",
+        Surface::Embeddings => "/embeddings",
+    };
+    let mut text = String::with_capacity(base_url.len() + path.len());
+    text.push_str(base_url.trim_end_matches('/'));
+    text.push_str(path);
+    Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned())
+}
+
+fn request_headers(reservation: &Reservation, credential: Option<&CredentialPolicy>) -> HeaderMap {
+    let request = &reservation.priced;
+    let mut headers = headers::client_to_provider(&request.headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    if let Some(credential) = credential
+        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.secret.expose()))
+    {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    if let Some(traceparent) = request.trace.traceparent()
+        && let Ok(value) = HeaderValue::from_str(&traceparent.to_string())
+    {
+        headers.insert("traceparent", value);
+    }
+    headers
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|value| value.starts_with("text/event-stream"))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+}
+
+// === whole answers ===
+
+async fn whole(
+    reservation: &Reservation,
+    response: Response<UpstreamBody>,
+    priced: &PricedCandidate,
+    deadline: Instant,
+) -> Result<Attempted, Failed> {
+    let (head, body) = response.into_parts();
+    let max = reservation.gateway().config.max_answer_bytes;
+    let body = read_body(body, max, deadline).await.map_err(|failed| failed.named(priced))?;
+    let answer = read_answer(reservation.priced.surface, &body);
+    let bad = |reason: &str| {
+        let message = format!("the provider's answer {reason}");
+        let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
+        Err(Failed { status: Some(head.status), ..failed }.named(priced))
+    };
+    if answer.shape == AnswerShape::NotJson {
+        return bad("is not JSON");
+    }
+    if answer.is_error {
+        return bad("is an error with a success status");
+    }
+    Ok(Attempted::Whole { head, body, answer: Box::new(answer) })
+}
+
+async fn read_body(body: UpstreamBody, max: usize, deadline: Instant) -> Result<Bytes, Failed> {
+    let collected = tokio::time::timeout_at(deadline.into(), Limited::new(body, max).collect()).await;
+    match collected {
+        Err(_) => Err(Failed::timeout("the answer took longer than the request's time limit")),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) => Err(match error.downcast_ref::<UpstreamError>() {
+            Some(error) => Failed::from_upstream(error),
+            None => {
+                let message = format!("the provider's answer is larger than {max} bytes");
+                Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message)
+            }
+        }),
+    }
+}
+
+// === refusals of the provider ===
+
+async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, deadline: Instant) -> Failed {
+    let (head, body) = response.into_parts();
+    let bytes = read_body(body, MAX_ERROR_BODY_BYTES, deadline).await.unwrap_or_default();
+    let status = head.status;
+    let error = read_provider_error(status.as_u16(), &bytes);
+    let provider = &priced.candidate.provider.name;
+    let (outcome, refusal) = match status.as_u16() {
+        429 => {
+            let message = format!("the provider `{provider}` limits its rate: {}", error.message);
+            let mut refusal = Refusal::new(ErrorKind::UpstreamRateLimited, message);
+            refusal.retry_after_ms = Some(retry_after_ms(&head.headers));
+            (AttemptOutcome::RateLimited, refusal)
+        }
+        401..=403 => {
+            let message =
+                format!("the provider `{provider}` refuses the gateway's credentials: tell your operator");
+            (
+                AttemptOutcome::CredentialRefused,
+                Refusal::new(ErrorKind::UpstreamCredentialsExhausted, message),
+            )
+        }
+        code @ 400..=499 if code != 408 => (AttemptOutcome::Refused, passed_on(status, &error)),
+        code => {
+            let message = format!("the provider `{provider}` failed with status {code}: {}", error.message);
+            (AttemptOutcome::ServerError, Refusal::new(ErrorKind::UpstreamError, message))
+        }
+    };
+    Failed { outcome, status: Some(status), may_be_billed: false, refusal }
+}
+
+/// The provider's own words about the request, re-written in the client's shape so that nothing else of the
+/// provider's answer gets out.
+fn passed_on(status: StatusCode, error: &ProviderError) -> Refusal {
+    let mut refusal = Refusal::new(ErrorKind::UpstreamRefused, error.message.clone());
+    refusal.param.clone_from(&error.param);
+    let body = encode_error(&ErrorBody {
+        message: &error.message,
+        error_type: error.error_type.as_deref().unwrap_or("invalid_request_error"),
+        param: error.param.as_deref(),
+        code: error.code.as_deref(),
+        metadata: None,
+    });
+    refusal.upstream = Some(Box::new(UpstreamRefusal { status, body }));
+    refusal
+}
+
+/// What the provider asks to wait, within bounds: 1 s where it says nothing, never above 300 s.
+fn retry_after_ms(headers: &HeaderMap) -> u64 {
+    const MAX_RETRY_AFTER_MS: u64 = 300_000;
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    number("retry-after-ms")
+        .or_else(|| number("retry-after").map(|seconds| seconds.saturating_mul(1_000)))
+        .unwrap_or(1_000)
+        .min(MAX_RETRY_AFTER_MS)
+}
+
+// === impl Failed ===
+
+impl Failed {
+    pub(crate) fn new(
+        outcome: AttemptOutcome,
+        may_be_billed: bool,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { outcome, status: None, may_be_billed, refusal: Refusal::new(kind, message) }
+    }
+
+    pub(crate) fn timeout(message: &str) -> Self {
+        Self::new(AttemptOutcome::Timeout, true, ErrorKind::UpstreamTimeout, message)
+    }
+
+    pub(crate) fn from_upstream(error: &UpstreamError) -> Self {
+        let (outcome, kind) = match error.kind {
+            UpstreamErrorKind::Connect | UpstreamErrorKind::Tls | UpstreamErrorKind::ResetBeforeHeaders => {
+                (AttemptOutcome::ConnectFailed, ErrorKind::UpstreamError)
+            }
+            UpstreamErrorKind::ConnectTimeout
+            | UpstreamErrorKind::FirstByteTimeout
+            | UpstreamErrorKind::IdleTimeout => (AttemptOutcome::Timeout, ErrorKind::UpstreamTimeout),
+            UpstreamErrorKind::BodyBroken => (AttemptOutcome::StreamBroken, ErrorKind::UpstreamError),
+            UpstreamErrorKind::InvalidResponse => (AttemptOutcome::BadAnswer, ErrorKind::UpstreamError),
+        };
+        tracing::debug!(%error, "an attempt failed");
+        // the client learns what kind of failure it was, not where the provider lives
+        let message = match error.kind {
+            UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => "the provider cannot be reached",
+            UpstreamErrorKind::ConnectTimeout => "the provider did not accept a connection in time",
+            UpstreamErrorKind::ResetBeforeHeaders => "the provider closed the connection without an answer",
+            UpstreamErrorKind::FirstByteTimeout => "the provider did not answer in time",
+            UpstreamErrorKind::IdleTimeout => "the provider stopped in the middle of its answer",
+            UpstreamErrorKind::BodyBroken => "the provider's answer broke off",
+            UpstreamErrorKind::InvalidResponse => "the provider's answer is not valid HTTP",
+        };
+        Self::new(outcome, !error.kind.is_before_dispatch(), kind, message)
+    }
+
+    /// With the provider's name in the sentence.
+    pub(crate) fn named(mut self, priced: &PricedCandidate) -> Self {
+        let name = &priced.candidate.provider.name;
+        self.refusal.message =
+            format!("{} (provider `{name}`); try again or use another model", self.refusal.message);
+        self
+    }
+}

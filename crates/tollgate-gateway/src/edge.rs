@@ -1,0 +1,270 @@
+//! The HTTP edge: paths to surfaces, bodies within their bounds, and headers on everything that leaves.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tollgate_domain::{ErrorKind, RequestId, RequestOutcome, Surface};
+
+use crate::answer::{GatewayBody, refuse, write_common};
+use crate::auth::{Authenticated, authenticate};
+use crate::error::Refusal;
+use crate::gateway::Pod;
+use crate::pipeline::{self, Received};
+use crate::{key_info, model_list, quote};
+
+/// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
+const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Inference(Surface),
+    Models,
+    Model,
+    Key,
+    Quote,
+}
+
+/// Serves one request; whatever happens, the client gets an answer in its dialect.
+pub(crate) async fn serve(
+    gateway: Pod,
+    request: Request<Incoming>,
+) -> Result<Response<GatewayBody>, Infallible> {
+    let started = Instant::now();
+    let id = request_id(&gateway);
+    let outcome = route(&gateway, request, id, started).await;
+    let mut response = outcome.unwrap_or_else(|refusal| {
+        let (kind, code) = (refusal.kind, refusal.status().as_u16());
+        tracing::info!(request_id = %id, status = code, error = kind.code(), "request refused");
+        refuse(&refusal, started.elapsed())
+    });
+    write_common(response.headers_mut(), id);
+    Ok(response)
+}
+
+fn request_id(gateway: &Pod) -> RequestId {
+    let mut entropy = [0_u8; 10];
+    // without the system's randomness ids are still unique per pod and moment, only guessable
+    if getrandom::fill(&mut entropy).is_err() {
+        tracing::error!("the system gives no randomness");
+    }
+    RequestId::generate(gateway.clock.now(), entropy)
+}
+
+async fn route(
+    gateway: &Pod,
+    request: Request<Incoming>,
+    id: RequestId,
+    started: Instant,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let endpoint = endpoint(request.method(), request.uri().path())?;
+    let caller = match authenticate(gateway, request.headers()) {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            observe_refusal(gateway, endpoint, &refusal, started);
+            return Err(refusal);
+        }
+    };
+    match endpoint {
+        Endpoint::Inference(surface) => {
+            let outcome = inference(gateway, request, surface, caller, id, started).await;
+            outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
+        }
+        Endpoint::Models => Ok(model_list::list(&caller)),
+        Endpoint::Model => {
+            let path = request.uri().path();
+            model_list::one(&caller, &percent_decoded(path.strip_prefix(MODEL_PREFIX).unwrap_or(path)))
+        }
+        Endpoint::Key => key_info::describe(gateway, &caller).await,
+        Endpoint::Quote => {
+            let (parts, body) = request.into_parts();
+            let body = read_body(gateway, body).await?;
+            quote::quote(gateway, caller, parts.headers, body, id, started)
+        }
+    }
+}
+
+async fn inference(
+    gateway: &Pod,
+    request: Request<Incoming>,
+    surface: Surface,
+    caller: Authenticated,
+    id: RequestId,
+    started: Instant,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let (parts, body) = request.into_parts();
+    check_content_type(&parts.headers)?;
+    let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let trace = gateway.tracer.start(traceparent, surface, id);
+    let body = read_body(gateway, body).await?;
+    let received = Received { request: id, started, surface, caller, headers: parts.headers, body, trace };
+    pipeline::handle(gateway, received).await
+}
+
+/// Requests that never reached a provider are settled by nobody else's count.
+fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started: Instant) {
+    let Endpoint::Inference(surface) = endpoint else { return };
+    if refusal.n_attempts > 0 {
+        return;
+    }
+    gateway.metrics.request_finished(&tollgate_telemetry::metrics::FinishedRequest {
+        surface,
+        outcome: RequestOutcome::Error(refusal.kind),
+        duration: started.elapsed(),
+        first_byte: None,
+        overhead: started.elapsed(),
+        usage: &tollgate_domain::Usage::ZERO,
+        cost: tollgate_domain::NanoUsd::ZERO,
+    });
+}
+
+const MODEL_PREFIX: &str = "/v1/models/";
+
+fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+    let (allowed, endpoint) = match path {
+        "/v1/chat/completions" => (Method::POST, Endpoint::Inference(Surface::Chat)),
+        "/v1/completions" => (Method::POST, Endpoint::Inference(Surface::Completions)),
+        "/v1/embeddings" => (Method::POST, Endpoint::Inference(Surface::Embeddings)),
+        "/v1/models" => (Method::GET, Endpoint::Models),
+        "/v1/key" => (Method::GET, Endpoint::Key),
+        "/v1/quote" => (Method::POST, Endpoint::Quote),
+        other if other.starts_with(MODEL_PREFIX) => (Method::GET, Endpoint::Model),
+        _ => {
+            let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /v1/key and /v1/quote";
+            return Err(Refusal::new(ErrorKind::NotFound, message));
+        }
+    };
+    if *method != allowed {
+        let message = format!("this path takes {allowed}, not {method}");
+        return Err(Refusal::new(ErrorKind::MethodNotAllowed, message));
+    }
+    Ok(endpoint)
+}
+
+fn check_content_type(headers: &http::HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let is_json = value.to_str().is_ok_and(|text| {
+        let essence = text.split(';').next().unwrap_or("").trim();
+        essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+    });
+    if is_json {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorKind::InvalidRequest,
+        "the body must be JSON: send `content-type: application/json`",
+    )
+    .with_param("content-type"))
+}
+
+/// Reads a body within its bounds of size and time.
+async fn read_body(gateway: &Pod, body: Incoming) -> Result<Bytes, Refusal> {
+    let max = gateway.config.max_body_bytes;
+    let announced = body.size_hint();
+    if announced.lower() > max as u64 {
+        return Err(too_large(max));
+    }
+    match tokio::time::timeout(gateway.config.body_timeout, collect(body, max, announced.lower())).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = "the body did not arrive in time: send it faster or in smaller pieces";
+            Err(Refusal::new(ErrorKind::RequestTimeout, message))
+        }
+    }
+}
+
+async fn collect(mut body: Incoming, max: usize, announced: u64) -> Result<Bytes, Refusal> {
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::new(ErrorKind::InvalidRequest, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if rest.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > max {
+            return Err(too_large(max));
+        }
+        match first.take() {
+            None if rest.is_empty() => first = Some(data),
+            None => rest.extend_from_slice(&data),
+            Some(head) => {
+                let room = announced.min(MAX_PREALLOCATED_BYTES);
+                rest.reserve(usize::try_from(room).unwrap_or(0).max(head.len() + data.len()));
+                rest.extend_from_slice(&head);
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+fn too_large(max: usize) -> Refusal {
+    let message = format!("the body is larger than {max} bytes: send less, or refer to files by URL");
+    Refusal::new(ErrorKind::RequestTooLarge, message)
+}
+
+/// `%2F` and the like in a model's name; what does not decode stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
+        match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|_| bytes[at] == b'%') {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_table() {
+        let ok = [
+            ("POST", "/v1/chat/completions", Endpoint::Inference(Surface::Chat)),
+            ("POST", "/v1/chat/completions/", Endpoint::Inference(Surface::Chat)),
+            ("POST", "/v1/completions", Endpoint::Inference(Surface::Completions)),
+            ("POST", "/v1/embeddings", Endpoint::Inference(Surface::Embeddings)),
+            ("GET", "/v1/models", Endpoint::Models),
+            ("GET", "/v1/models/openai/gpt-5-mini", Endpoint::Model),
+            ("GET", "/v1/key", Endpoint::Key),
+            ("POST", "/v1/quote", Endpoint::Quote),
+        ];
+        for (method, path, expected) in ok {
+            let method: Method = method.parse().unwrap();
+            assert_eq!(endpoint(&method, path).unwrap(), expected, "{path}");
+        }
+        let refused = [
+            ("GET", "/v1/chat/completions", ErrorKind::MethodNotAllowed),
+            ("POST", "/v1/models", ErrorKind::MethodNotAllowed),
+            ("GET", "/", ErrorKind::NotFound),
+            ("POST", "/v1/chat/completionsx", ErrorKind::NotFound),
+        ];
+        for (method, path, expected) in refused {
+            let method: Method = method.parse().unwrap();
+            assert_eq!(endpoint(&method, path).unwrap_err().kind, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn model_names_are_decoded_once() {
+        assert_eq!(percent_decoded("openai%2Fgpt-5%3amini"), "openai/gpt-5:mini");
+        assert_eq!(percent_decoded("a%2"), "a%2");
+        assert_eq!(percent_decoded("a%zz%252F"), "a%zz%2F");
+        assert_eq!(percent_decoded("%ff"), "%ff");
+    }
+}

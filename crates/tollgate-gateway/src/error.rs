@@ -1,0 +1,230 @@
+//! Refusals: everything that can be said to a client instead of an answer.
+//!
+//! A [`Refusal`] is made with an [`ErrorKind`] and one sentence that is meant for the client; nothing else
+//! ever reaches it. The kind decides status, code, `type` and whether a client should try again.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use tollgate_domain::{ErrorKind, NanoUsd, UnixMillis};
+use tollgate_ledger::{LedgerError, LimitKind, MoneyRefusal, RateRefusal};
+use tollgate_policy::{AuthDenied, PlanDenied};
+use tollgate_wire::openai::error::{ErrorBody, encode_error, encode_error_event, error_type};
+use tollgate_wire::openai::request::RequestError;
+
+/// What the OpenAI and Anthropic SDKs read before they retry on their own.
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// What a client is told to wait where only holds in flight are in its way: about one short request.
+const HELD_RETRY_AFTER_MS: u64 = 1_000;
+/// What a client is told to wait for our own trouble to pass.
+const TROUBLE_RETRY_AFTER_MS: u64 = 1_000;
+
+/// A refusal in the making: kind, sentence, and what goes with it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+    pub(crate) param: Option<String>,
+    pub(crate) metadata: Option<Value>,
+    pub(crate) retry_after_ms: Option<u64>,
+    pub(crate) should_retry: Option<bool>,
+    /// How often a provider was tried before.
+    pub(crate) n_attempts: usize,
+    /// A provider's own refusal, passed on with its status.
+    pub(crate) upstream: Option<Box<UpstreamRefusal>>,
+}
+
+/// A provider's 4xx about the request itself: passed on as it is.
+#[derive(Debug)]
+pub(crate) struct UpstreamRefusal {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+            metadata: None,
+            retry_after_ms: None,
+            should_retry: None,
+            n_attempts: 0,
+            upstream: None,
+        }
+    }
+
+    pub(crate) fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub(crate) fn with_retry_after_ms(mut self, retry_after_ms: u64) -> Self {
+        self.retry_after_ms = Some(retry_after_ms);
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        if let Some(upstream) = &self.upstream {
+            return upstream.status;
+        }
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body in OpenAI's shape.
+    pub(crate) fn body(&self) -> Bytes {
+        if let Some(upstream) = &self.upstream {
+            return upstream.body.clone();
+        }
+        encode_error(&self.error_body())
+    }
+
+    /// The same as an error event, for streams that have begun.
+    pub(crate) fn event(&self) -> Bytes {
+        encode_error_event(&self.error_body())
+    }
+
+    fn error_body(&self) -> ErrorBody<'_> {
+        ErrorBody {
+            message: &self.message,
+            error_type: error_type(self.kind),
+            param: self.param.as_deref(),
+            code: Some(self.kind.code()),
+            metadata: self.metadata.as_ref(),
+        }
+    }
+
+    pub(crate) fn write_headers(&self, headers: &mut http::HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(retry_after_ms) = self.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from(retry_after_ms));
+        }
+        if let Some(should_retry) = self.should_retry {
+            let text = if should_retry { "true" } else { "false" };
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static(text));
+        }
+    }
+}
+
+// === money ===
+
+/// How a budget or wallet is named to the client.
+pub(crate) struct MoneyScope {
+    /// `wallet`, `key`, `project` or `tenant`.
+    pub(crate) name: &'static str,
+    /// The budget's window, where it is one.
+    pub(crate) window: Option<&'static str>,
+}
+
+/// The 402 of `api.md`; `held` tells whether only holds in flight are in the way.
+pub(crate) fn money_refusal(
+    refusal: &MoneyRefusal,
+    scope: &MoneyScope,
+    required: NanoUsd,
+    held_only: bool,
+) -> Refusal {
+    let is_wallet = scope.window.is_none();
+    let kind = if is_wallet { ErrorKind::InsufficientCredit } else { ErrorKind::BudgetExceeded };
+    let remaining = refusal.limit.saturating_sub(refusal.settled);
+    let available = remaining.saturating_sub(refusal.held);
+    let what = match scope.window {
+        None => "the prepaid credit".to_owned(),
+        Some(window) => format!("the {}'s {window} budget", scope.name),
+    };
+    let message = if held_only {
+        format!("{what} is reserved by requests in flight: try again in a moment")
+    } else if is_wallet {
+        format!(
+            "{what} cannot pay for this request ({required} USD needed, {available} USD left): top up, or ask for less with max_tokens"
+        )
+    } else {
+        format!(
+            "{what} cannot pay for this request ({required} USD needed, {available} USD left): raise it, wait for its reset, or ask for less with max_tokens"
+        )
+    };
+    let metadata = json!({
+        "scope": scope.name,
+        "window": scope.window,
+        "limit_usd": refusal.limit,
+        "remaining_usd": remaining,
+        "held_usd": refusal.held,
+        "required_usd": required,
+        "resets_at": refusal.resets_at.and_then(UnixMillis::to_rfc3339),
+        "retryable": held_only,
+    });
+    Refusal {
+        metadata: Some(metadata),
+        retry_after_ms: held_only.then_some(HELD_RETRY_AFTER_MS),
+        should_retry: Some(held_only),
+        ..Refusal::new(kind, message)
+    }
+}
+
+/// The 429 of a rate limit.
+pub(crate) fn rate_refusal(refusal: &RateRefusal, owner: &'static str) -> Refusal {
+    let limit = refusal.limit;
+    let (kind, what) = match refusal.kind {
+        LimitKind::Requests => (ErrorKind::RateLimitExceeded, format!("{limit} requests per minute")),
+        LimitKind::Tokens => (ErrorKind::RateLimitExceeded, format!("{limit} tokens per minute")),
+        LimitKind::Concurrency => {
+            (ErrorKind::ConcurrencyLimitExceeded, format!("{limit} requests at the same time"))
+        }
+    };
+    let message = format!("the {owner} is limited to {what}: try again after the time in Retry-After");
+    Refusal::new(kind, message).with_retry_after_ms(refusal.retry_after_ms)
+}
+
+// === conversions ===
+
+impl From<AuthDenied> for Refusal {
+    fn from(denied: AuthDenied) -> Self {
+        Self::new(ErrorKind::InvalidApiKey, denied.to_string())
+    }
+}
+
+impl From<PlanDenied> for Refusal {
+    fn from(denied: PlanDenied) -> Self {
+        let kind = match denied {
+            PlanDenied::NotFound { .. } => ErrorKind::ModelNotFound,
+            PlanDenied::NotAllowed { .. } => ErrorKind::ModelNotAllowed,
+            PlanDenied::DataPolicy { .. } => ErrorKind::DataPolicyViolation,
+        };
+        Self::new(kind, denied.to_string()).with_param("model")
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        Self { param: error.param, ..Self::new(ErrorKind::InvalidRequest, error.message) }
+    }
+}
+
+impl From<&LedgerError> for Refusal {
+    fn from(_: &LedgerError) -> Self {
+        ledger_unavailable()
+    }
+}
+
+pub(crate) fn ledger_unavailable() -> Refusal {
+    Refusal::new(
+        ErrorKind::LedgerUnavailable,
+        "the ledger is not available: nothing was sent; try again shortly",
+    )
+    .with_retry_after_ms(TROUBLE_RETRY_AFTER_MS)
+}
+
+pub(crate) fn policy_unavailable() -> Refusal {
+    Refusal::new(
+        ErrorKind::PolicyUnavailable,
+        "this gateway has no policy yet: nothing was sent; try again shortly",
+    )
+    .with_retry_after_ms(TROUBLE_RETRY_AFTER_MS)
+}
+
+pub(crate) fn overloaded() -> Refusal {
+    Refusal::new(ErrorKind::Overloaded, "this gateway is overloaded: nothing was sent; try again shortly")
+        .with_retry_after_ms(TROUBLE_RETRY_AFTER_MS)
+}

@@ -1,0 +1,147 @@
+//! A request's life, in the order in which it happens.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tollgate_domain::{ErrorKind, Labels, RequestId, Surface};
+use tollgate_telemetry::RequestTrace;
+use tollgate_wire::openai::request::{RequestSkim, skim};
+
+use crate::answer::GatewayBody;
+use crate::auth::Authenticated;
+use crate::error::Refusal;
+use crate::gateway::Pod;
+use crate::plan::{PlanInput, PricedPlan, price_plan};
+use crate::{provider, reserve};
+
+/// Labels a client may add: bounded, because they are stored with every request.
+const MAX_CLIENT_LABELS: usize = 16;
+const MAX_LABEL_CHARS: usize = 64;
+/// Longest end-user name that is stored.
+const MAX_END_USER_CHARS: usize = 256;
+
+/// A request whose caller is known and whose body was read.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) request: RequestId,
+    pub(crate) started: Instant,
+    pub(crate) surface: Surface,
+    pub(crate) caller: Authenticated,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trace: RequestTrace,
+}
+
+/// A request that policy allows, with its price: the ledger has not been asked yet.
+#[derive(Debug)]
+pub(crate) struct Priced {
+    pub(crate) request: RequestId,
+    pub(crate) started: Instant,
+    pub(crate) surface: Surface,
+    pub(crate) caller: Authenticated,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: PromptBody,
+    pub(crate) skim: RequestSkim,
+    pub(crate) requested_model: String,
+    pub(crate) end_user: Option<String>,
+    pub(crate) labels: Labels,
+    pub(crate) plan: PricedPlan,
+    pub(crate) trace: RequestTrace,
+}
+
+pub(crate) type PromptBody = tollgate_domain::PromptBytes<Bytes>;
+
+/// Everything from a read request to its answer: priced, paid for, sent, relayed. What was reserved is
+/// settled when the answer's body ends, wherever that is.
+pub(crate) async fn handle(gateway: &Pod, received: Received) -> Result<Response<GatewayBody>, Refusal> {
+    let priced = price(gateway, received)?;
+    let reservation = reserve::reserve(gateway, priced).await?;
+    provider::send(reservation).await
+}
+
+/// Reads what must be known of the body, finds the candidates and bounds the cost.
+pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal> {
+    let Received { request, started, surface, caller, headers, body, mut trace } = received;
+    let skim = skim(surface, &body)?;
+    let requested_model = requested_model(&caller, surface, &skim)?;
+    let input = PlanInput {
+        snapshot: &caller.snapshot,
+        context: &caller.context,
+        now: caller.now,
+        skim: &skim,
+        requested_model: &requested_model,
+        body_len: body.len(),
+    };
+    let plan = price_plan(input, &gateway.config)?;
+    trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);
+    let end_user = end_user(&headers, &skim)?;
+    let labels = labels(&caller, &headers)?;
+    let body = tollgate_domain::PromptBytes(body);
+    Ok(Priced {
+        request,
+        started,
+        surface,
+        caller,
+        headers,
+        body,
+        skim,
+        requested_model,
+        end_user,
+        labels,
+        plan,
+        trace,
+    })
+}
+
+fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim) -> Result<String, Refusal> {
+    if let Some(model) = skim.model.as_ref().filter(|model| !model.is_empty()) {
+        return Ok(model.clone());
+    }
+    caller.snapshot.default_model(surface).map(str::to_owned).ok_or_else(|| {
+        let message =
+            format!("no model: name one, or ask your operator for a default for {}", surface.name());
+        Refusal::new(ErrorKind::InvalidRequest, message).with_param("model")
+    })
+}
+
+fn end_user(headers: &HeaderMap, skim: &RequestSkim) -> Result<Option<String>, Refusal> {
+    let from_header = headers.get("x-tollgate-user").and_then(|value| value.to_str().ok());
+    let Some(user) = from_header.or(skim.user.as_deref()).filter(|user| !user.is_empty()) else {
+        return Ok(None);
+    };
+    if user.chars().count() > MAX_END_USER_CHARS {
+        let message =
+            format!("the end user's name is longer than {MAX_END_USER_CHARS} characters: shorten it");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("user"));
+    }
+    Ok(Some(user.to_owned()))
+}
+
+/// The policy's labels, and those of `x-tollgate-labels: department=research,feature=chat` that policy does
+/// not set: a client cannot book its cost to somebody else.
+fn labels(caller: &Authenticated, headers: &HeaderMap) -> Result<Labels, Refusal> {
+    let mut labels = caller.context.labels.clone();
+    let Some(header) = headers.get("x-tollgate-labels") else { return Ok(labels) };
+    let bad = || {
+        let message = format!(
+            "x-tollgate-labels must look like `name=value,name=value`, with at most {MAX_CLIENT_LABELS} labels of {MAX_LABEL_CHARS} characters"
+        );
+        Refusal::new(ErrorKind::InvalidRequest, message).with_param("x-tollgate-labels")
+    };
+    let text = header.to_str().map_err(|_| bad())?;
+    let pairs: Vec<&str> = text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).collect();
+    if pairs.len() > MAX_CLIENT_LABELS {
+        return Err(bad());
+    }
+    for pair in pairs {
+        let (name, value) = pair.split_once('=').ok_or_else(bad)?;
+        let (name, value) = (name.trim(), value.trim());
+        let fits = |part: &str| !part.is_empty() && part.chars().count() <= MAX_LABEL_CHARS;
+        if !fits(name) || !fits(value) {
+            return Err(bad());
+        }
+        labels.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    Ok(labels)
+}

@@ -1,0 +1,200 @@
+//! What a request may reach and what it can cost at most: the plan, priced.
+
+use std::sync::Arc;
+
+use tollgate_catalog::{PriceSheet, Reach, ServiceTier};
+use tollgate_domain::{ErrorKind, NanoUsd, UnixMillis};
+use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
+use tollgate_wire::openai::request::{RequestSkim, input_token_bound, input_token_estimate};
+
+use crate::GatewayConfig;
+use crate::error::Refusal;
+
+/// One reachable candidate with its price and its share of the bound.
+#[derive(Clone, Debug)]
+pub(crate) struct PricedCandidate {
+    pub(crate) candidate: Arc<Candidate>,
+    pub(crate) sheet: Arc<PriceSheet>,
+    /// Prompt tokens at most.
+    pub(crate) input_bound: u64,
+    /// Tokens of one answer at most, before the money is asked.
+    pub(crate) output_cap: u64,
+}
+
+/// A request that policy allows, with its price.
+#[derive(Debug)]
+pub(crate) struct PricedPlan {
+    pub(crate) plan: Arc<RoutePlan>,
+    pub(crate) candidates: Arc<[PricedCandidate]>,
+    pub(crate) tier: ServiceTier,
+    pub(crate) reach: Reach,
+    /// Answers that are billed.
+    pub(crate) n_choices: u64,
+    /// Tokens of predicted output, billed on top of the cap when rejected.
+    pub(crate) prediction_tokens: u64,
+    /// Whether a wallet or a budget must pay.
+    pub(crate) is_paid: bool,
+    /// The most it can cost.
+    pub(crate) amount: NanoUsd,
+    /// The most it can cost when its answers are cut to the floor.
+    pub(crate) minimum: NanoUsd,
+    /// Tokens to reserve against token rate limits.
+    pub(crate) rate_tokens: u64,
+    /// Prompt tokens as an estimate, for what ends without usage.
+    pub(crate) input_estimate: u64,
+}
+
+impl PricedCandidate {
+    /// The most `output_cap` tokens per answer can cost here.
+    pub(crate) fn bound(&self, output_cap: u64, plan: &PricedPlanShape) -> NanoUsd {
+        let all = output_cap.saturating_mul(plan.n_choices).saturating_add(plan.prediction_tokens);
+        self.sheet.upper_bound(self.input_bound, all, plan.tier, plan.reach)
+    }
+
+    /// Tokens per answer that `money` affords here, at most the cap; the cap where output is free.
+    pub(crate) fn affordable_cap(&self, money: NanoUsd, plan: &PricedPlanShape) -> u64 {
+        match self.sheet.affordable_output(money, self.input_bound, plan.tier, plan.reach) {
+            None => self.output_cap,
+            Some(all) => {
+                let all = all.saturating_sub(plan.prediction_tokens);
+                self.output_cap.min(all / plan.n_choices.max(1))
+            }
+        }
+    }
+
+    /// Whether an answer token costs anything here: only then a cap protects money.
+    pub(crate) fn charges_output(&self, plan: &PricedPlanShape) -> bool {
+        self.sheet.dearest_output(self.input_bound, plan.tier, plan.reach).0 > 0
+    }
+}
+
+/// What of a request decides how candidates price it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PricedPlanShape {
+    pub(crate) tier: ServiceTier,
+    pub(crate) reach: Reach,
+    pub(crate) n_choices: u64,
+    pub(crate) prediction_tokens: u64,
+}
+
+impl PricedPlan {
+    pub(crate) fn shape(&self) -> PricedPlanShape {
+        PricedPlanShape {
+            tier: self.tier,
+            reach: self.reach,
+            n_choices: self.n_choices,
+            prediction_tokens: self.prediction_tokens,
+        }
+    }
+}
+
+/// What the pipeline knows before it asks what a request costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlanInput<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) context: &'a KeyContext,
+    pub(crate) now: UnixMillis,
+    pub(crate) skim: &'a RequestSkim,
+    pub(crate) requested_model: &'a str,
+    pub(crate) body_len: usize,
+}
+
+/// Finds the candidates, drops those without a price, and bounds the cost over the rest.
+pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result<PricedPlan, Refusal> {
+    let plan = input.snapshot.plan(input.context, input.requested_model)?;
+    let shape = shape_of(input.skim)?;
+    let mut candidates = Vec::with_capacity(plan.candidates.len());
+    let mut unpriced = None;
+    for candidate in &plan.candidates {
+        match price_candidate(candidate, &input, &shape, config) {
+            Ok(priced) => candidates.push(priced),
+            Err(refusal) => unpriced = unpriced.or(Some(refusal)),
+        }
+    }
+    if candidates.is_empty() {
+        return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
+    }
+    let bound_at = |cap: fn(u64, u64) -> u64| {
+        let bounds = candidates
+            .iter()
+            .map(|priced| priced.bound(cap(priced.output_cap, config.output_floor_tokens), &shape));
+        bounds.max().unwrap_or(NanoUsd::ZERO)
+    };
+    let input_estimate = input_token_estimate(input.skim, input.body_len);
+    let rate_output = input.skim.client_output_cap().unwrap_or(config.output_floor_tokens);
+    Ok(PricedPlan {
+        amount: bound_at(|cap, _| cap),
+        minimum: bound_at(u64::min),
+        rate_tokens: input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices)),
+        plan,
+        candidates: candidates.into(),
+        tier: shape.tier,
+        reach: shape.reach,
+        n_choices: shape.n_choices,
+        prediction_tokens: shape.prediction_tokens,
+        is_paid: input.context.has_money_gate(),
+        input_estimate,
+    })
+}
+
+fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
+    let tier = match skim.service_tier.as_deref() {
+        None => ServiceTier::Standard,
+        Some(name) => ServiceTier::from_name(name).ok_or_else(|| {
+            let message = format!("`{name}` is no service tier; use auto, default, flex or priority");
+            Refusal::new(ErrorKind::InvalidRequest, message).with_param("service_tier")
+        })?,
+    };
+    Ok(PricedPlanShape {
+        tier,
+        reach: if skim.is_text_only() { Reach::TEXT } else { Reach::MULTIMODAL },
+        n_choices: skim.n_billed_choices(),
+        prediction_tokens: skim.prediction_bytes,
+    })
+}
+
+fn price_candidate(
+    candidate: &Arc<Candidate>,
+    input: &PlanInput<'_>,
+    shape: &PricedPlanShape,
+    config: &GatewayConfig,
+) -> Result<PricedCandidate, Refusal> {
+    let name = || format!("{}/{}", candidate.provider.name, candidate.model);
+    let sheet = candidate
+        .prices
+        .as_ref()
+        .and_then(|timeline| timeline.at(input.now))
+        .ok_or_else(|| not_priced(&name(), "the model has no price"))?;
+    sheet.check(shape.tier).map_err(|reason| not_priced(&name(), &reason.to_string()))?;
+    if input.skim.has_web_search && !sheet.is_free() {
+        return Err(not_priced(&name(), "searches have no price"));
+    }
+    let by_bytes = input_token_bound(input.skim, input.body_len);
+    let input_bound = match candidate.context_tokens {
+        Some(context) if input.skim.has_unbounded_parts => context,
+        Some(context) => by_bytes.min(context),
+        None if input.skim.has_unbounded_parts && !sheet.is_free() => {
+            let message =
+                format!("the cost of a file or video cannot be bounded for {}: send it inline", name());
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("messages"));
+        }
+        None => by_bytes,
+    };
+    let asked = input.skim.client_output_cap();
+    let output_cap = match (asked, candidate.max_output_tokens) {
+        (Some(asked), Some(most)) => asked.min(most),
+        (Some(cap), None) | (None, Some(cap)) => cap,
+        (None, None) => config.default_output_cap_tokens,
+    };
+    Ok(PricedCandidate {
+        candidate: Arc::clone(candidate),
+        sheet: Arc::clone(sheet),
+        input_bound,
+        output_cap,
+    })
+}
+
+fn not_priced(model: &str, reason: &str) -> Refusal {
+    let message = format!("`{model}` cannot be used: {reason}; ask your operator to add one");
+    Refusal::new(ErrorKind::ModelNotPriced, message).with_param("model")
+}

@@ -1,0 +1,260 @@
+//! Sending: the retry and failover loop over the plan's candidates. It takes a [`Reservation`] and nothing
+//! else, so nothing is sent that was not paid for.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tollgate_domain::{
+    Attempt, AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, UnixMillis,
+    Usage,
+};
+use tollgate_wire::openai::response::Answer;
+use tollgate_wire::openai::usage::{UsageReading, UsageSpan, counted_usage, with_cost};
+
+use crate::answer::{AnswerFacts, GatewayBody};
+use crate::attempt::{self, Attempted, Failed};
+use crate::error::{Refusal, overloaded};
+use crate::gates::ProviderPlace;
+use crate::relay::{RelayBody, StreamStart};
+use crate::route::{AfterFailure, Route};
+use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation, millis};
+
+/// Sends a paid request until a candidate answers or none is left.
+pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
+    let deadline = deadline(&reservation);
+    let mut route = Route::new(seed(&reservation));
+    loop {
+        let failed = match try_next(&mut reservation, &mut route, deadline).await {
+            Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline)),
+            Err(failed) => failed,
+        };
+        let credential = reservation.attempts.last().and_then(|attempt| attempt.credential);
+        let after = decide(&reservation, &mut route, &failed, credential);
+        match after {
+            AfterFailure::TryAgain(wait) if Instant::now() + wait < deadline => {
+                reservation.not_billed();
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+            }
+            AfterFailure::TryAgain(_) | AfterFailure::GiveUp => return Err(give_up(reservation, failed)),
+        }
+    }
+}
+
+fn decide(
+    reservation: &Reservation,
+    route: &mut Route,
+    failed: &Failed,
+    credential: Option<CredentialId>,
+) -> AfterFailure {
+    let plan = &reservation.priced.plan;
+    route.after_failure(failed.outcome, credential, &plan.candidates, &plan.plan.retry)
+}
+
+fn deadline(reservation: &Reservation) -> Instant {
+    let priced = &reservation.priced;
+    let policy_ms = priced.plan.plan.timeouts.total_ms;
+    let header = priced.headers.get("x-tollgate-timeout-ms").and_then(|value| value.to_str().ok());
+    let asked_ms = header.and_then(|text| text.parse::<u64>().ok()).unwrap_or(policy_ms);
+    priced.started + Duration::from_millis(policy_ms.min(asked_ms))
+}
+
+/// Random bits of the request's own id.
+fn seed(reservation: &Reservation) -> u64 {
+    reservation.priced.request.as_uuid().as_u64_pair().1
+}
+
+async fn try_next(
+    reservation: &mut Reservation,
+    route: &mut Route,
+    deadline: Instant,
+) -> Result<(Attempted, ProviderPlace), Failed> {
+    let candidates = std::sync::Arc::clone(&reservation.priced.plan.candidates);
+    let Some(next) = route.next(&candidates) else {
+        let message = "no candidate has a usable credential: tell your operator";
+        return Err(Failed::new(
+            AttemptOutcome::CredentialRefused,
+            false,
+            ErrorKind::UpstreamCredentialsExhausted,
+            message,
+        ));
+    };
+    let priced = &candidates[next.candidate];
+    let Some(place) = reservation.gateway().gates.enter(&priced.candidate.provider) else {
+        let mut failed = Failed::new(AttemptOutcome::RateLimited, false, ErrorKind::Overloaded, "");
+        failed.refusal = overloaded();
+        return Err(failed);
+    };
+    let cap = output_cap(reservation, next.candidate);
+    reservation.dispatching(next.candidate);
+    let (started_at, started) = (reservation.gateway().clock.now(), Instant::now());
+    let attempted = attempt::run(reservation, priced, cap, next.credential, deadline).await;
+    reservation.upstream_time += started.elapsed();
+    let credential = next.credential.map(|credential| credential.id);
+    let record = record(&attempted, started_at, started.elapsed());
+    reservation.record_attempt(next.candidate, credential, record);
+    attempted.map(|attempted| (attempted, place))
+}
+
+/// What of an attempt is recorded besides its place.
+pub(crate) struct AttemptRecord {
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) status: Option<u16>,
+    pub(crate) may_be_billed: bool,
+    pub(crate) started_at: UnixMillis,
+    pub(crate) elapsed: Duration,
+}
+
+fn record(attempted: &Result<Attempted, Failed>, started_at: UnixMillis, elapsed: Duration) -> AttemptRecord {
+    let (outcome, status, may_be_billed) = match attempted {
+        Ok(Attempted::Whole { head, .. } | Attempted::Stream { head, .. }) => {
+            (AttemptOutcome::Ok, Some(head.status.as_u16()), true)
+        }
+        Err(failed) => (failed.outcome, failed.status.map(|status| status.as_u16()), failed.may_be_billed),
+    };
+    AttemptRecord { outcome, status, may_be_billed, started_at, elapsed }
+}
+
+impl Reservation {
+    fn record_attempt(&mut self, candidate: usize, credential: Option<CredentialId>, record: AttemptRecord) {
+        if !record.may_be_billed {
+            self.not_billed();
+        }
+        let Some(priced) = self.priced.plan.candidates.get(candidate) else { return };
+        let provider = &priced.candidate.provider;
+        self.gateway().metrics.provider(&provider.name).attempt(record.outcome);
+        let attempt = Attempt {
+            provider: provider.name.clone(),
+            model: priced.candidate.model.to_string(),
+            credential,
+            outcome: record.outcome,
+            status: record.status,
+            started_at: record.started_at,
+            first_byte_ms: millis(record.elapsed),
+            duration_ms: millis(record.elapsed),
+        };
+        self.attempts.push(attempt);
+    }
+}
+
+/// The cap to write upstream: only where money is at stake and an answer token costs some.
+fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
+    let plan = &reservation.priced.plan;
+    let priced = plan.candidates.get(candidate)?;
+    let shape = plan.shape();
+    if !plan.is_paid || plan.n_choices == 0 || !priced.charges_output(&shape) {
+        return None;
+    }
+    Some(priced.affordable_cap(reservation.grant.granted, &shape))
+}
+
+/// The cap, where the money made it lower than what was asked for.
+fn clamped_to(reservation: &Reservation, candidate: usize) -> Option<u64> {
+    let priced = reservation.priced.plan.candidates.get(candidate)?;
+    output_cap(reservation, candidate).filter(|cap| *cap < priced.output_cap)
+}
+
+fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
+    let mut refusal = failed.refusal;
+    refusal.n_attempts = reservation.attempts.len();
+    let (outcome, status) = (RequestOutcome::Error(refusal.kind), refusal.status().as_u16());
+    reservation.fail(outcome, status);
+    refusal
+}
+
+// === answers ===
+
+fn answer(
+    reservation: Reservation,
+    attempted: Attempted,
+    place: ProviderPlace,
+    deadline: Instant,
+) -> Response<GatewayBody> {
+    match attempted {
+        Attempted::Whole { head, body, answer } => whole(reservation, &head, body, &answer),
+        Attempted::Stream { head, start } => stream(reservation, &head, *start, place, deadline),
+    }
+}
+
+fn whole(
+    mut reservation: Reservation,
+    head: &http::response::Parts,
+    body: Bytes,
+    answer: &Answer,
+) -> Response<GatewayBody> {
+    reservation.first_byte = Some(reservation.priced.started.elapsed());
+    let (usage, basis, span) = usage_of(&reservation, answer);
+    let cost = reservation.price(&usage).cost;
+    let body = match span {
+        Some(span) => Bytes::from(with_cost(&body, &span, cost)),
+        None => body,
+    };
+    let mut response = head_of(&reservation, head, Some(cost));
+    let status = response.status().as_u16();
+    reservation.end(Ending { usage, basis, outcome: RequestOutcome::Ok, status });
+    *response.body_mut() = GatewayBody::whole(body);
+    response
+}
+
+fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBasis, Option<UsageSpan>) {
+    let counted = || {
+        let request = &reservation.priced;
+        counted_usage(&request.skim, request.body.0.len(), answer.text_bytes, 0)
+    };
+    let (usage, basis, span) = match &answer.usage {
+        UsageReading::Counted(usage, span) => (*usage, SettlementBasis::Provider, Some(span.clone())),
+        UsageReading::Unusable(error, span) => {
+            tracing::warn!(%error, "a provider's usage is unusable; counted instead");
+            (counted(), SettlementBasis::Counted, Some(span.clone()))
+        }
+        UsageReading::Missing => (counted(), SettlementBasis::Counted, None),
+    };
+    (with_request(usage), basis, span)
+}
+
+/// Every billed answer also counts as one request, for prices per request.
+pub(crate) fn with_request(usage: Usage) -> Usage {
+    usage.with(tollgate_domain::Meter::Request, 1)
+}
+
+fn head_of(
+    reservation: &Reservation,
+    head: &http::response::Parts,
+    cost: Option<NanoUsd>,
+) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::whole(Bytes::new()));
+    *response.status_mut() = head.status;
+    let headers: &mut HeaderMap = response.headers_mut();
+    *headers = tollgate_upstream::headers::provider_to_client(&head.headers);
+    let current = reservation.current();
+    let facts = AnswerFacts {
+        provider: current.map_or("", |priced| &priced.candidate.provider.name),
+        model: current.map_or("", |priced| &priced.candidate.model),
+        n_attempts: reservation.attempts.len(),
+        overhead: reservation.overhead(),
+        grant: &reservation.grant,
+        cost,
+        clamped_to: reservation.candidate_index().and_then(|index| clamped_to(reservation, index)),
+    };
+    facts.write(headers);
+    response
+}
+
+fn stream(
+    mut reservation: Reservation,
+    head: &http::response::Parts,
+    start: StreamStart,
+    place: ProviderPlace,
+    deadline: Instant,
+) -> Response<GatewayBody> {
+    reservation.first_byte = Some(reservation.priced.started.elapsed());
+    let mut response = head_of(&reservation, head, None);
+    let relay = RelayBody::new(reservation, start, place, deadline);
+    *response.body_mut() = GatewayBody::Relay(Box::new(relay));
+    response
+}
+
+/// What a stream is settled at when the client left it.
+pub(crate) const LEFT: (RequestOutcome, u16) = (RequestOutcome::ClientClosed, CLIENT_CLOSED_STATUS);

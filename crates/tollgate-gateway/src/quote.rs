@@ -1,0 +1,73 @@
+//! `POST /v1/quote`: a request body in, its worst-case cost and what would be held out; nothing is sent.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+use tollgate_domain::{ErrorKind, NanoUsd, RequestId, Surface};
+use tollgate_telemetry::RequestTrace;
+
+use crate::answer::{GatewayBody, json as json_answer};
+use crate::auth::Authenticated;
+use crate::error::Refusal;
+use crate::gateway::Pod;
+use crate::pipeline::{Priced, Received, price};
+
+pub(crate) fn quote(
+    gateway: &Pod,
+    caller: Authenticated,
+    headers: HeaderMap,
+    body: Bytes,
+    request: RequestId,
+    started: Instant,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let surface = surface_of(&body)?;
+    let trace = RequestTrace::disabled();
+    let priced = price(gateway, Received { request, started, surface, caller, headers, body, trace })?;
+    Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))
+}
+
+/// A body tells its surface by the member only that surface has.
+fn surface_of(body: &[u8]) -> Result<Surface, Refusal> {
+    let refused = |message: &str| Refusal::new(ErrorKind::InvalidRequest, message);
+    let members: serde_json::Map<String, Value> =
+        serde_json::from_slice(body).map_err(|_| refused("the body is not a JSON object"))?;
+    let has = |name: &str| members.contains_key(name);
+    if has("messages") {
+        Ok(Surface::Chat)
+    } else if has("prompt") {
+        Ok(Surface::Completions)
+    } else if has("input") {
+        Ok(Surface::Embeddings)
+    } else {
+        Err(refused("the body has neither `messages`, `prompt` nor `input`: send the request to be quoted"))
+    }
+}
+
+fn describe(priced: &Priced) -> Value {
+    let plan = &priced.plan;
+    let shape = plan.shape();
+    let candidates: Vec<Value> = plan
+        .candidates
+        .iter()
+        .map(|candidate| {
+            json!({
+                "provider": candidate.candidate.provider.name,
+                "model": candidate.candidate.model,
+                "input_tokens_bound": candidate.input_bound,
+                "output_tokens_cap": candidate.output_cap.saturating_mul(plan.n_choices),
+                "worst_case_cost_usd": candidate.bound(candidate.output_cap, &shape),
+            })
+        })
+        .collect();
+    let held = if plan.is_paid { plan.amount } else { NanoUsd::ZERO };
+    json!({
+        "object": "quote",
+        "model": priced.requested_model,
+        "worst_case_cost_usd": plan.amount,
+        "minimum_cost_usd": plan.minimum,
+        "hold_usd": held,
+        "candidates": candidates,
+    })
+}

@@ -1,0 +1,299 @@
+//! Relaying a stream: back-pressure by being polled, settlement at its end, cancellation by being dropped.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tollgate_domain::{AttemptOutcome, ErrorKind, RequestOutcome, SettlementBasis, Usage};
+use tollgate_upstream::{UpstreamBody, UpstreamError};
+use tollgate_wire::openai::error::ProviderError;
+use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd, StreamOptions, StreamRelay};
+use tollgate_wire::openai::usage::counted_usage;
+
+use crate::attempt::Failed;
+use crate::error::Refusal;
+use crate::gates::ProviderPlace;
+use crate::provider::{LEFT, with_request};
+use crate::settle::{Ending, Reservation};
+
+/// Bytes that may gather before the first content: beyond it the stream is relayed as it is.
+const MAX_UNCOMMITTED_BYTES: usize = 256 << 10;
+
+/// A stream whose content has begun (or which has ended well without any), with what came so far.
+pub(crate) struct StreamStart {
+    body: UpstreamBody,
+    relay: StreamRelay,
+    events: Vec<RelayEvent>,
+    /// Set where the body has ended already.
+    end: Option<StreamEnd>,
+}
+
+impl fmt::Debug for StreamStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamStart({} events)", self.events.len())
+    }
+}
+
+/// Reads up to the first content event: until then another candidate can still take over.
+pub(crate) async fn start_stream(
+    reservation: &Reservation,
+    mut body: UpstreamBody,
+    deadline: Instant,
+) -> Result<StreamStart, Failed> {
+    let skim = &reservation.priced.skim;
+    let options = StreamOptions {
+        client_wants_usage: skim.include_usage == Some(true),
+        n_choices: skim.n_billed_choices(),
+    };
+    let mut relay = StreamRelay::new(reservation.priced.surface, options);
+    let mut events = Vec::new();
+    let mut n_bytes = 0;
+    loop {
+        let frame = tokio::time::timeout_at(deadline.into(), body.frame()).await;
+        let frame =
+            frame.map_err(|_| Failed::timeout("the answer did not begin within the request's time limit"))?;
+        match frame {
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { continue };
+                n_bytes += data.len();
+                relay.push(data, &mut events).map_err(|error| broken(&error.to_string()))?;
+            }
+            Some(Err(error)) => return Err(Failed::from_upstream(&error)),
+            None => {
+                let end = relay.finish(true, &mut events);
+                if let Some(failed) = first_error(&events) {
+                    return Err(failed);
+                }
+                if end == StreamEnd::Broken && !relay.content_begun() {
+                    return Err(broken("the provider's stream ended before it began"));
+                }
+                return Ok(StreamStart { body, relay, events, end: Some(end) });
+            }
+        }
+        if !relay.content_begun()
+            && let Some(failed) = first_error(&events)
+        {
+            return Err(failed);
+        }
+        if relay.content_begun() || relay.done_seen() || n_bytes > MAX_UNCOMMITTED_BYTES {
+            return Ok(StreamStart { body, relay, events, end: None });
+        }
+    }
+}
+
+fn broken(message: &str) -> Failed {
+    Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message)
+}
+
+fn first_error(events: &[RelayEvent]) -> Option<Failed> {
+    let is_error = |event: &RelayEvent| match event {
+        RelayEvent::ProviderError(error) => Some(error.message.clone()),
+        _ => None,
+    };
+    let message = events.iter().find_map(is_error)?;
+    let message = format!("the provider failed: {message}");
+    Some(Failed::new(AttemptOutcome::ServerError, false, ErrorKind::UpstreamError, message))
+}
+
+/// The body of a streamed answer.
+pub(crate) struct RelayBody {
+    reservation: Reservation,
+    /// `None` once it has ended.
+    upstream: Option<UpstreamBody>,
+    relay: StreamRelay,
+    events: Vec<RelayEvent>,
+    ready: VecDeque<Bytes>,
+    is_settled: bool,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    out_of_grace: Pin<Box<WaitForCancellationFutureOwned>>,
+    _place: ProviderPlace,
+}
+
+impl fmt::Debug for RelayBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayBody(request {})", self.reservation.priced.request)
+    }
+}
+
+impl RelayBody {
+    pub(crate) fn new(
+        reservation: Reservation,
+        start: StreamStart,
+        place: ProviderPlace,
+        deadline: Instant,
+    ) -> Self {
+        let out_of_grace = reservation.gateway().out_of_grace.clone().cancelled_owned();
+        let mut body = Self {
+            reservation,
+            upstream: Some(start.body),
+            relay: start.relay,
+            events: start.events,
+            ready: VecDeque::new(),
+            is_settled: false,
+            deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
+            out_of_grace: Box::pin(out_of_grace),
+            _place: place,
+        };
+        body.take_events();
+        match start.end {
+            Some(end) => body.finish(end),
+            None => body.settle_if_done(),
+        }
+        body
+    }
+
+    /// The next bytes for the client; `None` at the end. Never fails: what breaks is told as an error event.
+    pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(bytes));
+            }
+            let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
+            match Pin::new(upstream).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.take(data);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => self.break_off(&error),
+                Poll::Ready(None) => {
+                    let end = self.relay.finish(true, &mut self.events);
+                    self.take_events();
+                    self.finish(end);
+                }
+                Poll::Pending => {
+                    if !self.is_interrupted(context) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) {
+        if let Err(error) = self.relay.push(data, &mut self.events) {
+            tracing::warn!(%error, "a provider's stream cannot be read");
+            self.take_events();
+            self.fail(&Refusal::new(ErrorKind::UpstreamError, "the provider's stream cannot be read"));
+            return;
+        }
+        self.take_events();
+        self.settle_if_done();
+    }
+
+    fn take_events(&mut self) {
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                RelayEvent::Forward(bytes) => self.ready.push_back(bytes),
+                RelayEvent::Usage { usage, frame } => {
+                    let bytes = match usage {
+                        Ok(usage) => frame.with_cost(self.reservation.price(&with_request(usage)).cost),
+                        Err(error) => {
+                            tracing::warn!(%error, "a provider's usage is unusable; counted instead");
+                            frame.without_cost()
+                        }
+                    };
+                    self.ready.extend(bytes);
+                }
+                RelayEvent::ProviderError(error) => self.provider_failed(&error),
+            }
+        }
+    }
+
+    fn provider_failed(&mut self, error: &ProviderError) {
+        let message = format!("the provider failed in the middle of its answer: {}", error.message);
+        self.fail(&Refusal::new(ErrorKind::UpstreamError, message));
+    }
+
+    /// The answer is whole once its terminator is there; whatever follows changes nothing.
+    fn settle_if_done(&mut self) {
+        if self.relay.done_seen() {
+            self.settle(RequestOutcome::Ok, 200);
+        }
+    }
+
+    fn finish(&mut self, end: StreamEnd) {
+        match end {
+            StreamEnd::Complete => {}
+            StreamEnd::MissingTerminator => self.ready.push_back(Bytes::from_static(DONE_EVENT)),
+            StreamEnd::Broken if self.is_settled => {}
+            StreamEnd::Broken => {
+                return self.fail(&Refusal::new(ErrorKind::UpstreamError, "the provider's answer broke off"));
+            }
+        }
+        self.upstream = None;
+        self.settle(RequestOutcome::Ok, 200);
+    }
+
+    fn break_off(&mut self, error: &UpstreamError) {
+        let end = self.relay.finish(false, &mut self.events);
+        self.take_events();
+        if self.upstream.is_none() {
+            return;
+        }
+        if end == StreamEnd::Complete || self.is_settled {
+            return self.finish(StreamEnd::Complete);
+        }
+        self.fail(&Failed::from_upstream(error).refusal);
+    }
+
+    /// The request's time is up, or the pod's grace period.
+    fn is_interrupted(&mut self, context: &mut Context<'_>) -> bool {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            let message = "the answer took longer than the request's time limit";
+            self.fail(&Refusal::new(ErrorKind::UpstreamTimeout, message));
+            return true;
+        }
+        if self.out_of_grace.as_mut().poll(context).is_ready() {
+            let message = "this gateway is shutting down: try again";
+            self.fail(&Refusal::new(ErrorKind::Overloaded, message));
+            return true;
+        }
+        false
+    }
+
+    /// Ends the stream with an error event; the provider is cancelled by dropping its body.
+    fn fail(&mut self, refusal: &Refusal) {
+        if self.upstream.take().is_none() {
+            return;
+        }
+        if !self.is_settled {
+            self.ready.push_back(refusal.event());
+            self.settle(RequestOutcome::Error(refusal.kind), 200);
+        }
+    }
+
+    fn settle(&mut self, outcome: RequestOutcome, status: u16) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let (usage, basis) = self.usage();
+        self.reservation.end_in_place(Ending { usage: with_request(usage), basis, outcome, status });
+    }
+
+    /// The provider's own count where it came, else the prompt and what was relayed.
+    fn usage(&self) -> (Usage, SettlementBasis) {
+        if let Some(usage) = self.relay.usage().filter(|_| self.relay.finish_seen()) {
+            return (usage, SettlementBasis::Provider);
+        }
+        let request = &self.reservation.priced;
+        let (text_bytes, n_events) = (self.relay.text_bytes(), self.relay.n_text_events());
+        let counted = counted_usage(&request.skim, request.body.0.len(), text_bytes, n_events);
+        (counted, SettlementBasis::Counted)
+    }
+}
+
+impl Drop for RelayBody {
+    /// The client left: the provider's body is dropped with this, and what was produced is charged.
+    fn drop(&mut self) {
+        let (outcome, status) = LEFT;
+        self.settle(outcome, status);
+    }
+}

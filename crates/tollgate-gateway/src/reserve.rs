@@ -1,0 +1,120 @@
+//! Paying first: limits and budgets in one atomic call, and the reservation that comes of it.
+
+use std::time::Instant;
+
+use tollgate_domain::{HoldId, NanoUsd};
+use tollgate_ledger::{
+    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal,
+};
+use tollgate_policy::{BudgetScope, KeyContext};
+use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
+
+use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded, rate_refusal};
+use crate::gateway::Pod;
+use crate::pipeline::Priced;
+use crate::settle::Reservation;
+
+/// Asks the ledger. Without a [`Reservation`] nothing can be sent.
+pub(crate) async fn reserve(gateway: &Pod, priced: Priced) -> Result<Reservation, Refusal> {
+    // the place in the settlement queue first: what is admitted can then always be settled
+    let place = gateway.settler.place().ok_or_else(overloaded)?;
+    let hold = HoldId::from_uuid(priced.request.as_uuid());
+    let grant = admit(gateway, &priced, hold).await?;
+    Ok(Reservation::new(gateway.clone(), place, priced, grant))
+}
+
+async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Grant, Refusal> {
+    let context = &priced.caller.context;
+    let budgets = budget_checks(context, priced)?;
+    let limits = limit_checks(context);
+    let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
+    let admission = Admission {
+        tenant: context.tenant.id,
+        key: context.key.id,
+        node: gateway.node,
+        hold,
+        amount: priced.plan.amount,
+        minimum: priced.plan.minimum,
+        wallet: is_paid && context.is_prepaid(),
+        budgets: if is_paid { &budgets } else { &[] },
+        limits: &limits,
+        tokens: priced.plan.rate_tokens,
+        lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
+    };
+    match ask(gateway, &admission).await? {
+        AdmitOutcome::Admitted(grant) => Ok(grant),
+        AdmitOutcome::Spent(refusal) => Err(money(context, &refusal, priced.plan.minimum, false)),
+        AdmitOutcome::Held(refusal) => Err(money(context, &refusal, priced.plan.minimum, true)),
+        AdmitOutcome::RateLimited(refusal) => Err(rate_refusal(&refusal, owner_name(refusal.owner))),
+        AdmitOutcome::Revoked => Err(tollgate_policy::AuthDenied::Revoked.into()),
+        AdmitOutcome::Cold | AdmitOutcome::AlreadySettled => Err(ledger_unavailable()),
+    }
+}
+
+/// One round trip; a second one after seeding where the ledger does not know the tenant.
+async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {
+    let first = timed_admit(gateway, admission).await?;
+    if first != AdmitOutcome::Cold {
+        return Ok(first);
+    }
+    if let Err(reason) = gateway.seeder.seed(admission.tenant, gateway.config.seed_timeout).await {
+        tracing::warn!(tenant = %admission.tenant, reason, "the ledger does not know a tenant and it could not be seeded");
+        return Err(ledger_unavailable());
+    }
+    timed_admit(gateway, admission).await
+}
+
+async fn timed_admit(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {
+    let started = Instant::now();
+    let outcome = gateway.ledger.admit(admission).await;
+    let result = match &outcome {
+        Ok(AdmitOutcome::Admitted(_)) => LedgerResult::Ok,
+        Ok(_) => LedgerResult::Refused,
+        Err(_) => LedgerResult::Error,
+    };
+    gateway.metrics.ledger_call(LedgerCall::Admit, result, started.elapsed());
+    outcome.map_err(|error| {
+        tracing::warn!(%error, "the ledger did not admit");
+        Refusal::from(&error)
+    })
+}
+
+fn budget_checks(context: &KeyContext, priced: &Priced) -> Result<Vec<BudgetCheck>, Refusal> {
+    let check = |spec: &std::sync::Arc<tollgate_policy::BudgetSpec>| {
+        let periods = spec.periods(priced.caller.now).map_err(|error| {
+            tracing::error!(%error, "budget periods cannot be computed");
+            ledger_unavailable()
+        })?;
+        Ok(BudgetCheck { budget: spec.budget, limit: spec.limit, periods })
+    };
+    context.budgets.iter().map(check).collect()
+}
+
+fn limit_checks(context: &KeyContext) -> Vec<LimitCheck> {
+    let owner = |scope| match scope {
+        BudgetScope::Tenant => LimitOwner::Tenant(context.tenant.id),
+        BudgetScope::Project => LimitOwner::Project(context.project.id),
+        BudgetScope::Key => LimitOwner::Key(context.key.id),
+    };
+    context.limits.iter().map(|spec| LimitCheck { owner: owner(spec.scope), limits: spec.limits }).collect()
+}
+
+fn money(context: &KeyContext, refusal: &MoneyRefusal, required: NanoUsd, held_only: bool) -> Refusal {
+    let scope = match refusal.node {
+        MoneyNode::Wallet => MoneyScope { name: "wallet", window: None },
+        MoneyNode::Budget(budget) => {
+            let spec = context.budgets.iter().find(|spec| spec.budget == budget);
+            let name = spec.map_or("budget", |spec| spec.scope.name());
+            MoneyScope { name, window: Some(spec.map_or("", |spec| spec.window.name())) }
+        }
+    };
+    money_refusal(refusal, &scope, required, held_only)
+}
+
+pub(crate) fn owner_name(owner: LimitOwner) -> &'static str {
+    match owner {
+        LimitOwner::Tenant(_) => "tenant",
+        LimitOwner::Project(_) => "project",
+        LimitOwner::Key(_) => "key",
+    }
+}

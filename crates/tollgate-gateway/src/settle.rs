@@ -1,0 +1,363 @@
+//! Ending a reservation exactly once: done, error or disconnect.
+//!
+//! A [`Reservation`] owns a place in the settlement queue from before its admission, so ending it can
+//! neither fail nor wait. One that is dropped without an ending (the client left, a task was aborted)
+//! settles by how far it had come.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tollgate_catalog::Charge;
+use tollgate_domain::{
+    Attempt, ChargeLine, EventId, HoldId, Meter, NanoUsd, RequestOutcome, SettlementBasis, Usage, UsageEvent,
+};
+use tollgate_ledger::{Grant, Ledger, SettleOutcome, Settlement};
+use tollgate_telemetry::metrics::{FinishedRequest, InFlight, LedgerCall, LedgerResult};
+use tollgate_telemetry::{Metrics, RequestTrace};
+
+use crate::gateway::Pod;
+use crate::leases::OpenHolds;
+use crate::pipeline::Priced;
+use crate::plan::PricedCandidate;
+
+/// Settlements sent to the ledger in one round trip.
+const MAX_BATCH: usize = 64;
+/// Waits between tries while the ledger is away.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Status written where the client had left before one could be sent.
+pub(crate) const CLIENT_CLOSED_STATUS: u16 = 499;
+
+// === the queue ===
+
+/// The way into the settlement queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Settler {
+    sender: mpsc::Sender<Settlement>,
+    closing: CancellationToken,
+}
+
+/// One place in the queue.
+#[derive(Debug)]
+pub(crate) struct SettlePlace(mpsc::OwnedPermit<Settlement>);
+
+impl Settler {
+    pub(crate) fn new(sender: mpsc::Sender<Settlement>, closing: CancellationToken) -> Self {
+        Self { sender, closing }
+    }
+
+    /// A place, or `None` where all are taken or the pod is ending.
+    pub(crate) fn place(&self) -> Option<SettlePlace> {
+        self.sender.clone().try_reserve_owned().ok().map(SettlePlace)
+    }
+
+    /// Lets the worker end once every place was used or given back.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+}
+
+/// Carries settlements to the ledger until all are there.
+#[derive(Debug)]
+pub(crate) struct SettleWorker {
+    ledger: Ledger,
+    metrics: Metrics,
+    holds: Arc<OpenHolds>,
+    receiver: mpsc::Receiver<Settlement>,
+    closing: CancellationToken,
+}
+
+impl SettleWorker {
+    pub(crate) fn new(
+        ledger: Ledger,
+        metrics: Metrics,
+        holds: Arc<OpenHolds>,
+        receiver: mpsc::Receiver<Settlement>,
+        closing: CancellationToken,
+    ) -> Self {
+        Self { ledger, metrics, holds, receiver, closing }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut is_closing = false;
+        loop {
+            tokio::select! {
+                biased;
+                n = self.receiver.recv_many(&mut batch, MAX_BATCH) => {
+                    if n == 0 {
+                        return;
+                    }
+                    self.metrics.set_settlement_queue_length(u64::try_from(self.receiver.len()).unwrap_or(0));
+                    self.settle(&mut batch).await;
+                }
+                () = self.closing.cancelled(), if !is_closing => {
+                    is_closing = true;
+                    self.receiver.close();
+                }
+            }
+        }
+    }
+
+    /// Repeats what failed until it is settled: settling twice is harmless, not settling is not.
+    async fn settle(&self, batch: &mut Vec<Settlement>) {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let started = Instant::now();
+            let outcomes = self.ledger.settle_many(batch).await;
+            let mut index = 0;
+            batch.retain(|settlement| {
+                let outcome = outcomes.get(index);
+                index += 1;
+                !self.is_settled(settlement, outcome)
+            });
+            let result = if batch.is_empty() { LedgerResult::Ok } else { LedgerResult::Error };
+            self.metrics.ledger_call(LedgerCall::SettleMany, result, started.elapsed());
+            if batch.is_empty() {
+                return;
+            }
+            tracing::warn!(waiting = batch.len(), "settlements wait for the ledger");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    fn is_settled(
+        &self,
+        settlement: &Settlement,
+        outcome: Option<&Result<SettleOutcome, tollgate_ledger::LedgerError>>,
+    ) -> bool {
+        match outcome {
+            Some(Ok(SettleOutcome::Settled | SettleOutcome::AlreadySettled)) => {}
+            Some(Ok(SettleOutcome::UnknownHold)) => {
+                tracing::warn!(hold = %settlement.hold, "the ledger had lost a hold; its event was recorded");
+            }
+            Some(Err(_)) | None => return false,
+        }
+        self.holds.close(settlement.hold);
+        true
+    }
+}
+
+// === the reservation ===
+
+/// Money and limits are reserved for this request. Only a reservation can be sent to a provider.
+#[must_use = "a reservation is settled by sending it or by ending it"]
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    gateway: Pod,
+    place: Option<SettlePlace>,
+    _in_flight: InFlight,
+    pub(crate) priced: Priced,
+    pub(crate) grant: Grant,
+    pub(crate) attempts: Vec<Attempt>,
+    /// The candidate that is being or was last tried.
+    candidate: Option<usize>,
+    /// Whether a provider may have seen the request without having answered.
+    is_dispatched: bool,
+    /// Time that was spent waiting for providers: the rest is ours.
+    pub(crate) upstream_time: Duration,
+    pub(crate) first_byte: Option<Duration>,
+}
+
+/// A charge as it is settled.
+#[derive(Debug)]
+pub(crate) struct SettledCharge {
+    /// What the customer pays.
+    pub(crate) cost: NanoUsd,
+    /// What the provider's figures come to.
+    pub(crate) provider_cost: NanoUsd,
+    pub(crate) lines: Vec<ChargeLine>,
+}
+
+/// How a request ended, for the journal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) usage: Usage,
+    pub(crate) basis: SettlementBasis,
+    pub(crate) outcome: RequestOutcome,
+    pub(crate) status: u16,
+}
+
+impl Ending {
+    /// Nothing was produced: the hold is returned.
+    pub(crate) fn void(outcome: RequestOutcome, status: u16) -> Self {
+        Self { usage: Usage::ZERO, basis: SettlementBasis::Counted, outcome, status }
+    }
+}
+
+impl Reservation {
+    pub(crate) fn new(gateway: Pod, place: SettlePlace, priced: Priced, grant: Grant) -> Self {
+        let hold = HoldId::from_uuid(priced.request.as_uuid());
+        gateway.holds.open(hold, priced.caller.context.tenant.id);
+        let in_flight = gateway.metrics.request_started();
+        Self {
+            gateway,
+            place: Some(place),
+            _in_flight: in_flight,
+            priced,
+            grant,
+            attempts: Vec::with_capacity(1),
+            candidate: None,
+            is_dispatched: false,
+            upstream_time: Duration::ZERO,
+            first_byte: None,
+        }
+    }
+
+    pub(crate) fn gateway(&self) -> &Pod {
+        &self.gateway
+    }
+
+    /// The candidate of that index is about to be sent to.
+    pub(crate) fn dispatching(&mut self, candidate: usize) {
+        self.candidate = Some(candidate);
+        self.is_dispatched = true;
+    }
+
+    /// The provider certainly billed nothing for the attempt under way.
+    pub(crate) fn not_billed(&mut self) {
+        self.is_dispatched = false;
+    }
+
+    pub(crate) fn current(&self) -> Option<&PricedCandidate> {
+        self.candidate.and_then(|index| self.priced.plan.candidates.get(index))
+    }
+
+    pub(crate) fn candidate_index(&self) -> Option<usize> {
+        self.candidate
+    }
+
+    /// What `usage` costs at the candidate in use. The customer never pays more than was held: a provider
+    /// that exceeds the cap it was sent is the operator's matter, and `provider_cost` keeps its claim.
+    pub(crate) fn price(&self, usage: &Usage) -> SettledCharge {
+        let charge = match self.current() {
+            Some(priced) => priced.sheet.cost(usage, self.priced.plan.tier),
+            None => Charge { total: NanoUsd::ZERO, lines: Vec::new() },
+        };
+        let cost = if self.priced.plan.is_paid { charge.total.min(self.grant.granted) } else { charge.total };
+        SettledCharge { cost, provider_cost: charge.total, lines: charge.lines }
+    }
+
+    /// The prompt's cost as an estimate, for what was lost after dispatch.
+    pub(crate) fn lost_usage(&self) -> Usage {
+        Usage::ZERO.with(Meter::Input, self.priced.plan.input_estimate).with(Meter::Request, 1)
+    }
+
+    /// Time spent in here so far.
+    pub(crate) fn overhead(&self) -> Duration {
+        self.priced.started.elapsed().saturating_sub(self.upstream_time)
+    }
+
+    /// Ends it.
+    pub(crate) fn end(mut self, ending: Ending) {
+        self.end_in_place(ending);
+    }
+
+    /// Ends a request that failed: free where no provider can have billed it, else at the prompt's estimate.
+    pub(crate) fn fail(self, outcome: RequestOutcome, status: u16) {
+        let ending = self.failure(outcome, status);
+        self.end(ending);
+    }
+
+    fn failure(&self, outcome: RequestOutcome, status: u16) -> Ending {
+        if self.is_dispatched {
+            Ending { usage: self.lost_usage(), basis: SettlementBasis::Estimated, outcome, status }
+        } else {
+            Ending::void(outcome, status)
+        }
+    }
+
+    /// Ends it through a reference: for streams, which end inside a poll.
+    pub(crate) fn end_in_place(&mut self, ending: Ending) {
+        let Some(place) = self.place.take() else { return };
+        let charge = self.price(&ending.usage);
+        if charge.cost < charge.provider_cost {
+            let (cost, claimed) = (charge.cost, charge.provider_cost);
+            tracing::warn!(request = %self.priced.request, %cost, %claimed, "a provider claims more than was held");
+        }
+        let event = self.event(&ending, charge);
+        self.observe(&ending, &event);
+        let was_sent = !event.attempts.is_empty();
+        let settlement = Settlement {
+            tenant: event.tenant,
+            hold: event.hold,
+            actual: event.cost,
+            tokens: ending.usage.total_tokens(),
+            event: was_sent.then(|| Box::new(event)),
+        };
+        place.0.send(settlement);
+    }
+
+    fn event(&mut self, ending: &Ending, charge: SettledCharge) -> UsageEvent {
+        let duration = self.priced.started.elapsed();
+        let gateway = &self.gateway;
+        let context = &self.priced.caller.context;
+        let finished_at = gateway.clock.now();
+        let (provider, model) = self.current().map_or_else(Default::default, |priced| {
+            (priced.candidate.provider.name.clone(), priced.candidate.model.to_string())
+        });
+        let uuid = self.priced.request.as_uuid();
+        let overhead = duration.saturating_sub(self.upstream_time);
+        UsageEvent {
+            event: EventId::from_uuid(uuid),
+            request: self.priced.request,
+            hold: HoldId::from_uuid(uuid),
+            tenant: context.tenant.id,
+            project: context.project.id,
+            key: context.key.id,
+            end_user: self.priced.end_user.take(),
+            labels: std::mem::take(&mut self.priced.labels),
+            surface: self.priced.surface,
+            requested_model: std::mem::take(&mut self.priced.requested_model),
+            provider,
+            model,
+            streamed: self.priced.skim.stream,
+            admitted_at: self.grant.admitted_at,
+            finished_at,
+            held: self.grant.granted,
+            cost: charge.cost,
+            provider_cost: charge.provider_cost,
+            usage: ending.usage,
+            charge: charge.lines,
+            basis: ending.basis,
+            outcome: ending.outcome,
+            status: ending.status,
+            attempts: std::mem::take(&mut self.attempts),
+            duration_ms: millis(duration),
+            first_byte_ms: self.first_byte.map(millis),
+            overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
+            policy_revision: self.priced.caller.snapshot.revision(),
+        }
+    }
+
+    fn observe(&mut self, ending: &Ending, event: &UsageEvent) {
+        self.gateway.metrics.request_finished(&FinishedRequest {
+            surface: event.surface,
+            outcome: ending.outcome,
+            duration: Duration::from_millis(event.duration_ms),
+            first_byte: self.first_byte,
+            overhead: Duration::from_micros(event.overhead_us),
+            usage: &ending.usage,
+            cost: event.cost,
+        });
+        tollgate_telemetry::log_request(event);
+        std::mem::replace(&mut self.priced.trace, RequestTrace::disabled()).finish(event);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            let ending = self.failure(RequestOutcome::ClientClosed, CLIENT_CLOSED_STATUS);
+            self.end_in_place(ending);
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
