@@ -65,10 +65,23 @@ pub struct CatalogModel {
     pub max_output_tokens: u64,
     /// Prices by meter name, USD per million units (per unit for `request` and the like).
     pub prices: HashMap<String, String>,
+    /// Other prices for longer prompts.
+    #[serde(default)]
+    pub bands: Vec<PriceBand>,
     /// The vendor's page the prices stand on.
     pub source: String,
     /// When they were read there, `YYYY-MM-DD`.
     pub as_of: String,
+}
+
+/// The prices of a model from some length of the prompt on; they hold for the whole request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceBand {
+    /// From how many prompt tokens on.
+    pub context_from: u64,
+    /// Prices by meter name, as in [`CatalogModel::prices`].
+    pub prices: HashMap<String, String>,
 }
 
 /// The catalogue.
@@ -147,29 +160,32 @@ fn price_rows(vendor: &str, model: &CatalogModel) -> Result<Vec<PriceRow>, Catal
         model: model.name.clone(),
         reason,
     };
+    let bands = model.bands.iter().map(|band| (band.context_from, &band.prices));
     let mut rows = Vec::with_capacity(model.prices.len());
-    for (name, text) in &model.prices {
-        let meter = Meter::from_name(name).ok_or_else(|| refused(format!("`{name}` is no meter")))?;
-        let parsed = if meter.is_token() {
-            PricePerMillion::parse(text)
-        } else {
-            PricePerMillion::parse_per_unit(text)
-        };
-        let price = parsed.map_err(|error| refused(error.to_string()))?;
-        rows.push(PriceRow {
-            id: None,
-            tenant: None,
-            provider: vendor.to_owned(),
-            model: model.name.clone(),
-            effective_from: UnixMillis(0),
-            meter: Some(meter),
-            service_tier: ServiceTier::Standard,
-            context_from: 0,
-            price,
-            source: model.source.clone(),
-        });
+    for (context_from, prices) in std::iter::once((0, &model.prices)).chain(bands) {
+        for (name, text) in prices {
+            let meter = Meter::from_name(name).ok_or_else(|| refused(format!("`{name}` is no meter")))?;
+            let parsed = if meter.is_token() {
+                PricePerMillion::parse(text)
+            } else {
+                PricePerMillion::parse_per_unit(text)
+            };
+            let price = parsed.map_err(|error| refused(error.to_string()))?;
+            rows.push(PriceRow {
+                id: None,
+                tenant: None,
+                provider: vendor.to_owned(),
+                model: model.name.clone(),
+                effective_from: UnixMillis(0),
+                meter: Some(meter),
+                service_tier: ServiceTier::Standard,
+                context_from,
+                price,
+                source: model.source.clone(),
+            });
+        }
     }
-    rows.sort_by_key(|row| row.meter);
+    rows.sort_by_key(|row| (row.context_from, row.meter));
     Ok(rows)
 }
 
@@ -196,6 +212,37 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn longer_prompts_cost_what_their_band_says() {
+        let catalog = Catalog::embedded().unwrap();
+        let model = catalog.vendor("gemini").unwrap().model("gemini-2.5-pro").unwrap();
+        let rows = model.price_rows("gemini");
+        let sheet = crate::PriceSheet::from_rows(&rows);
+        for (n_tokens, nano_usd) in [(200_000, 250_000_000), (200_001, 500_002_500)] {
+            let usage = tollgate_domain::Usage::ZERO.with(Meter::Input, n_tokens);
+            assert_eq!(sheet.cost(&usage, ServiceTier::Standard).total.0, nano_usd, "{n_tokens}");
+        }
+    }
+
+    #[test]
+    fn vendors_are_reached_by_their_own_key_and_host() {
+        let catalog = Catalog::embedded().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for vendor in catalog.vendors().iter().filter(|vendor| vendor.dialect != "demo") {
+            let variable = vendor.key_variable.as_deref().unwrap();
+            assert!(variable.ends_with("_API_KEY") && seen.insert(variable), "{variable}");
+            assert!(
+                vendor.base_url.starts_with("https://") && !vendor.base_url.ends_with('/'),
+                "{}",
+                vendor.name
+            );
+            assert_eq!(catalog.vendor_of_provider("mine", Some(&vendor.base_url)), Some(vendor));
+        }
+        for name in ["OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "MISTRAL", "DEEPSEEK", "XAI", "OPENROUTER"] {
+            assert!(seen.contains(format!("{name}_API_KEY").as_str()), "{name}");
         }
     }
 

@@ -7,6 +7,6 @@ mod builtin;
 mod price;
 mod sheet;
 
-pub use builtin::{Catalog, CatalogError, CatalogModel, CatalogVendor};
+pub use builtin::{Catalog, CatalogError, CatalogModel, CatalogVendor, PriceBand};
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
 pub use sheet::{Charge, PriceSheet, PriceTimeline, Reach, UnpricedReason};
