@@ -198,3 +198,6 @@ fn not_priced(model: &str, reason: &str) -> Refusal {
     let message = format!("`{model}` cannot be used: {reason}; ask your operator to add one");
     Refusal::new(ErrorKind::ModelNotPriced, message).with_param("model")
 }
+
+#[cfg(test)]
+mod tests;

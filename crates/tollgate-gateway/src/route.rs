@@ -136,3 +136,6 @@ fn class_of(outcome: AttemptOutcome) -> Option<RetryOn> {
         | AttemptOutcome::CredentialRefused => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
