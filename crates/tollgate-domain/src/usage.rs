@@ -91,6 +91,9 @@ pub enum UsageError {
     /// A count that no request can reach.
     #[error("usage is absurd: {0} is beyond any model's limits")]
     Absurd(&'static str),
+    /// Something else than a whole number from zero upwards.
+    #[error("usage is unreadable: {0} is no count")]
+    NotACount(&'static str),
 }
 
 impl Usage {

@@ -59,3 +59,32 @@ impl fmt::Display for JsonError {
         if self.path.is_empty() { Ok(()) } else { write!(f, " (in `{}`)", self.path) }
     }
 }
+
+/// A [`JsonError`] before anybody asked for its path: small, as it rides through the hot path's results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub problem: JsonProblem,
+    /// Bytes before the offending one.
+    pub offset: usize,
+}
+
+impl Fault {
+    pub(crate) const fn new(problem: JsonProblem, offset: usize) -> Self {
+        Self { problem, offset }
+    }
+
+    /// The error with its path in `bytes`, the text that was scanned.
+    #[must_use]
+    pub fn locate(self, bytes: &[u8]) -> JsonError {
+        JsonError { problem: self.problem, offset: self.offset, path: super::path_at(bytes, self.offset) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        JsonError { problem: self.problem, offset: self.offset, path: String::new() }.fmt(f)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -5,7 +5,10 @@ mod path;
 mod scanner;
 mod text;
 
-pub use error::{JsonError, JsonProblem};
+pub use error::{Fault, JsonError, JsonProblem};
 pub use path::path_at;
-pub use scanner::{Key, Kind, MAX_JSON_DEPTH, Member, Scanner, Value, members, validate};
-pub use text::{decode_string, write_string};
+pub use scanner::{Key, KeySet, Kind, MAX_JSON_DEPTH, Member, Scanner, Value, members, validate};
+pub use text::{decode_string, decoded_len, write_string};
+
+#[cfg(test)]
+mod tests;

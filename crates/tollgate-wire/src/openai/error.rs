@@ -1,12 +1,22 @@
 //! Error bodies: ours written, the providers' read.
 
-use std::borrow::Cow;
+mod mask;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tollgate_domain::ErrorKind;
+
+pub use mask::mask_credentials;
+
+use crate::json::write_string;
+use crate::sse::data_event;
 
 /// Characters of a provider's message that are passed on.
 pub const MAX_PROVIDER_MESSAGE_CHARS: usize = 2_000;
+/// Bytes of an error body that are looked at: more is no error message.
+const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
+/// Characters of a provider's `type`, `code` and `param`.
+const MAX_PROVIDER_WORD_CHARS: usize = 100;
 
 /// An error for the client.
 #[derive(Clone, Copy, Debug)]
@@ -20,28 +30,57 @@ pub struct ErrorBody<'a> {
     /// The code; see `ErrorKind::code`.
     pub code: Option<&'a str>,
     /// More, for machines.
-    pub metadata: Option<&'a serde_json::Value>,
+    pub metadata: Option<&'a Value>,
 }
 
 /// OpenAI's `type` for one of our kinds.
 #[must_use]
 pub const fn error_type(kind: ErrorKind) -> &'static str {
-    let _ = kind;
-    "api_error"
+    match kind {
+        ErrorKind::InsufficientCredit | ErrorKind::BudgetExceeded => "insufficient_quota",
+        ErrorKind::RateLimitExceeded
+        | ErrorKind::ConcurrencyLimitExceeded
+        | ErrorKind::UpstreamRateLimited => "rate_limit_error",
+        _ => match kind.status() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        },
+    }
 }
 
 /// `{"error":{"message","type","param","code","metadata"?}}`.
 #[must_use]
 pub fn encode_error(error: &ErrorBody<'_>) -> Bytes {
-    let _ = error;
-    todo!()
+    Bytes::from(encode(error))
 }
 
 /// The same as a server-sent event, for streams that have begun.
 #[must_use]
 pub fn encode_error_event(error: &ErrorBody<'_>) -> Bytes {
-    let _ = error;
-    todo!()
+    data_event(&encode(error))
+}
+
+fn encode(error: &ErrorBody<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(error.message.len() + 128);
+    out.extend_from_slice(b"{\"error\":{\"message\":");
+    write_string(&mut out, error.message);
+    out.extend_from_slice(b",\"type\":");
+    write_string(&mut out, error.error_type);
+    for (name, value) in [("param", error.param), ("code", error.code)] {
+        out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        match value {
+            Some(value) => write_string(&mut out, value),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    if let Some(metadata) = error.metadata {
+        out.extend_from_slice(format!(",\"metadata\":{metadata}").as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+    out
 }
 
 /// What a provider said, bounded and with anything that looks like a credential masked.
@@ -57,15 +96,158 @@ pub struct ProviderError {
     pub param: Option<String>,
 }
 
-/// Reads the body of a provider's refusal, whatever it is.
+/// Reads the body of a provider's refusal, whatever it is: OpenAI's shape, its many relatives, or HTML.
+/// `status` 0 stands for an error event inside a stream.
 #[must_use]
 pub fn read_provider_error(status: u16, body: &[u8]) -> ProviderError {
-    let _ = (status, body);
-    todo!()
+    let parsed: Option<Value> =
+        (body.len() <= MAX_ERROR_BODY_BYTES).then(|| serde_json::from_slice(body).ok()).flatten();
+    let parsed = match parsed {
+        // Some servers wrap the object in an array.
+        Some(Value::Array(mut items)) if !items.is_empty() => items.swap_remove(0),
+        Some(value) => value,
+        None => Value::Null,
+    };
+    let error = match parsed.get("error") {
+        Some(error @ (Value::Object(_) | Value::String(_))) => error,
+        _ => &parsed,
+    };
+    let message = [error, &error["message"], &error["detail"], &error["error_description"]]
+        .into_iter()
+        .find_map(Value::as_str)
+        .map(str::trim)
+        .filter(|message| !message.is_empty());
+    ProviderError {
+        message: message
+            .map_or_else(|| general_sentence(status), |text| cut(text, MAX_PROVIDER_MESSAGE_CHARS)),
+        error_type: word(&error["type"]).or_else(|| word(&error["status"])),
+        code: word(&error["code"]),
+        param: word(&error["param"]),
+    }
 }
 
-/// `text` with API keys and bearer tokens replaced by `***`.
-#[must_use]
-pub fn mask_credentials(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
+fn general_sentence(status: u16) -> String {
+    match status {
+        0 => "the provider ended the stream with an error it did not explain".to_owned(),
+        _ => format!("the provider answered with status {status} and no readable error"),
+    }
+}
+
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(cut(text, MAX_PROVIDER_WORD_CHARS)),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Masks first, so that a cut cannot leave the start of a credential behind.
+fn cut(text: &str, max_chars: usize) -> String {
+    let masked = mask_credentials(text);
+    match masked.char_indices().nth(max_chars) {
+        None => masked.into_owned(),
+        Some((end, _)) => format!("{}…", &masked[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_encoded() {
+        let metadata = serde_json::json!({"scope": "wallet", "retryable": false});
+        let error = ErrorBody {
+            message: "say \"more\"",
+            error_type: error_type(ErrorKind::InsufficientCredit),
+            param: None,
+            code: Some("insufficient_credit"),
+            metadata: Some(&metadata),
+        };
+        let expected = r#"{"error":{"message":"say \"more\"","type":"insufficient_quota","param":null,"code":"insufficient_credit","metadata":{"retryable":false,"scope":"wallet"}}}"#;
+        assert_eq!(encode_error(&error), expected);
+        assert_eq!(encode_error_event(&error), format!("data: {expected}\n\n"));
+        let bare = ErrorBody { param: Some("n"), code: None, metadata: None, ..error };
+        assert!(encode_error(&bare).ends_with(br#""param":"n","code":null}}"#));
+    }
+
+    #[test]
+    fn every_kind_has_a_type() {
+        let expected = [
+            (ErrorKind::InvalidRequest, "invalid_request_error"),
+            (ErrorKind::InvalidApiKey, "authentication_error"),
+            (ErrorKind::ModelNotAllowed, "permission_error"),
+            (ErrorKind::ModelNotFound, "not_found_error"),
+            (ErrorKind::ModelNotPriced, "invalid_request_error"),
+            (ErrorKind::RateLimitExceeded, "rate_limit_error"),
+            (ErrorKind::UpstreamError, "api_error"),
+            (ErrorKind::LedgerUnavailable, "api_error"),
+        ];
+        for (kind, name) in expected {
+            assert_eq!(error_type(kind), name);
+        }
+    }
+
+    #[test]
+    fn provider_errors_of_every_shape() {
+        let cases: &[(&str, &str, Option<&str>, Option<&str>)] = &[
+            (
+                r#"{"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+                "too long",
+                Some("invalid_request_error"),
+                Some("context_length_exceeded"),
+            ),
+            (r#"{"error":"no such model"}"#, "no such model", None, None),
+            (r#"{"message":"Unauthorized","code":1001}"#, "Unauthorized", None, Some("1001")),
+            (r#"{"detail":"Not Found"}"#, "Not Found", None, None),
+            (
+                r#"[{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}]"#,
+                "bad",
+                Some("INVALID_ARGUMENT"),
+                Some("400"),
+            ),
+            (
+                r#"{"object":"error","message":"vLLM says","type":"BadRequestError"}"#,
+                "vLLM says",
+                Some("BadRequestError"),
+                None,
+            ),
+            (
+                r#"{"error":{"message":""}}"#,
+                "the provider answered with status 502 and no readable error",
+                None,
+                None,
+            ),
+            (
+                "<html><body>Bad Gateway</body></html>",
+                "the provider answered with status 502 and no readable error",
+                None,
+                None,
+            ),
+            ("", "the provider answered with status 502 and no readable error", None, None),
+            ("[]", "the provider answered with status 502 and no readable error", None, None),
+            (
+                r#"{"error":{"message":"Incorrect API key provided: sk-proj-abc***xyz."}}"#,
+                "Incorrect API key provided: ***",
+                None,
+                None,
+            ),
+        ];
+        for (body, message, error_type, code) in cases {
+            let error = read_provider_error(502, body.as_bytes());
+            assert_eq!(
+                (error.message.as_str(), error.error_type.as_deref(), error.code.as_deref()),
+                (*message, *error_type, *code),
+                "{body}"
+            );
+        }
+        let long = format!(r#"{{"error":{{"message":"{}"}}}}"#, "é ".repeat(5_000));
+        assert_eq!(
+            read_provider_error(400, long.as_bytes()).message.chars().count(),
+            MAX_PROVIDER_MESSAGE_CHARS + 1
+        );
+        let huge = format!(r#"{{"error":{{"message":"{}"}}}}"#, "a".repeat(MAX_ERROR_BODY_BYTES));
+        assert!(read_provider_error(500, huge.as_bytes()).message.contains("no readable error"));
+        assert!(read_provider_error(0, b"").message.contains("stream"));
+    }
 }

@@ -1,14 +1,25 @@
-//! Requests: what the gateway must know of a body, bounds, and splices.
+//! Requests: what the gateway must know of a body, and what of it is refused.
 
-use std::borrow::Cow;
+mod bound;
+mod parts;
+mod skim;
+mod splice;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 
 use tollgate_domain::Surface;
 
-use crate::json::JsonError;
+pub use bound::{
+    FIXED_TOKENS, IMAGE_TOKENS_BOUND, MESSAGE_TOKENS, TOKENS_PER_TOOL_VALUE, TOOL_PREAMBLE_TOKENS,
+    TOOL_TOKENS, input_token_bound, input_token_estimate,
+};
+pub use skim::skim;
+pub use splice::{Edits, OutputCapField, splice};
 
-/// Tokens that one image can cost at most: the dearest entry of OpenAI's image table (gpt-4o-mini,
-/// high detail: 2,833 + 8 tiles × 5,667, rounded as they bill it).
-pub const IMAGE_TOKENS_BOUND: u64 = 48_169;
+use crate::json::{Fault, JsonError};
+
 /// Answers per prompt at most (`n`, `best_of`), as OpenAI allows.
 pub const MAX_CHOICES: u64 = 128;
 
@@ -22,21 +33,17 @@ pub struct RequestError {
     pub param: Option<String>,
 }
 
+impl RequestError {
+    fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.into()) }
+    }
+}
+
 impl From<JsonError> for RequestError {
     fn from(error: JsonError) -> Self {
         let param = (!error.path.is_empty()).then(|| error.path.clone());
         Self { message: error.to_string(), param }
     }
-}
-
-/// Where the output cap is written when the client gave none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OutputCapField {
-    /// `max_completion_tokens`: OpenAI's own chat models.
-    #[default]
-    MaxCompletionTokens,
-    /// `max_tokens`: Completions, and most compatible servers.
-    MaxTokens,
 }
 
 /// What a request says about itself; owns everything, so that it lives beside the body's `Bytes`.
@@ -81,67 +88,90 @@ pub struct RequestSkim {
     pub has_web_search: bool,
     /// Bytes of a predicted output: rejected ones are billed as output on top of the cap.
     pub prediction_bytes: u64,
+    counts: BodyCounts,
+    spans: Spans,
 }
 
-/// What is to change in a request on its way to the provider.
+/// What the token bound needs beside the public counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Edits<'a> {
-    /// The model's name there.
-    pub model: Option<&'a str>,
-    /// The answer's tokens at most, written where the client wrote its own (lowered, never raised), else into
-    /// `output_cap_field`. Ignored for embeddings.
-    pub output_cap: Option<u64>,
-    /// See [`OutputCapField`].
-    pub output_cap_field: OutputCapField,
-    /// Ask for the usage chunk; only has an effect on streams.
-    pub include_usage: bool,
+struct BodyCounts {
+    /// JSON values inside `tools` and `functions`.
+    n_tool_values: u64,
+    /// Bytes of images carried in the body, which are priced as images.
+    n_image_bytes: u64,
+    /// Bytes of prompts given as token ids, and the ids in them.
+    n_id_bytes: u64,
+    n_ids: u64,
 }
 
-/// Reads what must be known of a request, checking the whole body.
-///
-/// # Errors
-/// Invalid JSON, a duplicate member, a wrong type, a missing prompt.
-pub fn skim(surface: Surface, body: &[u8]) -> Result<RequestSkim, RequestError> {
-    let _ = (surface, body);
-    todo!()
+/// Where the members stand that a splice may replace; `null` values included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Spans {
+    /// The byte after the outermost opening brace.
+    first_member: usize,
+    model: Option<Range<usize>>,
+    max_tokens: Option<Range<usize>>,
+    max_completion_tokens: Option<Range<usize>>,
+    stream_options: Option<StreamOptionsSpan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StreamOptionsSpan {
+    value: Range<usize>,
+    is_object: bool,
+    is_empty: bool,
+    include_usage: Option<Range<usize>>,
 }
 
 impl RequestSkim {
     /// The client's own cap on each answer's tokens: the lower one where it gave both.
     #[must_use]
     pub fn client_output_cap(&self) -> Option<u64> {
-        todo!()
+        match (self.max_completion_tokens, self.max_tokens) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
-    /// Answers the provider generates and bills: prompts × max(n, best_of). 0 for embeddings.
+
+    /// Answers the provider generates and bills: prompts × max(n, `best_of`). 0 for embeddings.
     #[must_use]
     pub fn n_billed_choices(&self) -> u64 {
-        todo!()
+        match self.surface {
+            Surface::Embeddings => 0,
+            _ => self.n_prompts.saturating_mul(self.n.max(self.best_of.unwrap_or(1))),
+        }
     }
+
+    /// Answers that come back: prompts × n. 0 for embeddings.
+    #[must_use]
+    pub fn n_returned_choices(&self) -> u64 {
+        match self.surface {
+            Surface::Embeddings => 0,
+            _ => self.n_prompts.saturating_mul(self.n),
+        }
+    }
+
     /// Whether text is all that goes in and out.
     #[must_use]
-    pub fn is_text_only(&self) -> bool {
-        todo!()
+    pub const fn is_text_only(&self) -> bool {
+        self.n_images == 0 && !self.has_unbounded_parts && !self.has_audio_input && !self.wants_audio_output
     }
 }
 
-/// Prompt tokens at most, for a body of `body_len` bytes.
-#[must_use]
-pub fn input_token_bound(skim: &RequestSkim, body_len: usize) -> u64 {
-    let _ = (skim, body_len);
-    todo!()
+/// Why a skim stops: the text is malformed, or the request is wrong.
+enum Refusal {
+    Json(Fault),
+    Request(Box<RequestError>),
 }
 
-/// Prompt tokens as rate limits count them before the answer.
-#[must_use]
-pub fn input_token_estimate(skim: &RequestSkim, body_len: usize) -> u64 {
-    let _ = (skim, body_len);
-    todo!()
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Json(fault)
+    }
 }
 
-/// The body with `edits` made, every other byte as it was; borrowed when nothing changes. `skim` must be
-/// the body's own.
-#[must_use]
-pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<'a, [u8]> {
-    let _ = (skim, edits);
-    Cow::Borrowed(body)
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        Self::Request(Box::new(error))
+    }
 }

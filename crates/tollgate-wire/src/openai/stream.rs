@@ -1,10 +1,22 @@
 //! Streamed answers: relayed as they come, except for the usage chunk.
+//!
+//! Frames that nothing changes in are forwarded as slices of the chunk they came in, neighbours together.
+//! Once content has begun, an ordinary delta costs a few substring searches and a walk over the delta
+//! itself; only frames with usage, a finish reason or an unexpected shape are read whole.
+
+mod frame;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use tollgate_domain::{NanoUsd, Surface, Usage, UsageError};
 
+use self::frame::{Look, Progress};
 use super::error::ProviderError;
-use crate::sse::SseError;
+use super::usage::{UsageSpan, with_cost};
+use crate::sse::{Decoder, Piece, SseError, data_event};
 
 /// `data: [DONE]` and a blank line.
 pub const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
@@ -14,7 +26,7 @@ pub const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
 pub struct StreamOptions {
     /// The client asked for the usage chunk; else it is hidden.
     pub client_wants_usage: bool,
-    /// Answers that will each have a finish reason.
+    /// Answers that will each have a finish reason: `RequestSkim::n_returned_choices`.
     pub n_choices: u64,
 }
 
@@ -30,14 +42,27 @@ pub enum RelayEvent {
         /// The frame it came in.
         frame: UsageFrame,
     },
-    /// The provider ended with an error event, which is not forwarded.
+    /// The provider ended with an error event, which is not forwarded; everything after it is dropped.
     ProviderError(ProviderError),
 }
 
-/// A frame that holds usage, waiting for its cost.
-#[derive(Debug)]
+/// A frame that holds usage, waiting for its cost. `Debug` shows nothing of it.
 pub struct UsageFrame {
     raw: Bytes,
+    show: Show,
+}
+
+/// What the client sees of a usage frame.
+enum Show {
+    Nothing,
+    AsItCame,
+    WithCost { json: Vec<u8>, span: UsageSpan },
+}
+
+impl std::fmt::Debug for UsageFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UsageFrame({} bytes)", self.raw.len())
+    }
 }
 
 impl UsageFrame {
@@ -45,13 +70,20 @@ impl UsageFrame {
     /// the frame has content; `None` where it is hidden.
     #[must_use]
     pub fn with_cost(self, cost: NanoUsd) -> Option<Bytes> {
-        let _ = (cost, self.raw);
-        todo!()
+        match self.show {
+            Show::Nothing => None,
+            Show::AsItCame => Some(self.raw),
+            Show::WithCost { json, span } => Some(data_event(&with_cost(&json, &span, cost))),
+        }
     }
+
     /// The frame for the client without a cost (unusable counts).
     #[must_use]
     pub fn without_cost(self) -> Option<Bytes> {
-        todo!()
+        match self.show {
+            Show::Nothing => None,
+            Show::AsItCame | Show::WithCost { .. } => Some(self.raw),
+        }
     }
 }
 
@@ -62,62 +94,116 @@ pub enum StreamEnd {
     Complete,
     /// Every answer is finished, but `[DONE]` is missing: write [`DONE_EVENT`].
     MissingTerminator,
-    /// In the middle.
+    /// In the middle, or with a provider's error.
     Broken,
 }
 
 /// The relay of one streamed answer.
 #[derive(Debug)]
-pub struct StreamRelay {}
+pub struct StreamRelay {
+    decoder: Decoder,
+    progress: Progress,
+}
 
 impl StreamRelay {
     /// A relay at the start of an answer.
     #[must_use]
     pub fn new(surface: Surface, options: StreamOptions) -> Self {
-        let _ = (surface, options);
-        Self {}
+        Self { decoder: Decoder::new(), progress: Progress::new(surface, options) }
     }
-    /// Takes the next chunk and appends what it leads to. After `[DONE]` everything is dropped.
+
+    /// Takes the next chunk and appends what it leads to. After `[DONE]` or an error event everything is
+    /// dropped.
     ///
     /// # Errors
     /// An event is too large; the stream is to be treated as broken.
+    #[expect(clippy::needless_pass_by_value, reason = "what is forwarded are slices of the chunk")]
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<RelayEvent>) -> Result<(), SseError> {
-        let _ = (chunk, out);
-        todo!()
+        let mut at = 0;
+        let mut untouched = 0..0;
+        while !self.progress.is_over() {
+            let piece = match self.decoder.next_piece(&chunk, &mut at) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(error) => {
+                    flush(&chunk, &mut untouched, out);
+                    return Err(error);
+                }
+            };
+            let (look, raw) = match piece {
+                Piece::Slice { start, end } => {
+                    let look = self.progress.look(&chunk[start..end]);
+                    if matches!(look, Look::Forward) {
+                        let first = if untouched.is_empty() { start } else { untouched.start };
+                        untouched = first..end;
+                        continue;
+                    }
+                    flush(&chunk, &mut untouched, out);
+                    (look, chunk.slice(start..end))
+                }
+                Piece::Joined(raw) => (self.progress.look(&raw), raw),
+            };
+            out.extend(self.progress.event(look, raw));
+        }
+        flush(&chunk, &mut untouched, out);
+        Ok(())
     }
-    /// The end of the provider's body (`clean`) or its failure; a last event without its blank line counts.
+
+    /// The end of the provider's body (`clean`) or its failure. A last event without its blank line counts
+    /// where it is whole in itself.
     pub fn finish(&mut self, clean: bool, out: &mut Vec<RelayEvent>) -> StreamEnd {
-        let _ = (clean, out);
-        todo!()
+        let rest = self.decoder.take_rest();
+        if clean && !self.progress.is_over() && frame::is_whole(&rest) {
+            let raw = Bytes::from([rest.as_ref(), b"\n\n"].concat());
+            let look = self.progress.look(&raw);
+            out.extend(self.progress.event(look, raw));
+        }
+        match (self.progress.done_seen, self.finish_seen()) {
+            (true, _) => StreamEnd::Complete,
+            (false, true) if clean && !self.progress.is_over() => StreamEnd::MissingTerminator,
+            _ => StreamEnd::Broken,
+        }
     }
+
     /// Whether content (not only a role) has come: from here on there is no failover.
     #[must_use]
-    pub fn content_begun(&self) -> bool {
-        todo!()
+    pub const fn content_begun(&self) -> bool {
+        self.progress.content_begun
     }
+
     /// Whether every answer has its finish reason.
     #[must_use]
-    pub fn finish_seen(&self) -> bool {
-        todo!()
+    pub const fn finish_seen(&self) -> bool {
+        self.progress.finish_seen()
     }
+
     /// Whether `[DONE]` has come.
     #[must_use]
-    pub fn done_seen(&self) -> bool {
-        todo!()
+    pub const fn done_seen(&self) -> bool {
+        self.progress.done_seen
     }
+
     /// The last usable usage.
     #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
-        todo!()
+    pub const fn usage(&self) -> Option<Usage> {
+        self.progress.usage
     }
+
     /// Bytes of text relayed: content, reasoning, refusals, tool arguments.
     #[must_use]
-    pub fn text_bytes(&self) -> u64 {
-        todo!()
+    pub const fn text_bytes(&self) -> u64 {
+        self.progress.text_bytes
     }
+
     /// Events that carried text.
     #[must_use]
-    pub fn n_text_events(&self) -> u64 {
-        todo!()
+    pub const fn n_text_events(&self) -> u64 {
+        self.progress.n_text_events
+    }
+}
+
+fn flush(chunk: &Bytes, untouched: &mut Range<usize>, out: &mut Vec<RelayEvent>) {
+    if untouched.start < untouched.end {
+        out.push(RelayEvent::Forward(chunk.slice(std::mem::take(untouched))));
     }
 }

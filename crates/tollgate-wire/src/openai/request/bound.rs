@@ -1,0 +1,59 @@
+//! Prompt tokens before anybody has counted them: an upper bound to hold money for, and an estimate.
+//!
+//! The bound rests on bytes: a byte-level BPE never makes more tokens than bytes, and a JSON escape is
+//! never shorter than the UTF-8 it stands for. What the provider writes around the text (role markers, tool
+//! templates) is bounded by constants; images are bounded by the dearest entry of the image table; what
+//! nothing in the body bounds is flagged as `has_unbounded_parts`, and the caller takes the model's context.
+
+use super::RequestSkim;
+
+/// Tokens that one image can cost at most: the dearest entry of OpenAI's image table (gpt-4o-mini, high
+/// detail: 2,833 + 8 tiles × 5,667).
+pub const IMAGE_TOKENS_BOUND: u64 = 48_169;
+/// Tokens written around each message beyond the JSON it came in: role and separator marks.
+pub const MESSAGE_TOKENS: u64 = 8;
+/// Tokens written around each tool.
+pub const TOOL_TOKENS: u64 = 32;
+/// Tokens of the system text some chat templates add when there are tools (the longest known is about 530).
+pub const TOOL_PREAMBLE_TOKENS: u64 = 640;
+/// Tokens per JSON value of a tool: templates that print schemas with indentation add a line end, the
+/// indentation and a space, and again for a closing bracket.
+pub const TOKENS_PER_TOOL_VALUE: u64 = 4;
+/// Tokens of every prompt: start, end, the opening of the answer, a default system line.
+pub const FIXED_TOKENS: u64 = 64;
+/// Bytes of text per token, for the estimate.
+const ESTIMATED_BYTES_PER_TOKEN: u64 = 4;
+/// Tokens of an ordinary image, for the estimate.
+const ESTIMATED_IMAGE_TOKENS: u64 = 1_000;
+
+/// Prompt tokens at most, for a body of `body_len` bytes; not a bound where `has_unbounded_parts`.
+#[must_use]
+pub fn input_token_bound(skim: &RequestSkim, body_len: usize) -> u64 {
+    let mut bound = text_bytes(skim, body_len)
+        .saturating_add(skim.counts.n_ids)
+        .saturating_add(FIXED_TOKENS)
+        .saturating_add(skim.n_prompts.max(skim.n_messages).saturating_mul(MESSAGE_TOKENS))
+        .saturating_add(skim.n_images.saturating_mul(IMAGE_TOKENS_BOUND));
+    if skim.n_tools > 0 {
+        bound = bound
+            .saturating_add(TOOL_PREAMBLE_TOKENS)
+            .saturating_add(skim.n_tools.saturating_mul(TOOL_TOKENS))
+            .saturating_add(skim.counts.n_tool_values.saturating_mul(TOKENS_PER_TOOL_VALUE));
+    }
+    bound
+}
+
+/// Prompt tokens as rate limits count them before the answer: bytes ÷ 4, images at 1,000.
+#[must_use]
+pub fn input_token_estimate(skim: &RequestSkim, body_len: usize) -> u64 {
+    text_bytes(skim, body_len)
+        .div_ceil(ESTIMATED_BYTES_PER_TOKEN)
+        .saturating_add(skim.counts.n_ids)
+        .saturating_add(skim.n_images.saturating_mul(ESTIMATED_IMAGE_TOKENS))
+}
+
+/// The body's bytes without those that are counted another way.
+fn text_bytes(skim: &RequestSkim, body_len: usize) -> u64 {
+    let body_len = u64::try_from(body_len).unwrap_or(u64::MAX);
+    body_len.saturating_sub(skim.counts.n_image_bytes).saturating_sub(skim.counts.n_id_bytes)
+}

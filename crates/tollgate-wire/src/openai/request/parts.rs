@@ -1,0 +1,190 @@
+//! Prompts: messages with their parts, and the string or token arrays of the older surfaces.
+
+use super::skim::wrong_type;
+use super::{Refusal, RequestError, RequestSkim};
+use crate::json::{Kind, Scanner, decode_string};
+
+/// Walks a chat's `messages`.
+pub(super) fn messages(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    if scanner.peek()? != Kind::Array {
+        return Err(wrong_type("messages", "an array of messages").into());
+    }
+    scanner.array(|scanner| {
+        if scanner.peek()? != Kind::Object {
+            let param = format!("messages[{}]", skim.n_messages);
+            return Err(Refusal::from(wrong_type(&param, "an object")));
+        }
+        scanner.object(|scanner, key| match &*key.name(scanner.bytes()) {
+            b"content" => content(scanner, skim),
+            // An earlier spoken answer, by its id.
+            b"audio" => {
+                let value = scanner.skip()?;
+                skim.has_unbounded_parts |= value.kind != Kind::Null;
+                skim.has_audio_input |= value.kind != Kind::Null;
+                Ok(())
+            }
+            _ => Ok::<_, Refusal>(drop(scanner.skip()?)),
+        })?;
+        skim.n_messages += 1;
+        Ok(())
+    })?;
+    if skim.n_messages == 0 {
+        return Err(RequestError::new("messages", "`messages` must have at least one message").into());
+    }
+    Ok(())
+}
+
+fn content(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match scanner.peek()? {
+        Kind::String | Kind::Null => {
+            scanner.skip()?;
+            Ok(())
+        }
+        Kind::Array => scanner.array(|scanner| part(scanner, skim)),
+        _ => {
+            let param = format!("messages[{}].content", skim.n_messages);
+            Err(wrong_type(&param, "a string or an array of parts").into())
+        }
+    }
+}
+
+/// What a part is, by its `type` and by the members it has: both count, as servers differ in what they read.
+#[derive(Default)]
+struct Part {
+    n_images: u64,
+    is_image: bool,
+    is_audio: bool,
+    is_unbounded: bool,
+    has_type: bool,
+}
+
+fn part(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    if scanner.peek()? == Kind::String {
+        scanner.skip()?;
+        return Ok(());
+    }
+    if scanner.peek()? != Kind::Object {
+        let param = format!("messages[{}].content", skim.n_messages);
+        return Err(wrong_type(&param, "a string or an array of parts").into());
+    }
+    let mut part = Part::default();
+    scanner.object(|scanner, key| {
+        match &*key.name(scanner.bytes()) {
+            b"type" => {
+                let value = scanner.skip()?;
+                if value.kind == Kind::String {
+                    part.see_type(&decode_string(&scanner.bytes()[value.inside()]));
+                }
+            }
+            b"image_url" => {
+                part.n_images += 1;
+                skim.counts.n_image_bytes += image_bytes(scanner)?;
+            }
+            b"input_audio" => {
+                part.is_audio = true;
+                scanner.skip()?;
+            }
+            b"file" | b"video_url" | b"video" | b"audio_url" | b"input_file" | b"document" => {
+                part.is_unbounded = true;
+                scanner.skip()?;
+            }
+            _ => drop(scanner.skip()?),
+        }
+        Ok::<_, Refusal>(())
+    })?;
+    skim.n_images += part.n_images.max(u64::from(part.is_image));
+    skim.has_audio_input |= part.is_audio;
+    skim.has_unbounded_parts |= part.is_unbounded || !part.has_type;
+    Ok(())
+}
+
+impl Part {
+    fn see_type(&mut self, name: &str) {
+        self.has_type = true;
+        match name {
+            "text" | "refusal" | "thinking" | "input_text" | "output_text" => {}
+            "image_url" => self.is_image = true,
+            "input_audio" => self.is_audio = true,
+            _ => self.is_unbounded = true,
+        }
+    }
+}
+
+/// Passes an `image_url`; the bytes of the image itself where it is carried in the body.
+fn image_bytes(scanner: &mut Scanner<'_>) -> Result<u64, Refusal> {
+    let mut n_bytes = 0;
+    if scanner.peek()? == Kind::Object {
+        scanner.object(|scanner, key| {
+            let is_url = &*key.name(scanner.bytes()) == b"url";
+            let value = scanner.skip()?;
+            if is_url && value.kind == Kind::String {
+                n_bytes += data_url_bytes(&scanner.bytes()[value.inside()]);
+            }
+            Ok::<_, Refusal>(())
+        })?;
+    } else {
+        let value = scanner.skip()?;
+        if value.kind == Kind::String {
+            n_bytes += data_url_bytes(&scanner.bytes()[value.inside()]);
+        }
+    }
+    Ok(n_bytes)
+}
+
+fn data_url_bytes(url: &[u8]) -> u64 {
+    if url.starts_with(b"data:image/") { url.len() as u64 } else { 0 }
+}
+
+/// Walks `prompt` or `input`: a string, strings, token ids, or arrays of token ids.
+pub(super) fn prompts(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Result<(), Refusal> {
+    let expected = "a string, an array of strings, or token ids";
+    match scanner.peek()? {
+        Kind::String => drop(scanner.skip()?),
+        Kind::Array => {
+            let start = scanner.position();
+            let (mut n_elements, mut n_ids) = (0, 0);
+            scanner.array(|scanner| {
+                n_elements += 1;
+                match scanner.peek()? {
+                    Kind::Number => {
+                        n_ids += 1;
+                        scanner.skip()?;
+                    }
+                    Kind::String => drop(scanner.skip()?),
+                    Kind::Array => token_ids(scanner, skim, param)?,
+                    // Some embedding servers take objects (images, text) here.
+                    Kind::Object => {
+                        skim.has_unbounded_parts = true;
+                        scanner.skip()?;
+                    }
+                    _ => return Err(wrong_type(param, expected).into()),
+                }
+                Ok::<_, Refusal>(())
+            })?;
+            if n_elements == 0 {
+                return Err(RequestError::new(param, format!("`{param}` must not be empty")).into());
+            }
+            if n_ids == n_elements {
+                skim.counts.n_ids = n_ids;
+                skim.counts.n_id_bytes = (scanner.position() - start) as u64;
+            } else {
+                skim.n_prompts = n_elements;
+            }
+        }
+        _ => return Err(wrong_type(param, expected).into()),
+    }
+    Ok(())
+}
+
+fn token_ids(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Result<(), Refusal> {
+    let start = scanner.position();
+    scanner.array(|scanner| {
+        skim.counts.n_ids += 1;
+        match scanner.skip()?.kind {
+            Kind::Number => Ok::<_, Refusal>(()),
+            _ => Err(wrong_type(param, "token ids as integers").into()),
+        }
+    })?;
+    skim.counts.n_id_bytes += (scanner.position() - start) as u64;
+    Ok(())
+}

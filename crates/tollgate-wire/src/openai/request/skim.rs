@@ -1,0 +1,274 @@
+//! One pass over a request's body.
+
+use tollgate_domain::Surface;
+
+use super::parts::{messages, prompts};
+use super::{BodyCounts, MAX_CHOICES, Refusal, RequestError, RequestSkim, Spans, StreamOptionsSpan};
+use crate::json::{Fault, JsonProblem, KeySet, Kind, Scanner, Value, decode_string};
+
+/// Reads what must be known of a request, checking the whole body.
+///
+/// # Errors
+/// Invalid JSON, a duplicate member, a wrong type, a missing prompt.
+pub fn skim(surface: Surface, body: &[u8]) -> Result<RequestSkim, RequestError> {
+    match walk(surface, body) {
+        Ok(skim) => Ok(skim),
+        Err(Refusal::Request(error)) => Err(*error),
+        Err(Refusal::Json(fault)) => Err(json_error(fault, body)),
+    }
+}
+
+#[cold]
+fn json_error(fault: Fault, body: &[u8]) -> RequestError {
+    let mut error = RequestError::from(fault.locate(body));
+    if fault.problem == JsonProblem::NotAnObject {
+        error.message = match &error.param {
+            None => "the request body must be a JSON object".to_owned(),
+            Some(param) => format!("`{param}` must be an object"),
+        };
+    }
+    error
+}
+
+fn walk(surface: Surface, body: &[u8]) -> Result<RequestSkim, Refusal> {
+    let mut scanner = Scanner::new(body)?;
+    let mut skim = empty(surface);
+    let mut keys = KeySet::default();
+    let mut has_prompt = false;
+    scanner.object(|scanner, key| {
+        if skim.spans.first_member == 0 {
+            // The quote before the first key: an insertion there is the first member.
+            skim.spans.first_member = key.span.start - 1;
+        }
+        keys.insert(body, &key)?;
+        let name = key.name(body);
+        if &*name == prompt_member(surface).as_bytes() {
+            has_prompt = true;
+            return prompt(scanner, &mut skim);
+        }
+        member(scanner, &name, &mut skim)
+    })?;
+    scanner.end()?;
+    if !has_prompt {
+        let name = prompt_member(surface);
+        return Err(RequestError::new(name, format!("`{name}` is required")).into());
+    }
+    if skim.best_of.is_some_and(|best_of| best_of < skim.n) {
+        return Err(RequestError::new("best_of", "`best_of` must be at least `n`").into());
+    }
+    Ok(skim)
+}
+
+fn empty(surface: Surface) -> RequestSkim {
+    RequestSkim {
+        surface,
+        model: None,
+        stream: false,
+        include_usage: None,
+        max_tokens: None,
+        max_completion_tokens: None,
+        n: 1,
+        best_of: None,
+        n_prompts: 1,
+        user: None,
+        service_tier: None,
+        n_messages: 0,
+        n_tools: 0,
+        n_images: 0,
+        has_unbounded_parts: false,
+        has_audio_input: false,
+        wants_audio_output: false,
+        has_web_search: false,
+        prediction_bytes: 0,
+        counts: BodyCounts::default(),
+        spans: Spans::default(),
+    }
+}
+
+const fn prompt_member(surface: Surface) -> &'static str {
+    match surface {
+        Surface::Chat => "messages",
+        Surface::Completions => "prompt",
+        Surface::Embeddings => "input",
+    }
+}
+
+fn prompt(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match skim.surface {
+        Surface::Chat => messages(scanner, skim),
+        _ => prompts(scanner, skim, prompt_member(skim.surface)),
+    }
+}
+
+/// Members every surface knows, then those that cost output.
+fn member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match name {
+        b"model" => {
+            let value = scanner.skip()?;
+            skim.model = text(scanner.bytes(), &value, "model")?;
+            if skim.model.as_deref() == Some("") {
+                return Err(RequestError::new("model", "`model` must not be empty").into());
+            }
+            skim.spans.model = Some(value.span);
+        }
+        b"user" => skim.user = text(scanner.bytes(), &scanner.skip()?, "user")?,
+        b"service_tier" => skim.service_tier = text(scanner.bytes(), &scanner.skip()?, "service_tier")?,
+        _ if skim.surface != Surface::Embeddings => output_member(scanner, name, skim)?,
+        _ => drop(scanner.skip()?),
+    }
+    Ok(())
+}
+
+fn output_member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match name {
+        b"stream" => skim.stream = flag(&scanner.skip()?, "stream")?.unwrap_or(false),
+        b"stream_options" => stream_options(scanner, skim)?,
+        b"max_tokens" => {
+            // Completions may ask for no new token at all, to score their prompt.
+            let lowest = u64::from(skim.surface == Surface::Chat);
+            let value = scanner.skip()?;
+            skim.max_tokens = count(scanner.bytes(), &value, "max_tokens", lowest, u64::MAX)?;
+            skim.spans.max_tokens = Some(value.span);
+        }
+        b"n" => {
+            skim.n = count(scanner.bytes(), &scanner.skip()?, "n", 1, MAX_CHOICES)?.unwrap_or(1);
+        }
+        b"best_of" if skim.surface == Surface::Completions => {
+            skim.best_of = count(scanner.bytes(), &scanner.skip()?, "best_of", 1, MAX_CHOICES)?;
+        }
+        _ if skim.surface == Surface::Chat => chat_member(scanner, name, skim)?,
+        _ => drop(scanner.skip()?),
+    }
+    Ok(())
+}
+
+fn chat_member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match name {
+        b"max_completion_tokens" => {
+            let value = scanner.skip()?;
+            skim.max_completion_tokens =
+                count(scanner.bytes(), &value, "max_completion_tokens", 1, u64::MAX)?;
+            skim.spans.max_completion_tokens = Some(value.span);
+        }
+        b"tools" => tools(scanner, skim, "tools")?,
+        b"functions" => tools(scanner, skim, "functions")?,
+        b"modalities" => modalities(scanner, skim)?,
+        b"web_search_options" => skim.has_web_search = scanner.skip()?.kind != Kind::Null,
+        b"prediction" => {
+            let value = scanner.skip()?;
+            if value.kind != Kind::Null {
+                skim.prediction_bytes = value.span.len() as u64;
+            }
+        }
+        _ => drop(scanner.skip()?),
+    }
+    Ok(())
+}
+
+fn stream_options(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    let is_object = match scanner.peek()? {
+        Kind::Object => true,
+        Kind::Null => false,
+        _ => return Err(wrong_type("stream_options", "an object").into()),
+    };
+    let start = scanner.position();
+    let mut include_usage = None;
+    let mut n_members = 0;
+    if is_object {
+        let mut keys = KeySet::default();
+        scanner.object(|scanner, key| {
+            n_members += 1;
+            keys.insert(scanner.bytes(), &key)?;
+            let is_usage = &*key.name(scanner.bytes()) == b"include_usage";
+            let value = scanner.skip()?;
+            if is_usage {
+                skim.include_usage = flag(&value, "stream_options.include_usage")?;
+                include_usage = Some(value.span);
+            }
+            Ok::<_, Refusal>(())
+        })?;
+    } else {
+        scanner.skip()?;
+    }
+    let value = start..scanner.position();
+    skim.spans.stream_options =
+        Some(StreamOptionsSpan { value, is_object, is_empty: n_members == 0, include_usage });
+    Ok(())
+}
+
+fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Result<(), Refusal> {
+    let n_values = scanner.n_values();
+    match scanner.peek()? {
+        Kind::Null => drop(scanner.skip()?),
+        Kind::Array => scanner.array(|scanner| {
+            skim.n_tools += 1;
+            scanner.skip().map(drop)
+        })?,
+        _ => return Err(wrong_type(param, "an array").into()),
+    }
+    skim.counts.n_tool_values += scanner.n_values() - n_values;
+    Ok(())
+}
+
+fn modalities(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    match scanner.peek()? {
+        Kind::Null => drop(scanner.skip()?),
+        Kind::Array => scanner.array(|scanner| {
+            let value = scanner.skip()?;
+            let name = text(scanner.bytes(), &value, "modalities")?;
+            skim.wants_audio_output |= name.as_deref() == Some("audio");
+            Ok::<_, Refusal>(())
+        })?,
+        _ => return Err(wrong_type("modalities", "an array of strings").into()),
+    }
+    Ok(())
+}
+
+pub(super) fn wrong_type(param: &str, expected: &str) -> RequestError {
+    RequestError::new(param, format!("`{param}` must be {expected}"))
+}
+
+fn text(body: &[u8], value: &Value, param: &str) -> Result<Option<String>, RequestError> {
+    match value.kind {
+        Kind::String => Ok(Some(decode_string(&body[value.inside()]).into_owned())),
+        Kind::Null => Ok(None),
+        _ => Err(wrong_type(param, "a string")),
+    }
+}
+
+fn flag(value: &Value, param: &str) -> Result<Option<bool>, RequestError> {
+    match value.kind {
+        Kind::True => Ok(Some(true)),
+        Kind::False => Ok(Some(false)),
+        Kind::Null => Ok(None),
+        _ => Err(wrong_type(param, "true or false")),
+    }
+}
+
+fn count(
+    body: &[u8],
+    value: &Value,
+    param: &str,
+    lowest: u64,
+    highest: u64,
+) -> Result<Option<u64>, RequestError> {
+    let digits = match value.kind {
+        Kind::Null => return Ok(None),
+        Kind::Number => &body[value.span.clone()],
+        _ => return Err(wrong_type(param, "an integer")),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) && digits.first() != Some(&b'-') {
+        return Err(wrong_type(param, "an integer"));
+    }
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+    match number {
+        Some(number) if (lowest..=highest).contains(&number) => Ok(Some(number)),
+        _ if highest == u64::MAX => {
+            Err(RequestError::new(param, format!("`{param}` must be an integer of at least {lowest}")))
+        }
+        _ => Err(RequestError::new(
+            param,
+            format!("`{param}` must be an integer between {lowest} and {highest}"),
+        )),
+    }
+}

@@ -1,0 +1,367 @@
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn chat(members: &str) -> String {
+    format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{members}}}"#)
+}
+
+fn skim_chat(body: &str) -> RequestSkim {
+    skim(Surface::Chat, body.as_bytes()).unwrap()
+}
+
+#[test]
+fn refusals_name_the_parameter() {
+    use Surface::*;
+    let cases: &[(Surface, &str, &str, &str)] = &[
+        (Chat, "", "", "not valid JSON"),
+        (Chat, "[]", "", "must be a JSON object"),
+        (Chat, "{}", "messages", "`messages` is required"),
+        (Completions, r#"{"model":"m"}"#, "prompt", "`prompt` is required"),
+        (Embeddings, r#"{"model":"m"}"#, "input", "`input` is required"),
+        (Chat, r#"{"messages":[]}"#, "messages", "at least one message"),
+        (Chat, r#"{"messages":"hi"}"#, "messages", "an array of messages"),
+        (Chat, r#"{"messages":[{}, "hi"]}"#, "messages[1]", "an object"),
+        (Chat, r#"{"messages":[{"content":5}]}"#, "messages[0].content", "a string or an array"),
+        (Chat, r#"{"messages":[{"content":[5]}]}"#, "messages[0].content", "a string or an array"),
+        (Chat, &chat(r#","model":"n""#), "model", "stands twice"),
+        (Chat, &chat(r#","mode\u006c":"n""#), "model", "stands twice"),
+        (Chat, &chat(r#","n":0"#), "n", "between 1 and 128"),
+        (Chat, &chat(r#","n":129"#), "n", "between 1 and 128"),
+        (Chat, &chat(r#","n":-1"#), "n", "between 1 and 128"),
+        (Chat, &chat(r#","n":1.5"#), "n", "an integer"),
+        (Chat, &chat(r#","max_tokens":"5""#), "max_tokens", "an integer"),
+        (Chat, &chat(r#","max_tokens":1e2"#), "max_tokens", "an integer"),
+        (Chat, &chat(r#","max_tokens":0"#), "max_tokens", "at least 1"),
+        (Chat, &chat(r#","max_tokens":-7"#), "max_tokens", "at least 1"),
+        (Chat, &chat(r#","max_tokens":99999999999999999999999"#), "max_tokens", "at least 1"),
+        (Chat, &chat(r#","max_completion_tokens":[]"#), "max_completion_tokens", "an integer"),
+        (Chat, &chat(r#","stream":"yes""#), "stream", "true or false"),
+        (Chat, &chat(r#","stream_options":true"#), "stream_options", "an object"),
+        (Chat, &chat(r#","stream_options":{"include_usage":1}"#), "stream_options.include_usage", "true or"),
+        (Chat, &chat(r#","stream_options":{"a":1,"a":1}"#), "stream_options.a", "stands twice"),
+        (Chat, &chat(r#","user":5"#), "user", "a string"),
+        (Chat, &chat(r#","tools":{}"#), "tools", "an array"),
+        (Chat, &chat(r#","modalities":"audio""#), "modalities", "an array"),
+        (Chat, r#"{"model":"","messages":[]}"#, "model", "must not be empty"),
+        (Chat, r#"{"model":7,"messages":[]}"#, "model", "a string"),
+        (Completions, r#"{"prompt":"a","n":3,"best_of":2}"#, "best_of", "at least `n`"),
+        (Completions, r#"{"prompt":[]}"#, "prompt", "must not be empty"),
+        (Completions, r#"{"prompt":{}}"#, "prompt", "must be a string"),
+        (Embeddings, r#"{"input":[["a"]]}"#, "input", "token ids"),
+        (Embeddings, r#"{"input":null}"#, "input", "must be a string"),
+    ];
+    for (surface, body, param, part) in cases {
+        let error = skim(*surface, body.as_bytes()).unwrap_err();
+        assert_eq!(error.param.as_deref().unwrap_or(""), *param, "{body}: {error}");
+        assert!(error.message.contains(part), "{body}: {error}");
+    }
+}
+
+#[test]
+fn members_are_read() {
+    let body = chat(
+        r#","stream":true,"stream_options":{"include_usage":false},"max_tokens":50,"max_completion_tokens":40,
+        "n":2,"user":"ü","service_tier":"flex","tools":[{"type":"function"},{}],"functions":[{}],
+        "modalities":["text","audio"],"web_search_options":{},"prediction":{"content":"x"},"unknown":[1]"#,
+    );
+    let skim = skim_chat(&body);
+    assert_eq!(skim.model.as_deref(), Some("m"));
+    assert_eq!((skim.stream, skim.include_usage), (true, Some(false)));
+    assert_eq!(
+        (skim.max_tokens, skim.max_completion_tokens, skim.client_output_cap()),
+        (Some(50), Some(40), Some(40))
+    );
+    assert_eq!((skim.n, skim.n_billed_choices(), skim.n_returned_choices()), (2, 2, 2));
+    assert_eq!((skim.user.as_deref(), skim.service_tier.as_deref()), (Some("ü"), Some("flex")));
+    assert_eq!((skim.n_messages, skim.n_tools), (1, 3));
+    assert!(skim.wants_audio_output && skim.has_web_search && !skim.is_text_only());
+    assert_eq!(skim.prediction_bytes, 15);
+
+    let nulls = skim_chat(&chat(
+        r#","stream":null,"stream_options":null,"max_tokens":null,"n":null,"user":null,"tools":null,
+        "modalities":null,"web_search_options":null,"prediction":null,"service_tier":null"#,
+    ));
+    assert!(!nulls.stream && nulls.is_text_only() && !nulls.has_web_search);
+    assert_eq!((nulls.n, nulls.client_output_cap(), nulls.n_tools, nulls.prediction_bytes), (1, None, 0, 0));
+    // Escaped names are the same names.
+    assert_eq!(skim_chat(&chat(r#","max\u005ftokens":9"#)).max_tokens, Some(9));
+}
+
+#[test]
+fn prompts_are_counted() {
+    for (body, n_prompts, n_billed) in [
+        (r#"{"prompt":"a"}"#, 1, 1),
+        (r#"{"prompt":["a","b"],"n":2,"best_of":5}"#, 2, 10),
+        (r#"{"prompt":[1,2,3],"n":2}"#, 1, 2),
+        (r#"{"prompt":[[1,2],[3]],"max_tokens":0}"#, 2, 2),
+    ] {
+        let skim = skim(Surface::Completions, body.as_bytes()).unwrap();
+        assert_eq!((skim.n_prompts, skim.n_billed_choices()), (n_prompts, n_billed), "{body}");
+    }
+    let ids = r#"{"input":[[100000,100001],[100002]]}"#;
+    let skim = skim(Surface::Embeddings, ids.as_bytes()).unwrap();
+    assert_eq!(skim.n_billed_choices(), 0);
+    // 11 bytes beside the ids (`{"input":[,]}` without the inner arrays is 13), 3 ids, 2 prompts.
+    assert_eq!(input_token_bound(&skim, ids.len()), 13 + 3 + FIXED_TOKENS + 2 * MESSAGE_TOKENS);
+}
+
+#[test]
+fn parts_are_classified() {
+    let part = |part: &str| skim_chat(&format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#));
+    let cases = [
+        (r#"{"type":"text","text":"a"}"#, 0, false, false),
+        (r#""plain""#, 0, false, false),
+        (r#"{"type":"image_url","image_url":{"url":"https://x"}}"#, 1, false, false),
+        (r#"{"image_url":"https://x","type":"image_url"}"#, 1, false, false),
+        (r#"{"type":"text","image_url":{"url":"x"}}"#, 1, false, false),
+        (r#"{"type":"image_url"}"#, 1, false, false),
+        (r#"{"type":"input_audio","input_audio":{"data":"x"}}"#, 0, true, false),
+        (r#"{"type":"file","file":{"file_id":"f"}}"#, 0, false, true),
+        (r#"{"type":"text","text":"a","file":{}}"#, 0, false, true),
+        (r#"{"type":"video_url","video_url":{}}"#, 0, false, true),
+        (r#"{"type":"hologram"}"#, 0, false, true),
+        (r#"{"type":"text","typ\u0065":"file"}"#, 0, false, true),
+        (r#"{"text":"untyped"}"#, 0, false, true),
+        (r#"{"type":null}"#, 0, false, true),
+    ];
+    for (body, n_images, audio, unbounded) in cases {
+        let skim = part(body);
+        assert_eq!(
+            (skim.n_images, skim.has_audio_input, skim.has_unbounded_parts),
+            (n_images, audio, unbounded),
+            "{body}"
+        );
+    }
+    let earlier = skim_chat(r#"{"messages":[{"role":"assistant","audio":{"id":"a"}}]}"#);
+    assert!(earlier.has_unbounded_parts && earlier.has_audio_input);
+    assert!(
+        !skim_chat(r#"{"messages":[{"role":"assistant","audio":null,"content":null}]}"#).has_unbounded_parts
+    );
+}
+
+#[test]
+fn images_in_the_body_count_as_images_and_not_as_text() {
+    let small = format!(
+        r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{}"}}}}]}}]}}"#,
+        "A".repeat(500_000)
+    );
+    let skim = skim_chat(&small);
+    let bound = input_token_bound(&skim, small.len());
+    assert!((IMAGE_TOKENS_BOUND..IMAGE_TOKENS_BOUND + 300).contains(&bound), "{bound}");
+    assert!((1_000..1_100).contains(&input_token_estimate(&skim, small.len())));
+    // Text that looks like one does not.
+    let text = small.replace("image_url", "text");
+    assert!(input_token_bound(&skim_chat(&text), text.len()) > 500_000);
+}
+
+#[test]
+fn tools_raise_the_bound() {
+    let without = chat("");
+    let with = chat(r#","tools":[{"type":"function","function":{"name":"f"}}]"#);
+    let difference = input_token_bound(&skim_chat(&with), with.len())
+        - input_token_bound(&skim_chat(&without), without.len());
+    let n_bytes = (with.len() - without.len()) as u64;
+    // Values: the array, the tool, its type, the function, its name.
+    assert_eq!(difference, n_bytes + TOOL_PREAMBLE_TOKENS + TOOL_TOKENS + 5 * TOKENS_PER_TOOL_VALUE);
+}
+
+#[test]
+fn splice_table() {
+    let edits =
+        Edits { model: Some("up/\"m"), output_cap: Some(64), include_usage: true, ..Edits::default() };
+    let max = OutputCapField::MaxTokens;
+    let cases: &[(&str, Edits<'_>, &str)] = &[
+        (
+            r#"{"messages":[{}],"model":"a" }"#,
+            edits,
+            r#"{"max_completion_tokens":64,"messages":[{}],"model":"up/\"m" }"#,
+        ),
+        (r#"{ "messages":[{}]}"#, edits, r#"{ "model":"up/\"m","max_completion_tokens":64,"messages":[{}]}"#),
+        (
+            r#"{"max_tokens":100,"messages":[{}],"model":null}"#,
+            edits,
+            r#"{"max_tokens":64,"messages":[{}],"model":"up/\"m"}"#,
+        ),
+        (
+            r#"{"max_tokens":100,"messages":[{}],"max_completion_tokens":65}"#,
+            Edits { model: None, ..edits },
+            r#"{"max_tokens":64,"messages":[{}],"max_completion_tokens":64}"#,
+        ),
+        (
+            r#"{"max_tokens":63,"messages":[{}],"max_completion_tokens":65}"#,
+            Edits { model: None, ..edits },
+            r#"{"max_tokens":63,"messages":[{}],"max_completion_tokens":64}"#,
+        ),
+        (
+            r#"{"max_tokens":null,"messages":[{}]}"#,
+            Edits { model: None, ..edits },
+            r#"{"max_completion_tokens":64,"max_tokens":null,"messages":[{}]}"#,
+        ),
+        (
+            r#"{"max_tokens":null,"messages":[{}]}"#,
+            Edits { model: None, output_cap_field: max, ..edits },
+            r#"{"max_tokens":64,"messages":[{}]}"#,
+        ),
+        (
+            r#"{"messages":[{}]}"#,
+            Edits { model: None, output_cap_field: max, ..edits },
+            r#"{"max_tokens":64,"messages":[{}]}"#,
+        ),
+        (
+            r#"{"stream":true,"messages":[{}],"n":1}"#,
+            Edits { include_usage: true, ..Edits::default() },
+            r#"{"stream_options":{"include_usage":true},"stream":true,"messages":[{}],"n":1}"#,
+        ),
+        (
+            r#"{"stream":true,"messages":[{}],"stream_options":null}"#,
+            Edits { include_usage: true, ..Edits::default() },
+            r#"{"stream":true,"messages":[{}],"stream_options":{"include_usage":true}}"#,
+        ),
+        (
+            r#"{"stream":true,"messages":[{}],"stream_options":{ }}"#,
+            Edits { include_usage: true, ..Edits::default() },
+            r#"{"stream":true,"messages":[{}],"stream_options":{"include_usage":true }}"#,
+        ),
+        (
+            r#"{"stream":true,"messages":[{}],"stream_options":{"a":1}}"#,
+            Edits { include_usage: true, ..Edits::default() },
+            r#"{"stream":true,"messages":[{}],"stream_options":{"include_usage":true,"a":1}}"#,
+        ),
+        (
+            r#"{"stream":true,"messages":[{}],"stream_options":{"include_usage" : null}}"#,
+            Edits { include_usage: true, ..Edits::default() },
+            r#"{"stream":true,"messages":[{}],"stream_options":{"include_usage" : true}}"#,
+        ),
+    ];
+    for (body, edits, expected) in cases {
+        let skim = skim_chat(body);
+        let out = splice(body.as_bytes(), &skim, edits);
+        assert_eq!(std::str::from_utf8(&out).unwrap(), *expected);
+    }
+}
+
+#[test]
+fn nothing_to_change_borrows() {
+    let body = r#"{"model":"m\u0031","max_tokens":5,"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
+    let edits = Edits { model: Some("m1"), output_cap: Some(5), include_usage: true, ..Edits::default() };
+    assert!(matches!(splice(body.as_bytes(), &skim_chat(body), &edits), Cow::Borrowed(_)));
+    let plain = chat("");
+    let edits = Edits { include_usage: true, ..Edits::default() };
+    assert!(matches!(splice(plain.as_bytes(), &skim_chat(&plain), &edits), Cow::Borrowed(_)));
+    let embeddings = r#"{"input":"a"}"#;
+    let skim = skim(Surface::Embeddings, embeddings.as_bytes()).unwrap();
+    let edits = Edits { output_cap: Some(5), include_usage: true, ..Edits::default() };
+    assert!(matches!(splice(embeddings.as_bytes(), &skim, &edits), Cow::Borrowed(_)));
+    let completions = r#"{"prompt":"a"}"#;
+    let skim = super::skim(Surface::Completions, completions.as_bytes()).unwrap();
+    assert_eq!(&*splice(completions.as_bytes(), &skim, &edits), br#"{"max_tokens":5,"prompt":"a"}"#);
+}
+
+fn optional_count() -> impl Strategy<Value = Option<Value>> {
+    prop::option::of(prop_oneof![Just(Value::Null), (1u64..200_000).prop_map(Into::into)])
+}
+
+fn chat_body() -> impl Strategy<Value = Value> {
+    (
+        prop::option::of(prop_oneof![Just(Value::Null), ".{1,12}".prop_map(Into::into)]),
+        (optional_count(), optional_count()),
+        prop::option::of(any::<bool>()),
+        prop::option::of(prop_oneof![
+            Just(Value::Null),
+            Just(json!({})),
+            Just(json!({"include_obfuscation": false})),
+            any::<bool>().prop_map(|flag| json!({"include_usage": flag, "x": [1]})),
+            Just(json!({"include_usage": null})),
+        ]),
+        prop::collection::vec(".{0,60}", 1..4),
+        prop::collection::btree_map("[x-z]{1,3}", ".{0,20}", 0..3),
+    )
+        .prop_map(|(model, (max_tokens, max_completion), stream, options, texts, unknown)| {
+            let mut body = serde_json::Map::new();
+            body.extend(unknown.into_iter().map(|(key, value)| (key, value.into())));
+            let messages: Vec<Value> =
+                texts.into_iter().map(|text| json!({"role": "user", "content": text})).collect();
+            body.insert("messages".into(), messages.into());
+            for (key, value) in
+                [("model", model), ("max_tokens", max_tokens), ("max_completion_tokens", max_completion)]
+            {
+                body.extend(value.map(|value| (key.to_owned(), value)));
+            }
+            body.extend(stream.map(|stream| ("stream".to_owned(), stream.into())));
+            body.extend(options.map(|options| ("stream_options".to_owned(), options)));
+            Value::Object(body)
+        })
+}
+
+/// What a splice must do, said on parsed values.
+fn edited(mut body: Value, edits: &Edits<'_>) -> Value {
+    let object = body.as_object_mut().unwrap();
+    if let Some(model) = edits.model {
+        object.insert("model".into(), model.into());
+    }
+    if let Some(cap) = edits.output_cap {
+        let mut is_capped = false;
+        for name in ["max_tokens", "max_completion_tokens"] {
+            if let Some(value) = object.get_mut(name).filter(|value| value.is_number()) {
+                *value = value.as_u64().unwrap().min(cap).into();
+                is_capped = true;
+            }
+        }
+        if !is_capped {
+            let name = match edits.output_cap_field {
+                OutputCapField::MaxTokens => "max_tokens",
+                OutputCapField::MaxCompletionTokens => "max_completion_tokens",
+            };
+            object.insert(name.into(), cap.into());
+        }
+    }
+    if edits.include_usage && object.get("stream") == Some(&Value::Bool(true)) {
+        let options = object.entry("stream_options").or_insert(Value::Null);
+        if options.is_null() {
+            *options = json!({});
+        }
+        options["include_usage"] = true.into();
+    }
+    body
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn splice_changes_exactly_what_it_says(
+        value in chat_body(),
+        pretty in any::<bool>(),
+        model in prop::option::of(".{1,20}"),
+        output_cap in prop::option::of(1u64..200_000),
+        old_field in any::<bool>(),
+        include_usage in any::<bool>(),
+    ) {
+        let body = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
+        let output_cap_field = if old_field { OutputCapField::MaxTokens } else { OutputCapField::MaxCompletionTokens };
+        let edits = Edits { model: model.as_deref(), output_cap, output_cap_field, include_usage };
+        let request = skim(Surface::Chat, &body).unwrap();
+        let out = splice(&body, &request, &edits);
+        prop_assert_eq!(&serde_json::from_slice::<Value>(&out).unwrap(), &edited(value, &edits));
+        // What comes out can be read again, and a second splice has nothing left to do.
+        let again = skim(Surface::Chat, &out).unwrap();
+        prop_assert!(matches!(splice(&out, &again, &edits), Cow::Borrowed(_)));
+        if let Some(cap) = output_cap {
+            prop_assert!(again.client_output_cap().unwrap() <= cap);
+        }
+    }
+
+    #[test]
+    fn never_panics_and_agrees_with_validation(bytes in prop::collection::vec(
+        prop::sample::select(&b"{}[]:,\"\\ue01-+.truefalsn messagscontmodelnax_k"[..]), 0..64)) {
+        for surface in [Surface::Chat, Surface::Completions, Surface::Embeddings] {
+            if skim(surface, &bytes).is_ok() {
+                prop_assert!(crate::json::members(&bytes).is_ok());
+            }
+        }
+    }
+}
