@@ -6,6 +6,7 @@ use tollgate_domain::{Clock, HoldId, KeyId, MAX_LIMIT, NanoUsd, TenantId};
 
 use crate::error::LedgerError;
 use crate::memory::MemoryLedger;
+use crate::redis::{RedisConfig, RedisLedger};
 use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement,
@@ -16,6 +17,8 @@ use crate::types::{
 pub enum Ledger {
     /// In this process.
     Memory(MemoryLedger),
+    /// In Redis, shared by all processes.
+    Redis(RedisLedger),
 }
 
 impl Ledger {
@@ -25,6 +28,15 @@ impl Ledger {
         Self::Memory(MemoryLedger::new(clock))
     }
 
+    /// Connects to Redis. Later it reconnects in the background for as long as it lives.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when Redis does not answer within the connect timeout: try again later.
+    /// [`LedgerError::Misconfigured`] when money would not be safe there.
+    pub async fn redis(config: &RedisConfig) -> Result<Self, LedgerError> {
+        RedisLedger::connect(config).await.map(Self::Redis)
+    }
+
     /// Whether the ledger answers.
     ///
     /// # Errors
@@ -32,6 +44,7 @@ impl Ledger {
     pub async fn ping(&self) -> Result<(), LedgerError> {
         match self {
             Self::Memory(_) => Ok(()),
+            Self::Redis(ledger) => ledger.ping().await,
         }
     }
 
@@ -45,6 +58,7 @@ impl Ledger {
         check_admission(admission)?;
         match self {
             Self::Memory(ledger) => ledger.admit(admission),
+            Self::Redis(ledger) => ledger.admit(admission).await,
         }
     }
 
@@ -56,6 +70,7 @@ impl Ledger {
         check_settlement(settlement)?;
         match self {
             Self::Memory(ledger) => Ok(ledger.settle(settlement)),
+            Self::Redis(ledger) => ledger.settle(settlement).await,
         }
     }
 
@@ -69,6 +84,7 @@ impl Ledger {
                     Ok(ledger.settle(settlement))
                 })
                 .collect(),
+            Self::Redis(ledger) => ledger.settle_many(settlements).await,
         }
     }
 
@@ -79,6 +95,7 @@ impl Ledger {
     pub async fn renew(&self, holds: &[(TenantId, HoldId)], lease_ms: u64) -> Result<u64, LedgerError> {
         match self {
             Self::Memory(ledger) => Ok(ledger.renew(holds, lease_ms)),
+            Self::Redis(ledger) => ledger.renew(holds, lease_ms).await,
         }
     }
 
@@ -94,9 +111,12 @@ impl Ledger {
             check_amount("budget charges", counter.settled)?;
         }
         match self {
-            Self::Memory(ledger) => ledger.seed(seed),
+            Self::Memory(ledger) => {
+                ledger.seed(seed);
+                Ok(())
+            }
+            Self::Redis(ledger) => ledger.seed(seed).await,
         }
-        Ok(())
     }
 
     /// Sets the wallet's limit: all credit ever granted. Ignored when `version` is not above the stored one,
@@ -112,9 +132,12 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         check_amount("wallet limit", limit)?;
         match self {
-            Self::Memory(ledger) => ledger.set_wallet_limit(tenant, limit, version),
+            Self::Memory(ledger) => {
+                ledger.set_wallet_limit(tenant, limit, version);
+                Ok(())
+            }
+            Self::Redis(ledger) => ledger.set_wallet_limit(tenant, limit, version).await,
         }
-        Ok(())
     }
 
     /// Flags a key as revoked (or no longer): the next admission with it is refused, whatever policy the
@@ -129,9 +152,12 @@ impl Ledger {
         revoked: bool,
     ) -> Result<(), LedgerError> {
         match self {
-            Self::Memory(ledger) => ledger.set_key_revoked(tenant, key, revoked),
+            Self::Memory(ledger) => {
+                ledger.set_key_revoked(tenant, key, revoked);
+                Ok(())
+            }
+            Self::Redis(ledger) => ledger.set_key_revoked(tenant, key, revoked).await,
         }
-        Ok(())
     }
 
     /// The counters of the wallet (where asked) and of budgets, in the periods of the ledger's present.
@@ -146,6 +172,7 @@ impl Ledger {
     ) -> Result<Balances, LedgerError> {
         match self {
             Self::Memory(ledger) => Ok(ledger.balances(tenant, wallet, budgets)),
+            Self::Redis(ledger) => ledger.balances(tenant, wallet, budgets).await,
         }
     }
 
@@ -156,19 +183,24 @@ impl Ledger {
     /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
     pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), LedgerError> {
         match self {
-            Self::Memory(ledger) => ledger.forget_tenant(tenant),
+            Self::Memory(ledger) => {
+                ledger.forget_tenant(tenant);
+                Ok(())
+            }
+            Self::Redis(ledger) => ledger.forget_tenant(tenant).await,
         }
-        Ok(())
     }
 
     /// Takes up to `max` events to be journaled, waiting up to `block_ms` for the first. What is not
-    /// acknowledged is delivered again after 30 s. Several readers share the events among them.
+    /// acknowledged is delivered again after 30 s. Several readers share the events among them. Redis takes
+    /// a `max` below 16 for 16: one for each of its streams.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
     pub async fn outbox_read(&self, max: usize, block_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_read(max, block_ms).await),
+            Self::Redis(ledger) => ledger.outbox_read(max, block_ms).await,
         }
     }
 
@@ -178,9 +210,12 @@ impl Ledger {
     /// [`LedgerError::Unavailable`]: some may be delivered again.
     pub async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
         match self {
-            Self::Memory(ledger) => ledger.outbox_acknowledge(handles),
+            Self::Memory(ledger) => {
+                ledger.outbox_acknowledge(handles);
+                Ok(())
+            }
+            Self::Redis(ledger) => ledger.outbox_acknowledge(handles).await,
         }
-        Ok(())
     }
 
     /// How many events wait for the journal, delivered but unacknowledged ones included.
@@ -190,6 +225,7 @@ impl Ledger {
     pub async fn outbox_len(&self) -> Result<u64, LedgerError> {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_len()),
+            Self::Redis(ledger) => ledger.outbox_len().await,
         }
     }
 }
@@ -208,7 +244,7 @@ fn check_admission(admission: &Admission<'_>) -> Result<(), LedgerError> {
     admission.budgets.iter().try_for_each(|budget| check_amount("budget limit", budget.limit))
 }
 
-fn check_settlement(settlement: &Settlement) -> Result<(), LedgerError> {
+pub(crate) fn check_settlement(settlement: &Settlement) -> Result<(), LedgerError> {
     check_amount("charge", settlement.actual)
 }
 

@@ -13,11 +13,13 @@ mod error;
 mod ledger;
 mod memory;
 mod rate;
+mod redis;
 mod types;
 
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};
+pub use redis::{RedisConfig, RedisLedger};
 pub use types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
     MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,

@@ -9,8 +9,8 @@ use crate::types::RateStatus;
 
 /// One minute in microseconds: the burst every limit allows, and the base of every interval.
 pub(crate) const BURST_US: i64 = 60_000_000;
-/// What a refusal says where waiting does not help: a limit of zero.
-const NEVER_RETRY_AFTER_MS: u64 = 60_000;
+/// What anything costs under a limit of zero: never fits, and a refusal says to wait a minute.
+const NEVER_FITS_US: i64 = 2 * BURST_US;
 /// A guess for concurrency limits: nobody knows when a request in flight ends.
 pub(crate) const CONCURRENCY_RETRY_AFTER_MS: u64 = 1_000;
 /// Above this many units Lua's arithmetic would leave the exact integers (units × 60 s < 2⁵³).
@@ -20,7 +20,7 @@ const MAX_EXACT_UNITS: u64 = 150_000_000;
 /// one minute; at least 1 µs for anything. A limit of zero never fits.
 pub(crate) fn cost_us(units: u64, limit: u64) -> i64 {
     if limit == 0 {
-        return BURST_US + 1;
+        return NEVER_FITS_US;
     }
     if units == 0 {
         return 0;
@@ -54,10 +54,7 @@ pub(crate) fn status(limit: u64, backlog_us: i64) -> RateStatus {
 }
 
 /// How long until a call fits whose backlog would be `excess_us` above one minute.
-pub(crate) fn retry_after_ms(limit: u64, excess_us: i64) -> u64 {
-    if limit == 0 {
-        return NEVER_RETRY_AFTER_MS;
-    }
+pub(crate) fn retry_after_ms(excess_us: i64) -> u64 {
     u64::try_from(excess_us).unwrap_or(0).div_ceil(1_000).max(1)
 }
 
@@ -76,8 +73,8 @@ mod tests {
             (0, 7, 0),
             (14, 7, 120_000_000),
             (1, 150_000_000, 1),
-            (0, 0, BURST_US + 1),
-            (1, 0, BURST_US + 1),
+            (0, 0, 120_000_000),
+            (1, 0, 120_000_000),
         ];
         for (units, limit, expected) in cases {
             assert_eq!(cost_us(units, limit), expected, "{units} of {limit} per minute");
@@ -90,9 +87,9 @@ mod tests {
         assert_eq!(status(60, 0), RateStatus { limit: 60, remaining: 60, reset_ms: 0 });
         assert_eq!(status(60, 1_000_000), RateStatus { limit: 60, remaining: 59, reset_ms: 1_000 });
         assert_eq!(status(60, 90_000_000), RateStatus { limit: 60, remaining: 0, reset_ms: 90_000 });
-        assert_eq!(retry_after_ms(60, 1), 1);
-        assert_eq!(retry_after_ms(60, 1_500), 2);
-        assert_eq!(retry_after_ms(0, 1), 60_000);
+        assert_eq!(retry_after_ms(1), 1);
+        assert_eq!(retry_after_ms(1_500), 2);
+        assert_eq!(retry_after_ms(cost_us(1, 0) - BURST_US), 60_000);
     }
 
     proptest! {

@@ -390,15 +390,16 @@ fn held_limit(check: &LimitCheck, tokens: u64) -> HeldLimit {
     }
 }
 
-fn over_burst(owner: LimitOwner, kind: LimitKind, limit: u64, backlog_us: i64) -> Option<RateRefusal> {
+/// By how much a limit would be exceeded, and the refusal that follows; `None` where it fits.
+fn over_burst(owner: LimitOwner, kind: LimitKind, limit: u64, backlog_us: i64) -> Option<(i64, RateRefusal)> {
     let excess_us = backlog_us - rate::BURST_US;
-    let retry_after_ms = rate::retry_after_ms(limit, excess_us);
-    (excess_us > 0).then_some(RateRefusal { owner, kind, limit, retry_after_ms })
+    let retry_after_ms = rate::retry_after_ms(excess_us);
+    (excess_us > 0).then_some((excess_us, RateRefusal { owner, kind, limit, retry_after_ms }))
 }
 
 /// The first of the refusals with the longest wait.
-fn longest_wait(refusals: impl Iterator<Item = RateRefusal>) -> Option<RateRefusal> {
-    refusals.reduce(|longest, one| if one.retry_after_ms > longest.retry_after_ms { one } else { longest })
+fn longest_wait(refusals: impl Iterator<Item = (i64, RateRefusal)>) -> Option<RateRefusal> {
+    refusals.reduce(|longest, one| if one.0 > longest.0 { one } else { longest }).map(|(_, refusal)| refusal)
 }
 
 /// The first of the limits with the largest backlog.

@@ -1,0 +1,4 @@
+//! Admission in process.
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,60 @@
+//! The ledger in Redis (7.0 or later, or Valkey), shared by all processes.
+//!
+//! Every call is one script, so it is atomic. All keys of a tenant and the outbox it writes to share one hash
+//! tag, so that a script touches one slot only; tenants spread over [`keys::N_SHARDS`] tags. The scripts lie
+//! beside this file; each names its arguments and its version.
+
+mod admit;
+mod breaker;
+mod client;
+mod config;
+mod keys;
+mod outbox;
+mod reply;
+mod scripts;
+mod settle;
+mod tenant;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::LedgerError;
+use client::Client;
+use outbox::OutboxReader;
+
+pub use config::RedisConfig;
+
+/// A ledger in Redis. Cloning gives the same ledger over the same connections.
+#[derive(Clone)]
+pub struct RedisLedger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    outbox: OutboxReader,
+}
+
+impl RedisLedger {
+    /// Connects, checks that Redis does not evict, loads the scripts and creates the outbox's groups.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] when Redis does not answer in time, [`LedgerError::Misconfigured`] when
+    /// the URL is none or money would not be safe there.
+    pub async fn connect(config: &RedisConfig) -> Result<Self, LedgerError> {
+        let client = Client::connect(config).await?;
+        let outbox = OutboxReader::new(&client, config)?;
+        outbox.create_groups(&client).await?;
+        Ok(Self { shared: Arc::new(Shared { client, outbox }) })
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), LedgerError> {
+        self.shared.client.call(&redis::cmd("PING")).await.map(drop)
+    }
+}
+
+impl fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLedger").finish_non_exhaustive()
+    }
+}

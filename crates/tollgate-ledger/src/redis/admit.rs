@@ -1,0 +1,142 @@
+//! Admission: the call's arguments and its answer's meaning. The decision itself is in `admit.lua`.
+
+use redis::{Cmd, Value};
+use tollgate_domain::{NanoUsd, Period, UnixMillis};
+
+use super::RedisLedger;
+use super::keys::{self, TenantKeys};
+use super::reply::Integers;
+use super::scripts;
+use crate::error::LedgerError;
+use crate::rate;
+use crate::types::{
+    Admission, AdmitOutcome, Grant, LimitKind, MoneyNode, MoneyRefusal, RateRefusal, RateStatus,
+};
+
+/// Lua counts in doubles: larger numbers are taken for this one.
+const MAX_EXACT: u64 = (1 << 53) - 1;
+/// Bytes of keys and fixed arguments, of a budget and of a rate limit's owner: guesses that spare
+/// reallocations.
+const FIXED_BYTES: usize = 720;
+const BUDGET_BYTES: usize = 144;
+const OWNER_BYTES: usize = 72;
+
+impl RedisLedger {
+    pub(crate) async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
+        let call = admit_call(admission);
+        let answer = self.shared.client.call_script(&scripts::ADMIT, &call).await?;
+        read_outcome(admission, &answer)
+    }
+}
+
+fn admit_call(admission: &Admission<'_>) -> Cmd {
+    // Nothing to hold: the levels are not looked at.
+    let is_free = admission.amount == NanoUsd::ZERO;
+    let budgets = if is_free { &[][..] } else { admission.budgets };
+    let keys = TenantKeys::new(admission.tenant);
+    let keys = [
+        keys.counters(),
+        keys.holds(),
+        keys.leases(),
+        keys.epoch(),
+        keys.rates(),
+        keys.tombstone(admission.hold),
+    ];
+    let n_arguments = 9 + 4 * budgets.len() + 4 * admission.limits.len();
+    let n_bytes = FIXED_BYTES + BUDGET_BYTES * budgets.len() + OWNER_BYTES * admission.limits.len();
+    let mut call = scripts::ADMIT.call(&keys, n_arguments, n_bytes);
+
+    let mut text = String::with_capacity(96);
+    call.arg(write_id(&mut text, &admission.hold));
+    call.arg(admission.lease_ms.min(MAX_EXACT)).arg(admission.amount.0).arg(admission.minimum.0);
+    keys::write_revoked_flag(&mut text, admission.key);
+    call.arg(&text);
+    text.clear();
+    std::fmt::Write::write_fmt(&mut text, format_args!("node {} key {}", admission.node, admission.key))
+        .expect("a string takes all");
+    call.arg(&text).arg(u8::from(admission.wallet && !is_free)).arg(budgets.len());
+    call.arg(admission.tokens.min(MAX_EXACT));
+    for check in budgets {
+        call.arg(check.limit.0).arg(check.periods.current.ends_at.0);
+        for period in [check.periods.current, check.periods.next] {
+            keys::write_counter(&mut text, check.budget, period.starts_at);
+            call.arg(&text);
+        }
+    }
+    for check in admission.limits {
+        keys::write_owner(&mut text, check.owner);
+        call.arg(&text);
+        let limits = check.limits;
+        for limit in [limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests] {
+            match limit {
+                Some(limit) => call.arg(limit.min(MAX_EXACT)),
+                None => call.arg(""),
+            };
+        }
+    }
+    call
+}
+
+fn write_id<'a, T>(text: &'a mut String, id: &tollgate_domain::Id<T>) -> &'a str {
+    text.clear();
+    std::fmt::Write::write_fmt(text, format_args!("{id}")).expect("a string takes all");
+    text
+}
+
+// === the answer ===
+
+fn read_outcome(admission: &Admission<'_>, answer: &Value) -> Result<AdmitOutcome, LedgerError> {
+    let mut answer = Integers::new(answer)?;
+    match answer.next()? {
+        0 => Ok(AdmitOutcome::Admitted(Grant {
+            granted: answer.next_amount()?,
+            admitted_at: UnixMillis(answer.next()?),
+            requests: read_status(&mut answer)?,
+            tokens: read_status(&mut answer)?,
+        })),
+        1 => read_money(admission, &mut answer).map(AdmitOutcome::Spent),
+        2 => read_money(admission, &mut answer).map(AdmitOutcome::Held),
+        3 => read_rate(admission, &mut answer).map(AdmitOutcome::RateLimited),
+        4 => Ok(AdmitOutcome::Cold),
+        5 => Ok(AdmitOutcome::Revoked),
+        6 => Ok(AdmitOutcome::AlreadySettled),
+        code => Err(LedgerError::Protocol(format!("admit answered with the unknown code {code}"))),
+    }
+}
+
+fn read_status(answer: &mut Integers<'_>) -> Result<Option<RateStatus>, LedgerError> {
+    let (limit, backlog_us) = (answer.next()?, answer.next()?);
+    Ok(u64::try_from(limit).ok().map(|limit| rate::status(limit, backlog_us)))
+}
+
+fn read_money(admission: &Admission<'_>, answer: &mut Integers<'_>) -> Result<MoneyRefusal, LedgerError> {
+    let node = answer.next_index()?;
+    let (limit, settled, held) = (answer.next_amount()?, answer.next_amount()?, answer.next_amount()?);
+    let is_next = answer.next()? == 1;
+    let Some(index) = node.checked_sub(1) else {
+        return Ok(MoneyRefusal { node: MoneyNode::Wallet, limit, settled, held, resets_at: None });
+    };
+    let check = admission
+        .budgets
+        .get(index)
+        .ok_or_else(|| LedgerError::Protocol(format!("admit answered with the unknown budget {node}")))?;
+    let period = if is_next { check.periods.next } else { check.periods.current };
+    let resets_at = (period.ends_at != Period::TOTAL.ends_at).then_some(period.ends_at);
+    Ok(MoneyRefusal { node: MoneyNode::Budget(check.budget), limit, settled, held, resets_at })
+}
+
+fn read_rate(admission: &Admission<'_>, answer: &mut Integers<'_>) -> Result<RateRefusal, LedgerError> {
+    let (owner, kind, excess_us) = (answer.next_index()?, answer.next()?, answer.next()?);
+    let unknown =
+        || LedgerError::Protocol(format!("admit answered with the unknown limit {kind} of {owner}"));
+    let check = owner.checked_sub(1).and_then(|index| admission.limits.get(index)).ok_or_else(unknown)?;
+    let limits = check.limits;
+    let (kind, limit, retry_after_ms) = match kind {
+        1 => (LimitKind::Requests, limits.requests_per_minute, rate::retry_after_ms(excess_us)),
+        2 => (LimitKind::Tokens, limits.tokens_per_minute, rate::retry_after_ms(excess_us)),
+        3 => (LimitKind::Concurrency, limits.concurrent_requests, rate::CONCURRENCY_RETRY_AFTER_MS),
+        _ => return Err(unknown()),
+    };
+    let limit = limit.ok_or_else(unknown)?;
+    Ok(RateRefusal { owner: check.owner, kind, limit, retry_after_ms })
+}

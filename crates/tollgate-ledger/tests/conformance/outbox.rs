@@ -1,0 +1,113 @@
+//! The outbox: every event once, again where nobody acknowledged it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tollgate_domain::EventId;
+use tollgate_ledger::{OutboxEntry, OutboxHandle, SettleOutcome};
+use tollgate_testkit::wait::eventually;
+
+use crate::stand::{Ask, Stand, on_both_backends, tenant};
+
+on_both_backends!(
+    events_arrive_as_settled,
+    nothing_dispatched_leaves_no_event,
+    unacknowledged_events_come_again,
+    batches_are_filled_from_one_tenant,
+    waiting_for_an_event,
+);
+
+fn events(entries: &[OutboxEntry]) -> HashSet<EventId> {
+    entries.iter().map(|entry| entry.event.as_ref().unwrap().event).collect()
+}
+
+fn handles(entries: &[OutboxEntry]) -> Vec<OutboxHandle> {
+    entries.iter().map(|entry| entry.handle.clone()).collect()
+}
+
+async fn settle_some(stand: &Stand, n: usize) -> HashSet<EventId> {
+    let mut settled = HashSet::new();
+    for _ in 0..n {
+        let ask = Ask::of(tenant());
+        stand.granted(&ask).await;
+        assert_eq!(stand.settle(&ask, 0).await, SettleOutcome::Settled);
+        settled.insert(ask.event(0).event);
+    }
+    settled
+}
+
+async fn events_arrive_as_settled(stand: Stand) {
+    let ask = Ask::of(tenant()).tokens(5, 5);
+    stand.granted(&ask).await;
+    stand.settle(&ask, 125).await;
+    let entries = stand.ledger.outbox_read(100, 0).await.unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].event.as_deref(), Ok(&ask.event(125)));
+    assert_eq!(stand.ledger.outbox_len().await.unwrap(), 1, "read is not acknowledged");
+    assert_eq!(stand.ledger.outbox_read(100, 0).await.unwrap(), []);
+    stand.ledger.outbox_acknowledge(&handles(&entries)).await.unwrap();
+    stand.ledger.outbox_acknowledge(&handles(&entries)).await.unwrap();
+    stand.ledger.outbox_acknowledge(&[]).await.unwrap();
+    assert_eq!(stand.ledger.outbox_len().await.unwrap(), 0);
+}
+
+async fn nothing_dispatched_leaves_no_event(stand: Stand) {
+    let ask = Ask::of(tenant());
+    stand.granted(&ask).await;
+    let mut settlement = ask.settlement(0);
+    settlement.event = None;
+    assert_eq!(stand.ledger.settle(&settlement).await, Ok(SettleOutcome::Settled));
+    settlement.hold = Ask::of(ask.tenant).hold;
+    assert_eq!(stand.ledger.settle(&settlement).await, Ok(SettleOutcome::UnknownHold));
+    assert_eq!(stand.ledger.outbox_len().await.unwrap(), 0);
+}
+
+async fn unacknowledged_events_come_again(stand: Stand) {
+    let settled = settle_some(&stand, 40).await;
+    let mut entries = Vec::new();
+    while entries.len() < 40 {
+        let more = stand.ledger.outbox_read(16, 0).await.unwrap();
+        assert!(!more.is_empty() && more.len() <= 16, "{} of 16", more.len());
+        entries.extend(more);
+    }
+    assert_eq!(events(&entries), settled);
+    stand.ledger.outbox_acknowledge(&handles(&entries[..30])).await.unwrap();
+    assert_eq!(stand.ledger.outbox_len().await.unwrap(), 10);
+
+    stand.advance_ms(30_000);
+    let mut again = HashSet::new();
+    let all = async || {
+        let entries = stand.ledger.outbox_read(100, 0).await.unwrap();
+        again.extend(events(&entries));
+        stand.ledger.outbox_acknowledge(&handles(&entries)).await.unwrap();
+        (again.len() == 10).then_some(())
+    };
+    eventually(Duration::from_secs(20), "ten events to come again", all).await.unwrap();
+    assert_eq!(again, events(&entries[30..]));
+    assert_eq!(stand.ledger.outbox_len().await.unwrap(), 0);
+}
+
+async fn batches_are_filled_from_one_tenant(stand: Stand) {
+    let ask = Ask::of(tenant());
+    for _ in 0..120 {
+        let ask = ask.again();
+        stand.granted(&ask).await;
+        stand.settle(&ask, 0).await;
+    }
+    assert_eq!(stand.ledger.outbox_read(100, 0).await.unwrap().len(), 100);
+    assert_eq!(stand.ledger.outbox_read(100, 0).await.unwrap().len(), 20);
+}
+
+async fn waiting_for_an_event(stand: Stand) {
+    assert_eq!(stand.ledger.outbox_read(10, 20).await.unwrap(), []);
+    let reader = stand.ledger.clone();
+    let read = async { reader.outbox_read(10, 20_000).await.unwrap() };
+    let ask = Ask::of(tenant());
+    let settle = async {
+        stand.granted(&ask).await;
+        stand.settle(&ask, 0).await;
+    };
+    let waited = async { tokio::join!(read, settle) };
+    let (entries, ()) = tokio::time::timeout(Duration::from_secs(15), waited).await.unwrap();
+    assert_eq!(events(&entries), [ask.event(0).event].into());
+}
