@@ -1,0 +1,3 @@
+//! End-to-end tests: the product as its users run it, in one test binary.
+
+mod compose;
