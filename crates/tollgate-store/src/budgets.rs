@@ -2,9 +2,26 @@
 
 use serde::Serialize;
 use tollgate_domain::{BudgetId, BudgetWindow, NanoUsd, TenantId, UnixMillis};
-use tollgate_policy::{BudgetOwner, BudgetPolicy};
+use tollgate_policy::{BudgetOwner, BudgetPolicy, ObjectKind};
+use uuid::Uuid;
 
+use crate::db::{Row, Sql};
+use crate::policy_log::PolicyAggregate;
+use crate::store::Tx;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+use crate::{keys, projects, tenants};
+
+/// The columns of a budget, with conditions.
+macro_rules! select {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, created_at_ms,
+                 updated_at_ms
+             FROM budgets",
+            $conditions
+        )
+    };
+}
 
 /// A budget as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +69,22 @@ impl Store {
         ctx: &WriteContext,
         budget: BudgetPolicy,
     ) -> Result<BudgetRecord, StoreError> {
-        todo!()
+        self.run_tx("create_budget", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let record = BudgetRecord {
+                id: budget.id,
+                tenant: tenant_of(tx, budget.owner).await?,
+                owner: budget.owner,
+                window: budget.window,
+                limit: budget.limit,
+                created_at: ctx.now,
+                updated_at: ctx.now,
+            };
+            insert(tx, &record).await?;
+            tx.record_policy(ctx, "create", None, Some(&record)).await?;
+            Ok(record)
+        })
+        .await
     }
 
     /// The budget of that id.
@@ -60,7 +92,7 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn budget(&self, id: BudgetId) -> Result<BudgetRecord, StoreError> {
-        todo!()
+        find(&mut self.reader(), id).await?.ok_or_else(|| StoreError::not_found("budget", id))
     }
 
     /// Budgets by id.
@@ -72,7 +104,19 @@ impl Store {
         filter: &BudgetFilter,
         page: PageRequest<BudgetId>,
     ) -> Result<Page<BudgetRecord, BudgetId>, StoreError> {
-        todo!()
+        let owner = filter.owner.map(owner_columns);
+        let mut reader = self.reader();
+        let items = reader
+            .sql(select!(" WHERE id > $1"))
+            .bind(page.after.map_or(Uuid::nil(), |id| id.as_uuid()))
+            .filter(" AND tenant_id = ", filter.tenant.map(|id| id.as_uuid()))
+            .filter(" AND owner_scope = ", owner.map(|(scope, _)| scope))
+            .filter(" AND owner_id = ", owner.map(|(_, id)| id))
+            .push(" ORDER BY id LIMIT ")
+            .push_bind(page.fetch())
+            .read_all(read)
+            .await?;
+        Ok(Page::cut(items, page.rows(), |budget| budget.id))
     }
 
     /// Changes a budget's window or limit as [`Store::update_tenant`] does; its owner stays.
@@ -85,7 +129,25 @@ impl Store {
         id: BudgetId,
         change: impl Fn(&mut BudgetRecord) + Send + Sync,
     ) -> Result<BudgetRecord, StoreError> {
-        todo!()
+        self.run_tx("update_budget", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("budget", id))?;
+            let mut after = before.clone();
+            change(&mut after);
+            after.id = before.id;
+            after.tenant = before.tenant;
+            after.owner = before.owner;
+            after.created_at = before.created_at;
+            after.updated_at = before.updated_at;
+            if after == before {
+                return Ok(before);
+            }
+            after.updated_at = ctx.now;
+            write(tx, &after).await?;
+            tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// Deletes a budget; answers what was deleted.
@@ -93,6 +155,141 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_budget(&self, ctx: &WriteContext, id: BudgetId) -> Result<BudgetRecord, StoreError> {
-        todo!()
+        self.run_tx("delete_budget", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let budget = find(tx, id).await?.ok_or_else(|| StoreError::not_found("budget", id))?;
+            delete(tx, ctx, &budget).await?;
+            Ok(budget)
+        })
+        .await
+    }
+}
+
+/// An owner as it is stored.
+fn owner_columns(owner: BudgetOwner) -> (&'static str, Uuid) {
+    match owner {
+        BudgetOwner::Tenant(id) => ("tenant", id.as_uuid()),
+        BudgetOwner::Project(id) => ("project", id.as_uuid()),
+        BudgetOwner::Key(id) => ("key", id.as_uuid()),
+    }
+}
+
+/// The tenant an owner belongs to; refuses to go on without the owner.
+async fn tenant_of(tx: &mut Tx, owner: BudgetOwner) -> Result<TenantId, StoreError> {
+    match owner {
+        BudgetOwner::Tenant(id) => tenants::require(tx, id).await.map(|()| id),
+        BudgetOwner::Project(id) => match projects::find(tx, id).await? {
+            Some(project) => Ok(project.tenant),
+            None => Err(StoreError::not_found("project", id)),
+        },
+        BudgetOwner::Key(id) => match keys::find(tx, id).await? {
+            Some(key) => Ok(key.tenant),
+            None => Err(StoreError::not_found("key", id)),
+        },
+    }
+}
+
+// === SQL ===
+
+pub(crate) async fn find(db: &mut impl Sql, id: BudgetId) -> Result<Option<BudgetRecord>, StoreError> {
+    db.sql(select!(" WHERE id = $1")).id(id).read_optional(read).await
+}
+
+pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<BudgetRecord>, StoreError> {
+    db.sql(select!(" ORDER BY id")).read_all(read).await
+}
+
+/// Deletes the budgets of a tenant and of all below it.
+pub(crate) async fn delete_of_tenant(
+    tx: &mut Tx,
+    ctx: &WriteContext,
+    tenant: TenantId,
+) -> Result<(), StoreError> {
+    for budget in tx.sql(select!(" WHERE tenant_id = $1 ORDER BY id")).id(tenant).read_all(read).await? {
+        delete(tx, ctx, &budget).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the budgets of exactly this owner.
+pub(crate) async fn delete_of_owner(
+    tx: &mut Tx,
+    ctx: &WriteContext,
+    owner: BudgetOwner,
+) -> Result<(), StoreError> {
+    let (scope, id) = owner_columns(owner);
+    let query = tx.sql(select!(" WHERE owner_scope = $1 AND owner_id = $2 ORDER BY id"));
+    for budget in query.bind(scope).bind(id).read_all(read).await? {
+        delete(tx, ctx, &budget).await?;
+    }
+    Ok(())
+}
+
+async fn delete(tx: &mut Tx, ctx: &WriteContext, budget: &BudgetRecord) -> Result<(), StoreError> {
+    tx.sql("DELETE FROM budgets WHERE id = $1").id(budget.id).execute_one().await?;
+    tx.record_policy(ctx, "delete", Some(budget), None).await
+}
+
+async fn insert(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
+    let (scope, owner_id) = owner_columns(budget.owner);
+    tx.sql(
+        "INSERT INTO budgets
+             (id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, created_at_ms, updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .id(budget.id)
+    .id(budget.tenant)
+    .bind(scope)
+    .bind(owner_id)
+    .bind(budget.window.name())
+    .bind(budget.limit.0)
+    .bind(budget.created_at.0)
+    .bind(budget.updated_at.0)
+    .execute_one()
+    .await
+}
+
+async fn write(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
+    tx.sql("UPDATE budgets SET time_window = $2, limit_nano_usd = $3, updated_at_ms = $4 WHERE id = $1")
+        .id(budget.id)
+        .bind(budget.window.name())
+        .bind(budget.limit.0)
+        .bind(budget.updated_at.0)
+        .execute_one()
+        .await
+}
+
+fn read(row: &Row) -> Result<BudgetRecord, StoreError> {
+    let scope: String = row.get("owner_scope")?;
+    let owner = match scope.as_str() {
+        "tenant" => BudgetOwner::Tenant(row.id("owner_id")?),
+        "project" => BudgetOwner::Project(row.id("owner_id")?),
+        "key" => BudgetOwner::Key(row.id("owner_id")?),
+        _ => return Err(StoreError::corrupt("owner_scope", scope)),
+    };
+    Ok(BudgetRecord {
+        id: row.id("id")?,
+        tenant: row.id("tenant_id")?,
+        owner,
+        window: row.named("time_window")?,
+        limit: row.money("limit_nano_usd")?,
+        created_at: row.moment("created_at_ms")?,
+        updated_at: row.moment("updated_at_ms")?,
+    })
+}
+
+impl PolicyAggregate for BudgetRecord {
+    const KIND: ObjectKind = ObjectKind::Budget;
+
+    fn object_id(&self) -> Uuid {
+        self.id.as_uuid()
+    }
+
+    fn object_name(&self) -> String {
+        self.window.name().to_owned()
+    }
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        Some(self.tenant)
     }
 }

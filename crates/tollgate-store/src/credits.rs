@@ -1,9 +1,24 @@
 //! Credits: what fills a tenant's wallet.
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{CreditId, NanoUsd, TenantId, UnixMillis};
+use tollgate_domain::{CreditId, MAX_LIMIT, NanoUsd, TenantId, UnixMillis};
 
+use crate::audit::AuditEntry;
+use crate::db::{Row, Sql, name_of};
+use crate::store::Tx;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+use crate::{journal, tenants};
+
+/// The columns of a credit, with conditions.
+macro_rules! select {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, actor, created_at_ms
+             FROM credits",
+            $conditions
+        )
+    };
+}
 
 /// Why a wallet's credit changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,7 +93,30 @@ impl Store {
         ctx: &WriteContext,
         credit: NewCredit,
     ) -> Result<(CreditRecord, bool), StoreError> {
-        todo!()
+        let may_be_negative = matches!(credit.kind, CreditKind::Refund | CreditKind::Adjustment);
+        if credit.amount == NanoUsd::ZERO || (credit.amount < NanoUsd::ZERO && !may_be_negative) {
+            let message = "a grant or top-up is more than zero, a refund or adjustment is not zero";
+            return Err(StoreError::invalid("credit", "amount", message));
+        }
+        self.run_tx("grant_credit", async |tx: &mut Tx| {
+            // Also keeps the tenant from being deleted meanwhile, and other credits out.
+            tx.lock_policy().await?;
+            tenants::require(tx, credit.tenant).await?;
+            if let Some(first) = repeated(tx, &credit).await? {
+                return Ok((first, false));
+            }
+            let sum = total(tx, credit.tenant).await?.sum.checked_add(credit.amount);
+            if sum.is_none_or(|sum| sum > MAX_LIMIT) {
+                let message = "the wallet would hold more than 9007199.254740991 USD";
+                return Err(StoreError::invalid("credit", "amount", message));
+            }
+            let record = new_record(&credit, ctx);
+            insert(tx, &record).await?;
+            journal::post_credit(tx, &record).await?;
+            tx.audit(ctx, audit_entry(&record)?).await?;
+            Ok((record, true))
+        })
+        .await
     }
 
     /// A tenant's credits by id.
@@ -90,7 +128,11 @@ impl Store {
         tenant: TenantId,
         page: PageRequest<CreditId>,
     ) -> Result<Page<CreditRecord, CreditId>, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let query = reader.sql(select!(" WHERE tenant_id = $1")).id(tenant);
+        let query = query.filter(" AND id > ", page.after.map(|id| id.as_uuid()));
+        let items = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        Ok(Page::cut(items, page.rows(), |credit| credit.id))
     }
 
     /// All credit ever given to a tenant, negative ones subtracted.
@@ -98,6 +140,88 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn credit_total(&self, tenant: TenantId) -> Result<CreditTotal, StoreError> {
-        todo!()
+        total(&mut self.reader(), tenant).await
     }
+}
+
+/// The credit that was given under the same reference before, if it is the same.
+async fn repeated(tx: &mut Tx, credit: &NewCredit) -> Result<Option<CreditRecord>, StoreError> {
+    let Some(reference) = &credit.reference else { return Ok(None) };
+    let query = tx.sql(select!(" WHERE tenant_id = $1 AND reference = $2"));
+    let Some(first) = query.id(credit.tenant).bind(reference).read_optional(read).await? else {
+        return Ok(None);
+    };
+    if (first.kind, first.amount) != (credit.kind, credit.amount) {
+        let message =
+            format!("the reference `{reference}` was used for another kind or amount: choose a new one");
+        return Err(StoreError::conflict("credit", "reference", message));
+    }
+    Ok(Some(first))
+}
+
+fn new_record(credit: &NewCredit, ctx: &WriteContext) -> CreditRecord {
+    CreditRecord {
+        id: credit.id,
+        tenant: credit.tenant,
+        kind: credit.kind,
+        amount: credit.amount,
+        reference: credit.reference.clone(),
+        expires_at: credit.expires_at,
+        actor: ctx.actor.clone(),
+        created_at: ctx.now,
+    }
+}
+
+fn audit_entry(credit: &CreditRecord) -> Result<AuditEntry, StoreError> {
+    Ok(AuditEntry {
+        action: "grant",
+        object_kind: "credit",
+        object_id: credit.id.as_uuid(),
+        object_name: credit.reference.clone().unwrap_or_default(),
+        tenant: Some(credit.tenant),
+        before: None,
+        after: Some(serde_json::to_value(credit).map_err(|error| StoreError::corrupt("credit", error))?),
+    })
+}
+
+// === SQL ===
+
+async fn total(db: &mut impl Sql, tenant: TenantId) -> Result<CreditTotal, StoreError> {
+    let query = db.sql(
+        "SELECT CAST(COALESCE(SUM(amount_nano_usd), 0) AS BIGINT) AS sum, COUNT(*) AS version
+         FROM credits WHERE tenant_id = $1",
+    );
+    let row = query.id(tenant).fetch_one().await?;
+    Ok(CreditTotal { sum: row.money("sum")?, version: row.count("version")? })
+}
+
+async fn insert(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {
+    tx.sql(
+        "INSERT INTO credits
+             (id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, actor, created_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .id(credit.id)
+    .id(credit.tenant)
+    .bind(name_of(&credit.kind))
+    .bind(credit.amount.0)
+    .bind(credit.reference.as_deref())
+    .moment(credit.expires_at)
+    .bind(&credit.actor)
+    .bind(credit.created_at.0)
+    .execute_one()
+    .await
+}
+
+fn read(row: &Row) -> Result<CreditRecord, StoreError> {
+    Ok(CreditRecord {
+        id: row.id("id")?,
+        tenant: row.id("tenant_id")?,
+        kind: row.named("kind")?,
+        amount: row.money("amount_nano_usd")?,
+        reference: row.get("reference")?,
+        expires_at: row.optional_moment("expires_at_ms")?,
+        actor: row.get("actor")?,
+        created_at: row.moment("created_at_ms")?,
+    })
 }

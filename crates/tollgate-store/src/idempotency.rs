@@ -4,10 +4,15 @@ use std::fmt;
 
 use tollgate_domain::UnixMillis;
 
+use crate::db::{Row, Sql};
+use crate::store::Tx;
 use crate::{Store, StoreError};
 
 /// For how long an answer is kept: a day, as the field does.
 pub const IDEMPOTENCY_LIFETIME_MS: i64 = 24 * 3_600_000;
+
+/// For how long a reservation holds: longer than any admin write takes, short enough after a crash.
+const RESERVATION_LIFETIME_MS: i64 = 60_000;
 
 /// A write that carries an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,35 @@ impl Store {
         key: IdempotencyKey<'_>,
         now: UnixMillis,
     ) -> Result<IdempotencyState, StoreError> {
-        todo!()
+        self.run_tx("begin_idempotent", async |tx: &mut Tx| {
+            tx.sql("DELETE FROM idempotency_keys WHERE actor = $1 AND key_text = $2 AND expires_at_ms <= $3")
+                .bind(key.actor)
+                .bind(key.key)
+                .bind(now.0)
+                .execute()
+                .await?;
+            let reserved = tx
+                .sql(
+                    "INSERT INTO idempotency_keys (actor, key_text, request_hash, expires_at_ms)
+                     VALUES ($1, $2, $3, $4) ON CONFLICT (actor, key_text) DO NOTHING",
+                )
+                .bind(key.actor)
+                .bind(key.key)
+                .bind(key.request_hash)
+                .bind(now.plus_ms(RESERVATION_LIFETIME_MS).0)
+                .execute()
+                .await?;
+            if reserved == 1 {
+                return Ok(IdempotencyState::Reserved);
+            }
+            let query = tx.sql(
+                "SELECT request_hash, status, body FROM idempotency_keys WHERE actor = $1 AND key_text = $2",
+            );
+            let state = query.bind(key.actor).bind(key.key).read_optional(|row| read(row, key)).await?;
+            // Abandoned by another transaction within these few statements: to be tried again like one in progress.
+            Ok(state.unwrap_or(IdempotencyState::InProgress))
+        })
+        .await
     }
 
     /// Stores the answer of a write whose key is reserved.
@@ -72,7 +105,23 @@ impl Store {
         response: &StoredResponse,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        todo!()
+        self.run_tx("finish_idempotent", async |tx: &mut Tx| {
+            tx.sql(
+                "INSERT INTO idempotency_keys (actor, key_text, request_hash, status, body, expires_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (actor, key_text) DO UPDATE SET request_hash = excluded.request_hash,
+                     status = excluded.status, body = excluded.body, expires_at_ms = excluded.expires_at_ms",
+            )
+            .bind(key.actor)
+            .bind(key.key)
+            .bind(key.request_hash)
+            .bind(i64::from(response.status))
+            .bind(response.body.as_slice())
+            .bind(now.plus_ms(IDEMPOTENCY_LIFETIME_MS).0)
+            .execute_one()
+            .await
+        })
+        .await
     }
 
     /// Gives a reservation back: the write did not happen and may be tried again.
@@ -80,7 +129,15 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn abandon_idempotent(&self, key: IdempotencyKey<'_>) -> Result<(), StoreError> {
-        todo!()
+        self.run_tx("abandon_idempotent", async |tx: &mut Tx| {
+            tx.sql("DELETE FROM idempotency_keys WHERE actor = $1 AND key_text = $2 AND status IS NULL")
+                .bind(key.actor)
+                .bind(key.key)
+                .execute()
+                .await
+                .map(drop)
+        })
+        .await
     }
 
     /// Deletes what has expired; answers how many rows.
@@ -88,6 +145,18 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn prune_idempotency(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        todo!()
+        self.run_tx("prune_idempotency", async |tx: &mut Tx| {
+            tx.sql("DELETE FROM idempotency_keys WHERE expires_at_ms <= $1").bind(now.0).execute().await
+        })
+        .await
     }
+}
+
+fn read(row: &Row, key: IdempotencyKey<'_>) -> Result<IdempotencyState, StoreError> {
+    if row.get::<Vec<u8>>("request_hash")? != key.request_hash {
+        return Ok(IdempotencyState::Mismatch);
+    }
+    let Some(status) = row.get::<Option<i64>>("status")? else { return Ok(IdempotencyState::InProgress) };
+    let status = u16::try_from(status).map_err(|error| StoreError::corrupt("status", error))?;
+    Ok(IdempotencyState::Done(StoredResponse { status, body: row.get("body")? }))
 }

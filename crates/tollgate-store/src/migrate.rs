@@ -1,6 +1,18 @@
 //! Migrations: embedded, per database, and the check that this program suits the schema.
+//!
+//! While an upgrade rolls out, and after a rollback, this program runs on a schema that knows later steps.
+//! That is fine as long as they only expand it. A contracting step raises
+//! `schema_compatibility.required_migration` to the oldest migration a program must know; a program that does
+//! not know it refuses to start.
 
+use sqlx::migrate::Migrator;
+
+use crate::db::Sql as _;
+use crate::store::Pools;
 use crate::{Store, StoreError};
+
+static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
+static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 impl Store {
     /// Applies the migrations that are missing. On PostgreSQL an advisory lock lets one process do it while
@@ -9,6 +21,40 @@ impl Store {
     /// # Errors
     /// `Migration`; `SchemaTooNew`.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        todo!()
+        self.check_schema().await?;
+        let embedded = self.embedded();
+        // Steps of newer releases are left alone: see the module's documentation.
+        let mut migrator = Migrator { migrations: embedded.migrations.clone(), ..Migrator::DEFAULT };
+        migrator.set_ignore_missing(true);
+        match &self.pools {
+            // The migrator's own lock is an advisory one, named by the database.
+            Pools::Postgres(pool) => migrator.run(pool).await,
+            Pools::Sqlite { writer, .. } => migrator.run(writer).await,
+        }
+        .map_err(StoreError::Migration)
+    }
+
+    fn embedded(&self) -> &'static Migrator {
+        match &self.pools {
+            Pools::Postgres(_) => &POSTGRES,
+            Pools::Sqlite { .. } => &SQLITE,
+        }
+    }
+
+    /// Refuses a schema that needs a program which knows more migrations than this one.
+    pub(crate) async fn check_schema(&self) -> Result<(), StoreError> {
+        let row =
+            self.reader().sql("SELECT required_migration FROM schema_compatibility").fetch_optional().await;
+        let required: i64 = match row {
+            Ok(Some(row)) => row.get("required_migration")?,
+            // Nothing was migrated yet.
+            Ok(None) | Err(StoreError::SchemaMissing) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let known = self.embedded().iter().map(|migration| migration.version).max().unwrap_or(0);
+        if required > known {
+            return Err(StoreError::SchemaTooNew { required, known });
+        }
+        Ok(())
     }
 }

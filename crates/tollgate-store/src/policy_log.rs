@@ -1,11 +1,19 @@
 //! The numbered changes of policy, and policy itself as records.
 
-use tollgate_policy::ObjectRef;
+use serde::Serialize;
+use tollgate_domain::{Id, TenantId};
+use tollgate_policy::{ObjectKind, ObjectRef};
+use uuid::Uuid;
 
+use crate::audit::AuditEntry;
+use crate::db::{Row, Sql, to_i64};
+use crate::listen::CHANNEL;
+use crate::store::Tx;
 use crate::{
     BudgetRecord, KeyRecord, ModelRecord, PriceRecord, ProjectRecord, ProviderRecord, SettingsRecord, Store,
-    StoreError, TenantRecord,
+    StoreError, TenantRecord, WriteContext,
 };
+use crate::{budgets, keys, models, prices, projects, providers, settings, tenants};
 
 /// How many changes are kept: a reader that is further behind loads everything anew.
 pub const CHANGES_RETAINED: u64 = 100_000;
@@ -46,7 +54,7 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn policy_revision(&self) -> Result<u64, StoreError> {
-        todo!()
+        revision(&mut self.reader()).await
     }
 
     /// The changes after `revision` in order, at most `max`. `None` where some of them are no longer kept:
@@ -59,7 +67,20 @@ impl Store {
         revision: u64,
         max: u32,
     ) -> Result<Option<Vec<(u64, ObjectRef)>>, StoreError> {
-        todo!()
+        self.run_snapshot(async |tx: &mut Tx| {
+            let newest = self::revision(tx).await?;
+            let oldest_kept =
+                tx.sql("SELECT MIN(revision) AS oldest FROM policy_changes").fetch_one().await?;
+            let oldest_kept =
+                oldest_kept.get::<Option<i64>>("oldest")?.map_or(newest + 1, |oldest| oldest.unsigned_abs());
+            // A revision from the future is that of a database restored from a backup.
+            if revision > newest || revision + 1 < oldest_kept {
+                return Ok(None);
+            }
+            let changes = tx.sql(CHANGES).bind(to_i64(revision)).bind(i64::from(max));
+            changes.read_all(read_change).await.map(Some)
+        })
+        .await
     }
 
     /// The object as it is now; `None` where it is deleted or never was.
@@ -67,7 +88,18 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn load_policy_object(&self, reference: ObjectRef) -> Result<Option<PolicyRecord>, StoreError> {
-        todo!()
+        let db = &mut self.reader();
+        let id = reference.id;
+        Ok(match reference.kind {
+            ObjectKind::Settings => Some(PolicyRecord::Settings(settings::find(db).await?)),
+            ObjectKind::Provider => providers::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Provider),
+            ObjectKind::Price => prices::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Price),
+            ObjectKind::Model => models::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Model),
+            ObjectKind::Tenant => tenants::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Tenant),
+            ObjectKind::Project => projects::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Project),
+            ObjectKind::Key => keys::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Key),
+            ObjectKind::Budget => budgets::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Budget),
+        })
     }
 
     /// All policy objects at one revision, read in one transaction.
@@ -75,7 +107,19 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn load_policy(&self) -> Result<LoadedPolicy, StoreError> {
-        todo!()
+        self.run_snapshot(async |tx: &mut Tx| {
+            let revision = revision(tx).await?;
+            let mut records = vec![PolicyRecord::Settings(settings::find(tx).await?)];
+            records.extend(providers::all(tx).await?.into_iter().map(PolicyRecord::Provider));
+            records.extend(prices::all(tx).await?.into_iter().map(PolicyRecord::Price));
+            records.extend(models::all(tx).await?.into_iter().map(PolicyRecord::Model));
+            records.extend(tenants::all(tx).await?.into_iter().map(PolicyRecord::Tenant));
+            records.extend(projects::all(tx).await?.into_iter().map(PolicyRecord::Project));
+            records.extend(keys::all(tx).await?.into_iter().map(PolicyRecord::Key));
+            records.extend(budgets::all(tx).await?.into_iter().map(PolicyRecord::Budget));
+            Ok(LoadedPolicy { revision, records })
+        })
+        .await
     }
 
     /// Forgets changes older than the last [`CHANGES_RETAINED`]; answers how many.
@@ -83,6 +127,82 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn prune_policy_changes(&self) -> Result<u64, StoreError> {
-        todo!()
+        self.run_tx("prune_policy_changes", async |tx: &mut Tx| {
+            tx.sql("DELETE FROM policy_changes WHERE revision <= (SELECT revision FROM policy_head) - $1")
+                .bind(to_i64(CHANGES_RETAINED))
+                .execute()
+                .await
+        })
+        .await
     }
+}
+
+/// A record that is policy: its changes are numbered and audited.
+pub(crate) trait PolicyAggregate: Serialize + Sync {
+    const KIND: ObjectKind;
+
+    fn object_id(&self) -> Uuid;
+
+    fn object_name(&self) -> String;
+
+    fn tenant_id(&self) -> Option<TenantId>;
+}
+
+impl Tx {
+    /// Waits until every other change of policy has ended and keeps further ones out until this one has:
+    /// what the transaction reads afterwards stays true, and revisions become visible in their order.
+    pub(crate) async fn lock_policy(&mut self) -> Result<(), StoreError> {
+        self.sql("UPDATE policy_head SET revision = revision WHERE id = 1").execute_one().await
+    }
+
+    /// Audits a change of policy and gives it the next revision. The policy lock must be held.
+    pub(crate) async fn record_policy<R: PolicyAggregate>(
+        &mut self,
+        ctx: &WriteContext,
+        action: &'static str,
+        before: Option<&R>,
+        after: Option<&R>,
+    ) -> Result<(), StoreError> {
+        let Some(subject) = after.or(before) else { return Ok(()) };
+        let document =
+            |record: &R| serde_json::to_value(record).map_err(|error| StoreError::corrupt(action, error));
+        let entry = AuditEntry {
+            action,
+            object_kind: R::KIND.name(),
+            object_id: subject.object_id(),
+            object_name: subject.object_name(),
+            tenant: subject.tenant_id(),
+            before: before.map(document).transpose()?,
+            after: after.map(document).transpose()?,
+        };
+        let id = entry.object_id;
+        self.audit(ctx, entry).await?;
+        let next = "UPDATE policy_head SET revision = revision + 1 WHERE id = 1 RETURNING revision";
+        let revision = self.sql(next).fetch_one().await?.count("revision")?;
+        self.sql(
+            "INSERT INTO policy_changes (revision, kind, object_id, changed_at_ms) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(to_i64(revision))
+        .bind(R::KIND.name())
+        .bind(id)
+        .bind(ctx.now.0)
+        .execute_one()
+        .await?;
+        if self.is_postgres() {
+            self.sql("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(revision.to_string()).fetch_all().await?;
+        }
+        self.revision = Some(revision);
+        Ok(())
+    }
+}
+
+const CHANGES: &str = "SELECT revision, kind, object_id FROM policy_changes
+    WHERE revision > $1 ORDER BY revision LIMIT $2";
+
+async fn revision(db: &mut impl Sql) -> Result<u64, StoreError> {
+    db.sql("SELECT revision FROM policy_head").fetch_one().await?.count("revision")
+}
+
+fn read_change(row: &Row) -> Result<(u64, ObjectRef), StoreError> {
+    Ok((row.count("revision")?, ObjectRef { kind: row.named("kind")?, id: row.get("object_id")? }))
 }

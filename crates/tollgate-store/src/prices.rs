@@ -2,9 +2,27 @@
 
 use serde::Serialize;
 use tollgate_catalog::PriceRow;
-use tollgate_domain::{PriceId, TenantId, UnixMillis};
+use tollgate_domain::{Meter, PriceId, PricePerMillion, TenantId, UnixMillis};
+use tollgate_policy::ObjectKind;
+use uuid::Uuid;
 
+use crate::db::{Row, Sql, from_name, to_i64};
+use crate::policy_log::PolicyAggregate;
+use crate::store::Tx;
+use crate::tenants;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+
+/// The columns of a price row that is not deleted, with further conditions.
+macro_rules! select {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, tenant_id, provider, model, effective_from_ms, meter, service_tier, context_from,
+                 price_nano_usd_per_million, source, created_at_ms
+             FROM prices WHERE deleted_at_ms IS NULL",
+            $conditions
+        )
+    };
+}
 
 /// A price row as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +58,17 @@ impl Store {
         id: PriceId,
         row: PriceRow,
     ) -> Result<PriceRecord, StoreError> {
-        todo!()
+        let record = PriceRecord { id, row: PriceRow { id: Some(id), ..row }, created_at: ctx.now };
+        self.run_tx("create_price", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            if let Some(tenant) = record.row.tenant {
+                tenants::require(tx, tenant).await?;
+            }
+            insert(tx, &record).await?;
+            tx.record_policy(ctx, "create", None, Some(&record)).await
+        })
+        .await?;
+        Ok(record)
     }
 
     /// The price row of that id.
@@ -48,7 +76,7 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn price(&self, id: PriceId) -> Result<PriceRecord, StoreError> {
-        todo!()
+        find(&mut self.reader(), id).await?.ok_or_else(|| StoreError::not_found("price", id))
     }
 
     /// Price rows by id.
@@ -60,7 +88,18 @@ impl Store {
         filter: &PriceFilter,
         page: PageRequest<PriceId>,
     ) -> Result<Page<PriceRecord, PriceId>, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let items = reader
+            .sql(select!(""))
+            .filter(" AND provider = ", filter.provider.as_deref())
+            .filter(" AND model = ", filter.model.as_deref())
+            .filter(" AND tenant_id = ", filter.tenant.map(|id| id.as_uuid()))
+            .filter(" AND id > ", page.after.map(|id| id.as_uuid()))
+            .push(" ORDER BY id LIMIT ")
+            .push_bind(page.fetch())
+            .read_all(read)
+            .await?;
+        Ok(Page::cut(items, page.rows(), |price| price.id))
     }
 
     /// Deletes a price row that is not in force yet; answers what was deleted.
@@ -68,6 +107,100 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Conflict` on `effective_from` where it is or was in force.
     pub async fn delete_price(&self, ctx: &WriteContext, id: PriceId) -> Result<PriceRecord, StoreError> {
-        todo!()
+        self.run_tx("delete_price", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let price = find(tx, id).await?.ok_or_else(|| StoreError::not_found("price", id))?;
+            if price.row.effective_from <= ctx.now {
+                return Err(StoreError::conflict("price", "effective_from", IN_FORCE));
+            }
+            tx.sql("DELETE FROM prices WHERE id = $1").id(id).execute_one().await?;
+            tx.record_policy(ctx, "delete", Some(&price), None).await?;
+            Ok(price)
+        })
+        .await
+    }
+}
+
+const IN_FORCE: &str = "the price is or was in force and stays on record: add a row that replaces it";
+
+// === SQL ===
+
+pub(crate) async fn find(db: &mut impl Sql, id: PriceId) -> Result<Option<PriceRecord>, StoreError> {
+    db.sql(select!(" AND id = $1")).id(id).read_optional(read).await
+}
+
+pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<PriceRecord>, StoreError> {
+    db.sql(select!(" ORDER BY id")).read_all(read).await
+}
+
+/// Marks a tenant's own prices as deleted.
+pub(crate) async fn delete_of_tenant(
+    tx: &mut Tx,
+    ctx: &WriteContext,
+    tenant: TenantId,
+) -> Result<(), StoreError> {
+    for price in tx.sql(select!(" AND tenant_id = $1 ORDER BY id")).id(tenant).read_all(read).await? {
+        let mark = "UPDATE prices SET deleted_at_ms = $2 WHERE id = $1";
+        tx.sql(mark).id(price.id).bind(ctx.now.0).execute_one().await?;
+        tx.record_policy(ctx, "delete", Some(&price), None).await?;
+    }
+    Ok(())
+}
+
+async fn insert(tx: &mut Tx, price: &PriceRecord) -> Result<(), StoreError> {
+    let row = &price.row;
+    tx.sql(
+        "INSERT INTO prices
+             (id, tenant_id, provider, model, effective_from_ms, meter, service_tier, context_from,
+              price_nano_usd_per_million, source, created_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .id(price.id)
+    .bind(row.tenant.map(|id| id.as_uuid()))
+    .bind(&row.provider)
+    .bind(&row.model)
+    .bind(row.effective_from.0)
+    .bind(row.meter.map(Meter::name))
+    .bind(row.service_tier.name())
+    .bind(to_i64(row.context_from))
+    .bind(row.price.0)
+    .bind(&row.source)
+    .bind(price.created_at.0)
+    .execute_one()
+    .await
+}
+
+fn read(row: &Row) -> Result<PriceRecord, StoreError> {
+    let id = row.id("id")?;
+    let meter: Option<String> = row.get("meter")?;
+    let tenant: Option<Uuid> = row.get("tenant_id")?;
+    let price_row = PriceRow {
+        id: Some(id),
+        tenant: tenant.map(TenantId::from_uuid),
+        provider: row.get("provider")?,
+        model: row.get("model")?,
+        effective_from: row.moment("effective_from_ms")?,
+        meter: meter.map(|name| from_name("meter", &name)).transpose()?,
+        service_tier: row.named("service_tier")?,
+        context_from: row.count("context_from")?,
+        price: PricePerMillion(row.get("price_nano_usd_per_million")?),
+        source: row.get("source")?,
+    };
+    Ok(PriceRecord { id, row: price_row, created_at: row.moment("created_at_ms")? })
+}
+
+impl PolicyAggregate for PriceRecord {
+    const KIND: ObjectKind = ObjectKind::Price;
+
+    fn object_id(&self) -> Uuid {
+        self.id.as_uuid()
+    }
+
+    fn object_name(&self) -> String {
+        format!("{}/{}", self.row.provider, self.row.model)
+    }
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        self.row.tenant
     }
 }

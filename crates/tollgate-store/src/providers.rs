@@ -3,10 +3,27 @@
 use std::fmt;
 
 use serde::Serialize;
-use tollgate_domain::{CredentialId, ProviderId, UnixMillis};
-use tollgate_policy::{Dialect, Retention};
+use tollgate_domain::{CredentialId, ProviderId, TenantId, UnixMillis};
+use tollgate_policy::{Dialect, ObjectKind, Retention};
+use uuid::Uuid;
 
+use crate::db::{Row, Sql};
+use crate::models::{self, ModelRecord};
+use crate::policy_log::PolicyAggregate;
+use crate::store::Tx;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+
+/// The columns of a provider, with conditions.
+macro_rules! select {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, name, dialect, base_url, region, retention_days, trains_on_data,
+                 max_concurrent_requests, created_at_ms, updated_at_ms
+             FROM providers",
+            $conditions
+        )
+    };
+}
 
 /// A provider as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -123,7 +140,28 @@ impl Store {
         ctx: &WriteContext,
         provider: NewProvider,
     ) -> Result<ProviderRecord, StoreError> {
-        todo!()
+        let mut record = ProviderRecord {
+            id: provider.id,
+            name: provider.name,
+            dialect: provider.dialect,
+            base_url: provider.base_url,
+            credentials: provider.credentials.into_iter().map(|new| new.into_record(ctx.now)).collect(),
+            region: provider.region,
+            retention: provider.retention,
+            trains_on_data: provider.trains_on_data,
+            max_concurrent_requests: provider.max_concurrent_requests,
+            created_at: ctx.now,
+            updated_at: ctx.now,
+        };
+        sort_credentials(&mut record);
+        self.run_tx("create_provider", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            insert(tx, &record).await?;
+            insert_credentials(tx, &record).await?;
+            tx.record_policy(ctx, "create", None, Some(&record)).await
+        })
+        .await?;
+        Ok(record)
     }
 
     /// The provider of that id.
@@ -131,7 +169,7 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn provider(&self, id: ProviderId) -> Result<ProviderRecord, StoreError> {
-        todo!()
+        find(&mut self.reader(), id).await?.ok_or_else(|| StoreError::not_found("provider", id))
     }
 
     /// The provider of that name.
@@ -139,7 +177,10 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn provider_by_name(&self, name: &str) -> Result<ProviderRecord, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let found = reader.sql(select!(" WHERE name = $1")).bind(name).read_optional(read).await?;
+        let provider = found.ok_or_else(|| StoreError::not_found("provider", name))?;
+        with_credentials(&mut reader, provider).await
     }
 
     /// Providers by id.
@@ -150,7 +191,12 @@ impl Store {
         &self,
         page: PageRequest<ProviderId>,
     ) -> Result<Page<ProviderRecord, ProviderId>, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let query = reader.sql(select!("")).filter(" WHERE id > ", page.after.map(|id| id.as_uuid()));
+        let found = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        let mut page = Page::cut(found, page.rows(), |provider| provider.id);
+        add_credentials(&mut reader, &mut page.items).await?;
+        Ok(page)
     }
 
     /// Changes a provider and its credentials as [`Store::update_tenant`] does.
@@ -163,7 +209,29 @@ impl Store {
         id: ProviderId,
         change: impl Fn(&mut ProviderRecord) + Send + Sync,
     ) -> Result<ProviderRecord, StoreError> {
-        todo!()
+        self.run_tx("update_provider", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("provider", id))?;
+            let mut after = before.clone();
+            change(&mut after);
+            after.id = before.id;
+            after.created_at = before.created_at;
+            after.updated_at = before.updated_at;
+            date_secrets(&before, &mut after, ctx.now);
+            sort_credentials(&mut after);
+            if after == before {
+                return Ok(before);
+            }
+            after.updated_at = ctx.now;
+            write(tx, &after).await?;
+            if after.credentials != before.credentials {
+                tx.sql("DELETE FROM provider_credentials WHERE provider_id = $1").id(id).execute().await?;
+                insert_credentials(tx, &after).await?;
+            }
+            tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// Deletes a provider with its credentials; answers what was deleted.
@@ -175,6 +243,168 @@ impl Store {
         ctx: &WriteContext,
         id: ProviderId,
     ) -> Result<ProviderRecord, StoreError> {
-        todo!()
+        self.run_tx("delete_provider", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let provider = find(tx, id).await?.ok_or_else(|| StoreError::not_found("provider", id))?;
+            let leads_here = |model: &ModelRecord| model.targets.iter().any(|target| target.provider == id);
+            if let Some(model) = models::all(tx).await?.into_iter().find(leads_here) {
+                let message = format!("the model `{}` leads to it: change the model first", model.name);
+                return Err(StoreError::conflict("provider", "targets", message));
+            }
+            tx.sql("DELETE FROM providers WHERE id = $1").id(id).execute_one().await?;
+            tx.record_policy(ctx, "delete", Some(&provider), None).await?;
+            Ok(provider)
+        })
+        .await
+    }
+}
+
+fn sort_credentials(provider: &mut ProviderRecord) {
+    provider.credentials.sort_by(|left, right| left.name.cmp(&right.name));
+}
+
+/// Notes when secrets were changed: the audit log shows that, and never the secret.
+fn date_secrets(before: &ProviderRecord, after: &mut ProviderRecord, now: UnixMillis) {
+    for credential in &mut after.credentials {
+        let old = before.credentials.iter().find(|old| old.id == credential.id);
+        let unchanged = old.filter(|old| old.ciphertext == credential.ciphertext);
+        credential.secret_changed_at = unchanged.map_or(now, |old| old.secret_changed_at);
+    }
+}
+
+// === SQL ===
+
+pub(crate) async fn find(db: &mut impl Sql, id: ProviderId) -> Result<Option<ProviderRecord>, StoreError> {
+    match db.sql(select!(" WHERE id = $1")).id(id).read_optional(read).await? {
+        Some(provider) => with_credentials(db, provider).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<ProviderRecord>, StoreError> {
+    let mut providers = db.sql(select!(" ORDER BY id")).read_all(read).await?;
+    add_credentials(db, &mut providers).await?;
+    Ok(providers)
+}
+
+async fn with_credentials(db: &mut impl Sql, provider: ProviderRecord) -> Result<ProviderRecord, StoreError> {
+    let mut providers = [provider];
+    add_credentials(db, &mut providers).await?;
+    let [provider] = providers;
+    Ok(provider)
+}
+
+async fn add_credentials(db: &mut impl Sql, providers: &mut [ProviderRecord]) -> Result<(), StoreError> {
+    for provider in providers {
+        let query = db.sql(
+            "SELECT id, name, ciphertext, weight, secret_changed_at_ms FROM provider_credentials
+             WHERE provider_id = $1",
+        );
+        provider.credentials = query.id(provider.id).read_all(read_credential).await?;
+        // Sorted here and not there: the databases order letters differently.
+        sort_credentials(provider);
+    }
+    Ok(())
+}
+
+async fn insert(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError> {
+    tx.sql(
+        "INSERT INTO providers
+             (id, name, dialect, base_url, region, retention_days, trains_on_data, max_concurrent_requests,
+              created_at_ms, updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .id(provider.id)
+    .bind(&provider.name)
+    .bind(provider.dialect.name())
+    .bind(&provider.base_url)
+    .bind(provider.region.as_deref())
+    .bind(provider.retention.map(|retention| i64::from(retention.0)))
+    .bind(provider.trains_on_data)
+    .bind(provider.max_concurrent_requests.map(i64::from))
+    .bind(provider.created_at.0)
+    .bind(provider.updated_at.0)
+    .execute_one()
+    .await
+}
+
+async fn insert_credentials(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError> {
+    for credential in &provider.credentials {
+        tx.sql(
+            "INSERT INTO provider_credentials
+                 (id, provider_id, name, ciphertext, weight, secret_changed_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .id(credential.id)
+        .id(provider.id)
+        .bind(&credential.name)
+        .bind(credential.ciphertext.as_slice())
+        .bind(i64::from(credential.weight))
+        .bind(credential.secret_changed_at.0)
+        .execute_one()
+        .await?;
+    }
+    Ok(())
+}
+
+async fn write(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError> {
+    tx.sql(
+        "UPDATE providers SET name = $2, dialect = $3, base_url = $4, region = $5, retention_days = $6,
+             trains_on_data = $7, max_concurrent_requests = $8, updated_at_ms = $9
+         WHERE id = $1",
+    )
+    .id(provider.id)
+    .bind(&provider.name)
+    .bind(provider.dialect.name())
+    .bind(&provider.base_url)
+    .bind(provider.region.as_deref())
+    .bind(provider.retention.map(|retention| i64::from(retention.0)))
+    .bind(provider.trains_on_data)
+    .bind(provider.max_concurrent_requests.map(i64::from))
+    .bind(provider.updated_at.0)
+    .execute_one()
+    .await
+}
+
+/// A provider still without its credentials.
+fn read(row: &Row) -> Result<ProviderRecord, StoreError> {
+    Ok(ProviderRecord {
+        id: row.id("id")?,
+        name: row.get("name")?,
+        dialect: row.named("dialect")?,
+        base_url: row.get("base_url")?,
+        credentials: Vec::new(),
+        region: row.get("region")?,
+        retention: row.optional_u32("retention_days")?.map(Retention),
+        trains_on_data: row.get("trains_on_data")?,
+        max_concurrent_requests: row.optional_u32("max_concurrent_requests")?,
+        created_at: row.moment("created_at_ms")?,
+        updated_at: row.moment("updated_at_ms")?,
+    })
+}
+
+fn read_credential(row: &Row) -> Result<CredentialRecord, StoreError> {
+    Ok(CredentialRecord {
+        id: row.id("id")?,
+        name: row.get("name")?,
+        ciphertext: row.get("ciphertext")?,
+        weight: row.optional_u32("weight")?.unwrap_or(1),
+        secret_changed_at: row.moment("secret_changed_at_ms")?,
+    })
+}
+
+impl PolicyAggregate for ProviderRecord {
+    const KIND: ObjectKind = ObjectKind::Provider;
+
+    fn object_id(&self) -> Uuid {
+        self.id.as_uuid()
+    }
+
+    fn object_name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
     }
 }

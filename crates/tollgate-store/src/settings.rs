@@ -1,8 +1,13 @@
 //! What concerns the whole installation.
 
 use serde::Serialize;
-use tollgate_domain::{Surface, UnixMillis};
+use tollgate_domain::{Surface, TenantId, UnixMillis};
+use tollgate_policy::ObjectKind;
+use uuid::Uuid;
 
+use crate::db::{Row, Sql};
+use crate::policy_log::PolicyAggregate;
+use crate::store::Tx;
 use crate::{Store, StoreError, WriteContext};
 
 /// The installation's settings as stored.
@@ -20,7 +25,7 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn settings(&self) -> Result<SettingsRecord, StoreError> {
-        todo!()
+        find(&mut self.reader()).await
     }
 
     /// Changes the settings as [`Store::update_tenant`] does.
@@ -32,7 +37,29 @@ impl Store {
         ctx: &WriteContext,
         change: impl Fn(&mut SettingsRecord) + Send + Sync,
     ) -> Result<SettingsRecord, StoreError> {
-        todo!()
+        self.run_tx("update_settings", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let before = find(tx).await?;
+            let mut after = before.clone();
+            change(&mut after);
+            after.updated_at = before.updated_at;
+            if after == before {
+                return Ok(before);
+            }
+            after.updated_at = ctx.now;
+            tx.sql(
+                "INSERT INTO settings (id, default_models, updated_at_ms) VALUES (1, $1, $2)
+                 ON CONFLICT (id) DO UPDATE SET
+                     default_models = excluded.default_models, updated_at_ms = excluded.updated_at_ms",
+            )
+            .json(&after.default_models)
+            .bind(after.updated_at.0)
+            .execute_one()
+            .await?;
+            tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// A named value of the installation, such as the fingerprint of its master key.
@@ -40,7 +67,9 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn installation_value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let query = reader.sql("SELECT value FROM installation WHERE name = $1").bind(name);
+        query.read_optional(|row| row.get("value")).await
     }
 
     /// Stores a named value unless there is one, and answers the one that is stored afterwards: of two
@@ -53,6 +82,44 @@ impl Store {
         name: &str,
         value: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        todo!()
+        self.run_tx("installation_value_or_insert", async |tx: &mut Tx| {
+            let insert =
+                "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            tx.sql(insert).bind(name).bind(value).execute().await?;
+            tx.sql("SELECT value FROM installation WHERE name = $1")
+                .bind(name)
+                .fetch_one()
+                .await?
+                .get("value")
+        })
+        .await
+    }
+}
+
+pub(crate) async fn find(db: &mut impl Sql) -> Result<SettingsRecord, StoreError> {
+    let query = db.sql("SELECT default_models, updated_at_ms FROM settings WHERE id = 1");
+    Ok(query.read_optional(read).await?.unwrap_or_default())
+}
+
+fn read(row: &Row) -> Result<SettingsRecord, StoreError> {
+    Ok(SettingsRecord {
+        default_models: row.json("default_models")?,
+        updated_at: row.moment("updated_at_ms")?,
+    })
+}
+
+impl PolicyAggregate for SettingsRecord {
+    const KIND: ObjectKind = ObjectKind::Settings;
+
+    fn object_id(&self) -> Uuid {
+        Uuid::nil()
+    }
+
+    fn object_name(&self) -> String {
+        "settings".to_owned()
+    }
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
     }
 }

@@ -1,10 +1,52 @@
-//! [`Store`]: a pool of connections to one of the two databases.
+//! [`Store`]: pools of connections to one of the two databases, and transactions on them.
+
+use std::borrow::Cow;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Postgres, Sqlite, Transaction};
+use tokio::sync::watch;
 
 use crate::StoreError;
+use crate::constraints;
+use crate::db::{Sql, Statement};
+
+/// Connections to PostgreSQL: a control replica's jobs and a few admins at once.
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// Readers of an SQLite file; in WAL mode they never wait for the writer.
+const SQLITE_READERS: u32 = 4;
+/// How long a call waits for a connection before it is `Unavailable`.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process's lock before it says busy.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a transaction is tried that others got in the way of.
+const TRANSACTION_ATTEMPTS: u32 = 8;
+/// The wait before the second attempt; it doubles with each further one.
+const RETRY_WAIT: Duration = Duration::from_millis(2);
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) pools: Pools,
+    /// The newest revision this process has committed; on SQLite the only notification there is.
+    pub(crate) committed_revision: Arc<watch::Sender<u64>>,
+}
+
+/// The connections.
+#[derive(Clone, Debug)]
+pub(crate) enum Pools {
+    Postgres(PgPool),
+    /// One connection writes; a database in memory has only that one.
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
+}
 
 impl Store {
     /// Opens `postgres://…`, `sqlite://<path>` (created where missing) or `sqlite::memory:`.
@@ -13,7 +55,17 @@ impl Store {
     /// `InvalidUrl`; `Unavailable`; `SchemaTooNew` where a newer release has made the schema unsuitable
     /// for this one. An empty database is fine: [`Store::migrate`] fills it.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        todo!()
+        let pools = if url.starts_with("sqlite:") {
+            connect_sqlite(url).await?
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            connect_postgres(url).await?
+        } else {
+            let scheme = url.split(':').next().unwrap_or_default();
+            return Err(StoreError::InvalidUrl(format!("`{scheme}:` is no known scheme")));
+        };
+        let store = Self { pools, committed_revision: Arc::new(watch::Sender::new(0)) };
+        store.check_schema().await?;
+        Ok(store)
     }
 
     /// Asks the database for nothing: whether it answers at all.
@@ -21,11 +73,188 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        todo!()
+        self.reader().sql("SELECT 1").fetch_all().await.map(drop)
     }
 
     /// Closes the connections once the calls in progress have ended; later calls fail.
     pub async fn close(&self) {
-        todo!()
+        match &self.pools {
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+
+    /// Runs single statements that only read.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader(self.pools.clone())
+    }
+
+    /// Runs `work` in a transaction and commits it. Where another transaction got in the way it is rolled
+    /// back and run again, a bounded number of times: `work` must have no effects of its own.
+    pub(crate) async fn run_tx<T>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_tx(&work).await {
+                Ok(value) => return Ok(value),
+                Err(StoreError::Database(error)) if constraints::is_interference(&error) => error,
+                Err(error) => return Err(error),
+            };
+            if attempt == TRANSACTION_ATTEMPTS {
+                tracing::warn!(
+                    transaction = name,
+                    attempt,
+                    "gave up: other transactions were always in the way"
+                );
+                return Err(StoreError::Unavailable(error));
+            }
+            tracing::debug!(transaction = name, attempt, "another transaction was in the way, trying again");
+            tokio::time::sleep(RETRY_WAIT * 2_u32.pow(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn try_tx<T>(&self, work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut tx = Tx::begin(&self.pools).await?;
+        // On an error the transaction is dropped, which rolls it back.
+        let value = work(&mut tx).await?;
+        let revision = tx.revision;
+        tx.commit().await?;
+        if let Some(revision) = revision {
+            self.committed_revision.send_if_modified(|newest| {
+                let is_newer = *newest < revision;
+                *newest = revision.max(*newest);
+                is_newer
+            });
+        }
+        Ok(value)
+    }
+
+    /// Runs `work` on one unchanging state of the database.
+    pub(crate) async fn run_snapshot<T>(
+        &self,
+        work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tx = Tx::begin_snapshot(&self.pools).await?;
+        let value = work(&mut tx).await?;
+        tx.commit().await?;
+        Ok(value)
+    }
+}
+
+async fn connect_postgres(url: &str) -> Result<Pools, StoreError> {
+    // The parser's message may repeat the address with its password.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::InvalidUrl("it is no postgres address".to_owned()))?
+        .application_name("tollgate")
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(constraints::unavailable)?;
+    Ok(Pools::Postgres(pool))
+}
+
+async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
+    let is_memory = url.contains(":memory:");
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| StoreError::InvalidUrl(error.to_string()))?
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+        .journal_mode(SqliteJournalMode::Wal)
+        // The journal is money: a power cut may not lose a commit.
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging();
+    // A database in memory lives as long as its only connection.
+    let pool = |connections: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(u32::from(is_memory))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+    };
+    let writer = pool(1).connect_with(options.clone()).await.map_err(constraints::unavailable)?;
+    let readers = if is_memory {
+        writer.clone()
+    } else {
+        pool(SQLITE_READERS).connect_with(options).await.map_err(constraints::unavailable)?
+    };
+    Ok(Pools::Sqlite { writer, readers })
+}
+
+/// The pool of readers.
+pub(crate) struct Reader(Pools);
+
+impl Sql for Reader {
+    fn sql(&mut self, text: impl Into<Cow<'static, str>>) -> Statement<'_> {
+        match &self.0 {
+            Pools::Postgres(pool) => Statement::on_postgres_pool(pool, text.into()),
+            Pools::Sqlite { readers, .. } => Statement::on_sqlite_pool(readers, text.into()),
+        }
+    }
+}
+
+/// A transaction. Dropping it rolls it back.
+pub(crate) struct Tx {
+    inner: TxInner,
+    /// The newest revision it made.
+    pub(crate) revision: Option<u64>,
+}
+
+enum TxInner {
+    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+impl Tx {
+    async fn begin(pools: &Pools) -> Result<Self, StoreError> {
+        let inner = match pools {
+            Pools::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
+            // The write lock at once: taking it later fails where another process has written in between.
+            Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+        };
+        Ok(Self { inner, revision: None })
+    }
+
+    async fn begin_snapshot(pools: &Pools) -> Result<Self, StoreError> {
+        let inner = match pools {
+            Pools::Postgres(pool) => {
+                TxInner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+            Pools::Sqlite { readers, .. } => TxInner::Sqlite(readers.begin().await?),
+        };
+        Ok(Self { inner, revision: None })
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        match self.inner {
+            TxInner::Postgres(transaction) => transaction.commit().await?,
+            TxInner::Sqlite(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Whether a statement that only PostgreSQL knows may be used.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.inner, TxInner::Postgres(_))
+    }
+}
+
+impl Sql for Tx {
+    fn sql(&mut self, text: impl Into<Cow<'static, str>>) -> Statement<'_> {
+        match &mut self.inner {
+            TxInner::Postgres(transaction) => Statement::on_postgres(transaction, text.into()),
+            TxInner::Sqlite(transaction) => Statement::on_sqlite(transaction, text.into()),
+        }
     }
 }

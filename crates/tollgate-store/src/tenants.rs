@@ -2,9 +2,25 @@
 
 use serde::Serialize;
 use tollgate_domain::{TenantId, TimeZoneName, UnixMillis};
-use tollgate_policy::{Billing, DataPolicy, RateLimits, TenantPolicy};
+use tollgate_policy::{Billing, DataPolicy, ObjectKind, RateLimits, TenantPolicy};
+use uuid::Uuid;
 
+use crate::db::{Row, Sql, name_of};
+use crate::policy_log::PolicyAggregate;
+use crate::store::Tx;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+use crate::{budgets, prices, projects};
+
+/// The columns of a tenant that is not deleted, with further conditions.
+macro_rules! select {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, name, billing, time_zone, blocked, limits, data_policy, created_at_ms, updated_at_ms
+             FROM tenants WHERE deleted_at_ms IS NULL",
+            $conditions
+        )
+    };
+}
 
 /// A tenant as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +76,24 @@ impl Store {
         ctx: &WriteContext,
         tenant: TenantPolicy,
     ) -> Result<TenantRecord, StoreError> {
-        todo!()
+        let record = TenantRecord {
+            id: tenant.id,
+            name: tenant.name,
+            billing: tenant.billing,
+            time_zone: tenant.time_zone,
+            blocked: tenant.blocked,
+            limits: tenant.limits,
+            data_policy: tenant.data_policy,
+            created_at: ctx.now,
+            updated_at: ctx.now,
+        };
+        self.run_tx("create_tenant", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            insert(tx, &record).await?;
+            tx.record_policy(ctx, "create", None, Some(&record)).await
+        })
+        .await?;
+        Ok(record)
     }
 
     /// The tenant of that id.
@@ -68,7 +101,7 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn tenant(&self, id: TenantId) -> Result<TenantRecord, StoreError> {
-        todo!()
+        find(&mut self.reader(), id).await?.ok_or_else(|| StoreError::not_found("tenant", id))
     }
 
     /// The tenant of that name.
@@ -76,7 +109,8 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn tenant_by_name(&self, name: &str) -> Result<TenantRecord, StoreError> {
-        todo!()
+        let found = self.reader().sql(select!(" AND name = $1")).bind(name).read_optional(read).await?;
+        found.ok_or_else(|| StoreError::not_found("tenant", name))
     }
 
     /// Tenants by id, which is the order of their creation.
@@ -87,7 +121,10 @@ impl Store {
         &self,
         page: PageRequest<TenantId>,
     ) -> Result<Page<TenantRecord, TenantId>, StoreError> {
-        todo!()
+        let mut reader = self.reader();
+        let query = reader.sql(select!("")).filter(" AND id > ", page.after.map(|id| id.as_uuid()));
+        let items = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        Ok(Page::cut(items, page.rows(), |tenant| tenant.id))
     }
 
     /// Changes a tenant: `change` edits the stored record inside the transaction and may be called again
@@ -101,7 +138,23 @@ impl Store {
         id: TenantId,
         change: impl Fn(&mut TenantRecord) + Send + Sync,
     ) -> Result<TenantRecord, StoreError> {
-        todo!()
+        self.run_tx("update_tenant", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("tenant", id))?;
+            let mut after = before.clone();
+            change(&mut after);
+            after.id = before.id;
+            after.created_at = before.created_at;
+            after.updated_at = before.updated_at;
+            if after == before {
+                return Ok(before);
+            }
+            after.updated_at = ctx.now;
+            write(tx, &after).await?;
+            tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// Deletes a tenant with its projects, keys and budgets; answers what was deleted. Its journal stays:
@@ -110,6 +163,111 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_tenant(&self, ctx: &WriteContext, id: TenantId) -> Result<TenantRecord, StoreError> {
-        todo!()
+        self.run_tx("delete_tenant", async |tx: &mut Tx| {
+            tx.lock_policy().await?;
+            let tenant = find(tx, id).await?.ok_or_else(|| StoreError::not_found("tenant", id))?;
+            budgets::delete_of_tenant(tx, ctx, id).await?;
+            for project in projects::of_tenant(tx, id).await? {
+                projects::delete_with_keys(tx, ctx, &project).await?;
+            }
+            prices::delete_of_tenant(tx, ctx, id).await?;
+            if tx.sql(HAS_JOURNAL).id(id).fetch_optional().await?.is_some() {
+                let mark = "UPDATE tenants SET deleted_at_ms = $2 WHERE id = $1";
+                tx.sql(mark).id(id).bind(ctx.now.0).execute_one().await?;
+            } else {
+                tx.sql("DELETE FROM tenants WHERE id = $1").id(id).execute_one().await?;
+            }
+            tx.record_policy(ctx, "delete", Some(&tenant), None).await?;
+            Ok(tenant)
+        })
+        .await
+    }
+}
+
+// === SQL ===
+
+/// A row where the tenant has ever been credited or charged, or had a request.
+const HAS_JOURNAL: &str = "SELECT 1 AS found FROM journal_entries WHERE tenant_id = $1
+    UNION ALL SELECT 1 AS found FROM requests WHERE tenant_id = $1 LIMIT 1";
+
+pub(crate) async fn find(db: &mut impl Sql, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
+    db.sql(select!(" AND id = $1")).id(id).read_optional(read).await
+}
+
+pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<TenantRecord>, StoreError> {
+    db.sql(select!(" ORDER BY id")).read_all(read).await
+}
+
+/// Refuses to go on without that tenant.
+pub(crate) async fn require(tx: &mut Tx, id: TenantId) -> Result<(), StoreError> {
+    find(tx, id).await?.map(drop).ok_or_else(|| StoreError::not_found("tenant", id))
+}
+
+async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
+    tx.sql(
+        "INSERT INTO tenants
+             (id, name, billing, time_zone, blocked, limits, data_policy, created_at_ms, updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .id(tenant.id)
+    .bind(&tenant.name)
+    .bind(name_of(&tenant.billing))
+    .bind(tenant.time_zone.name())
+    .bind(tenant.blocked)
+    .json(&tenant.limits)
+    .json(&tenant.data_policy)
+    .bind(tenant.created_at.0)
+    .bind(tenant.updated_at.0)
+    .execute_one()
+    .await
+}
+
+async fn write(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
+    tx.sql(
+        "UPDATE tenants SET name = $2, billing = $3, time_zone = $4, blocked = $5, limits = $6,
+             data_policy = $7, updated_at_ms = $8
+         WHERE id = $1",
+    )
+    .id(tenant.id)
+    .bind(&tenant.name)
+    .bind(name_of(&tenant.billing))
+    .bind(tenant.time_zone.name())
+    .bind(tenant.blocked)
+    .json(&tenant.limits)
+    .json(&tenant.data_policy)
+    .bind(tenant.updated_at.0)
+    .execute_one()
+    .await
+}
+
+fn read(row: &Row) -> Result<TenantRecord, StoreError> {
+    let time_zone: String = row.get("time_zone")?;
+    Ok(TenantRecord {
+        id: row.id("id")?,
+        name: row.get("name")?,
+        billing: row.named("billing")?,
+        time_zone: TimeZoneName::parse(&time_zone)
+            .map_err(|error| StoreError::corrupt("time_zone", error))?,
+        blocked: row.get("blocked")?,
+        limits: row.json("limits")?,
+        data_policy: row.json("data_policy")?,
+        created_at: row.moment("created_at_ms")?,
+        updated_at: row.moment("updated_at_ms")?,
+    })
+}
+
+impl PolicyAggregate for TenantRecord {
+    const KIND: ObjectKind = ObjectKind::Tenant;
+
+    fn object_id(&self) -> Uuid {
+        self.id.as_uuid()
+    }
+
+    fn object_name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        Some(self.id)
     }
 }

@@ -1,0 +1,279 @@
+-- The first schema. Times are BIGINT milliseconds since 1970 (UTC), money is BIGINT nano-USD.
+
+-- The oldest migration a program must know to work with this schema: a contracting step raises it.
+CREATE TABLE schema_compatibility (
+    id SMALLINT CONSTRAINT schema_compatibility_pk PRIMARY KEY,
+    required_migration BIGINT NOT NULL,
+    CONSTRAINT schema_compatibility_single CHECK (id = 1)
+);
+INSERT INTO schema_compatibility (id, required_migration) VALUES (1, 1);
+
+-- === policy ===
+
+CREATE TABLE tenants (
+    id UUID CONSTRAINT tenants_pk PRIMARY KEY,
+    name TEXT NOT NULL,
+    billing TEXT NOT NULL CONSTRAINT tenants_billing_known CHECK (billing IN ('prepaid', 'postpaid')),
+    time_zone TEXT NOT NULL,
+    blocked BOOLEAN NOT NULL,
+    limits JSONB NOT NULL,
+    data_policy JSONB NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    deleted_at_ms BIGINT
+);
+CREATE UNIQUE INDEX tenants_name_unique ON tenants (name) WHERE deleted_at_ms IS NULL;
+
+CREATE TABLE projects (
+    id UUID CONSTRAINT projects_pk PRIMARY KEY,
+    tenant_id UUID NOT NULL CONSTRAINT projects_tenant_fk REFERENCES tenants (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    labels JSONB NOT NULL,
+    limits JSONB NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    deleted_at_ms BIGINT
+);
+CREATE UNIQUE INDEX projects_name_unique ON projects (tenant_id, name) WHERE deleted_at_ms IS NULL;
+
+CREATE TABLE api_keys (
+    id UUID CONSTRAINT api_keys_pk PRIMARY KEY,
+    tenant_id UUID NOT NULL CONSTRAINT api_keys_tenant_fk REFERENCES tenants (id) ON DELETE CASCADE,
+    project_id UUID NOT NULL CONSTRAINT api_keys_project_fk REFERENCES projects (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    public_prefix TEXT NOT NULL,
+    -- NULL once the key is deleted, so that its secret may be brought again.
+    hash BYTEA CONSTRAINT api_keys_hash_unique UNIQUE,
+    previous_hash BYTEA,
+    previous_until_ms BIGINT,
+    models JSONB NOT NULL,
+    limits JSONB NOT NULL,
+    labels JSONB NOT NULL,
+    expires_at_ms BIGINT,
+    state TEXT NOT NULL CONSTRAINT api_keys_state_known CHECK (state IN ('active', 'blocked', 'revoked')),
+    rotated_at_ms BIGINT,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    deleted_at_ms BIGINT,
+    CONSTRAINT api_keys_hash_present CHECK (hash IS NOT NULL OR deleted_at_ms IS NOT NULL)
+);
+CREATE UNIQUE INDEX api_keys_name_unique ON api_keys (project_id, name)
+    WHERE state <> 'revoked' AND deleted_at_ms IS NULL;
+CREATE INDEX api_keys_previous_hash ON api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
+CREATE INDEX api_keys_tenant ON api_keys (tenant_id, id);
+
+-- An owner is a tenant, a project or a key: no foreign key can say so, the transaction checks it.
+CREATE TABLE budgets (
+    id UUID CONSTRAINT budgets_pk PRIMARY KEY,
+    tenant_id UUID NOT NULL CONSTRAINT budgets_tenant_fk REFERENCES tenants (id) ON DELETE CASCADE,
+    owner_scope TEXT NOT NULL CONSTRAINT budgets_owner_scope_known CHECK (owner_scope IN ('tenant', 'project', 'key')),
+    owner_id UUID NOT NULL,
+    time_window TEXT NOT NULL,
+    limit_nano_usd BIGINT NOT NULL CONSTRAINT budgets_limit_not_negative CHECK (limit_nano_usd >= 0),
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    CONSTRAINT budgets_window_unique UNIQUE (owner_scope, owner_id, time_window)
+);
+CREATE INDEX budgets_tenant ON budgets (tenant_id, id);
+
+CREATE TABLE providers (
+    id UUID CONSTRAINT providers_pk PRIMARY KEY,
+    name TEXT NOT NULL CONSTRAINT providers_name_unique UNIQUE,
+    dialect TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    region TEXT,
+    retention_days BIGINT,
+    trains_on_data BOOLEAN,
+    max_concurrent_requests BIGINT,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL
+);
+
+CREATE TABLE provider_credentials (
+    id UUID CONSTRAINT provider_credentials_pk PRIMARY KEY,
+    provider_id UUID NOT NULL
+        CONSTRAINT provider_credentials_provider_fk REFERENCES providers (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    ciphertext BYTEA NOT NULL,
+    weight BIGINT NOT NULL CONSTRAINT provider_credentials_weight_positive CHECK (weight >= 1),
+    secret_changed_at_ms BIGINT NOT NULL,
+    CONSTRAINT provider_credentials_name_unique UNIQUE (provider_id, name)
+);
+
+CREATE TABLE models (
+    id UUID CONSTRAINT models_pk PRIMARY KEY,
+    name TEXT NOT NULL CONSTRAINT models_name_unique UNIQUE,
+    strategy TEXT NOT NULL,
+    targets JSONB NOT NULL,
+    fallbacks JSONB NOT NULL,
+    retry JSONB NOT NULL,
+    timeouts JSONB NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    updated_at_ms BIGINT NOT NULL
+);
+
+-- Immutable rows. Those of a deleted tenant are kept, marked, because receipts name them.
+CREATE TABLE prices (
+    id UUID CONSTRAINT prices_pk PRIMARY KEY,
+    tenant_id UUID,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    effective_from_ms BIGINT NOT NULL,
+    meter TEXT,
+    service_tier TEXT NOT NULL,
+    context_from BIGINT NOT NULL,
+    price_nano_usd_per_million BIGINT NOT NULL
+        CONSTRAINT prices_price_not_negative CHECK (price_nano_usd_per_million >= 0),
+    source TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    deleted_at_ms BIGINT
+);
+CREATE UNIQUE INDEX prices_start_unique ON prices (
+    provider, model, COALESCE(meter, ''), service_tier, context_from, effective_from_ms,
+    COALESCE(tenant_id, '00000000-0000-0000-0000-000000000000'::uuid)
+) WHERE deleted_at_ms IS NULL;
+
+CREATE TABLE settings (
+    id SMALLINT CONSTRAINT settings_pk PRIMARY KEY,
+    default_models JSONB NOT NULL,
+    updated_at_ms BIGINT NOT NULL,
+    CONSTRAINT settings_single CHECK (id = 1)
+);
+
+-- Values made once for the installation, such as the fingerprint of its master key.
+CREATE TABLE installation (
+    name TEXT CONSTRAINT installation_pk PRIMARY KEY,
+    value BYTEA NOT NULL
+);
+
+-- The row that every change of policy updates: its lock makes revisions visible in their order.
+CREATE TABLE policy_head (
+    id SMALLINT CONSTRAINT policy_head_pk PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    CONSTRAINT policy_head_single CHECK (id = 1)
+);
+INSERT INTO policy_head (id, revision) VALUES (1, 0);
+
+CREATE TABLE policy_changes (
+    revision BIGINT CONSTRAINT policy_changes_pk PRIMARY KEY,
+    kind TEXT NOT NULL,
+    object_id UUID NOT NULL,
+    changed_at_ms BIGINT NOT NULL
+);
+
+-- === money ===
+
+CREATE TABLE credits (
+    id UUID CONSTRAINT credits_pk PRIMARY KEY,
+    tenant_id UUID NOT NULL CONSTRAINT credits_tenant_fk REFERENCES tenants (id),
+    kind TEXT NOT NULL CONSTRAINT credits_kind_known CHECK (kind IN ('grant', 'topup', 'refund', 'adjustment')),
+    amount_nano_usd BIGINT NOT NULL CONSTRAINT credits_amount_not_zero CHECK (amount_nano_usd <> 0),
+    reference TEXT,
+    expires_at_ms BIGINT,
+    actor TEXT NOT NULL,
+    created_at_ms BIGINT NOT NULL,
+    CONSTRAINT credits_reference_unique UNIQUE (tenant_id, reference)
+);
+CREATE INDEX credits_tenant ON credits (tenant_id, id);
+
+-- Double entry: each row moves an amount from one account to another, so that it balances by itself.
+CREATE TABLE journal_entries (
+    id UUID CONSTRAINT journal_entries_pk PRIMARY KEY,
+    tenant_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    debit_account TEXT NOT NULL,
+    credit_account TEXT NOT NULL,
+    amount_nano_usd BIGINT NOT NULL CONSTRAINT journal_entries_amount_positive CHECK (amount_nano_usd > 0),
+    at_ms BIGINT NOT NULL,
+    reference TEXT,
+    request_id UUID
+);
+CREATE INDEX journal_entries_tenant ON journal_entries (tenant_id, at_ms, id);
+
+-- What a tenant was charged in all: the sum of its charges in journal_entries, moved in their transaction.
+CREATE TABLE wallet_totals (
+    tenant_id UUID CONSTRAINT wallet_totals_pk PRIMARY KEY,
+    charged_nano_usd BIGINT NOT NULL,
+    charges BIGINT NOT NULL
+);
+
+-- Finished requests. No foreign keys: what was used stays on record when its tenant is gone.
+CREATE TABLE requests (
+    event_id UUID CONSTRAINT requests_pk PRIMARY KEY,
+    request_id UUID NOT NULL,
+    tenant_id UUID NOT NULL,
+    project_id UUID NOT NULL,
+    key_id UUID NOT NULL,
+    end_user TEXT,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    requested_model TEXT NOT NULL,
+    surface TEXT NOT NULL,
+    labels JSONB NOT NULL,
+    admitted_at_ms BIGINT NOT NULL,
+    finished_at_ms BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    cached_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cost_nano_usd BIGINT NOT NULL,
+    provider_cost_nano_usd BIGINT NOT NULL,
+    basis TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    is_error BOOLEAN NOT NULL,
+    status BIGINT NOT NULL,
+    streamed BOOLEAN NOT NULL,
+    event TEXT NOT NULL
+);
+CREATE INDEX requests_request ON requests (request_id);
+CREATE INDEX requests_tenant_admitted ON requests (tenant_id, admitted_at_ms) INCLUDE (cost_nano_usd);
+CREATE INDEX requests_project_admitted ON requests (project_id, admitted_at_ms) INCLUDE (cost_nano_usd);
+CREATE INDEX requests_key_admitted ON requests (key_id, admitted_at_ms) INCLUDE (cost_nano_usd);
+CREATE INDEX requests_finished ON requests (finished_at_ms, event_id);
+CREATE INDEX requests_tenant_finished ON requests (tenant_id, finished_at_ms, event_id);
+CREATE INDEX requests_admitted ON requests USING brin (admitted_at_ms);
+
+-- === operations ===
+
+CREATE TABLE audit (
+    sequence BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT audit_pk PRIMARY KEY,
+    at_ms BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    actor_kind TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object_kind TEXT NOT NULL,
+    object_id UUID NOT NULL,
+    object_name TEXT NOT NULL,
+    tenant_id UUID,
+    before_state JSONB,
+    after_state JSONB,
+    reason TEXT
+);
+CREATE INDEX audit_object ON audit (object_id, sequence);
+CREATE INDEX audit_tenant ON audit (tenant_id, sequence);
+
+CREATE TABLE idempotency_keys (
+    actor TEXT NOT NULL,
+    key_text TEXT NOT NULL,
+    request_hash BYTEA NOT NULL,
+    status BIGINT,
+    body BYTEA,
+    expires_at_ms BIGINT NOT NULL,
+    CONSTRAINT idempotency_keys_pk PRIMARY KEY (actor, key_text)
+);
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at_ms);
+
+-- === what is written once is never changed ===
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON requests
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER journal_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER credits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON credits
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
