@@ -1,0 +1,106 @@
+//! The command line: server commands, configuration commands, and the admin API from a shell.
+
+mod arguments;
+mod configuration;
+mod exit;
+mod options;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+pub(crate) use arguments::{AdminArgs, OutputFormat};
+pub use exit::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UsageError, exit_code};
+pub use options::{LogFormat, ServerOptions};
+
+use crate::admin_client::{self, resources};
+use crate::config::Environment;
+use crate::run;
+use arguments::{Cli, Command};
+
+/// Parses the process's arguments and does what they say.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version go to stdout with 0, the rest to stderr with 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
+        }
+    };
+    match execute(&matches, &Environment::of_process()) {
+        Ok(()) => ExitCode::from(EXIT_OK),
+        Err(error) => exit::report(&error),
+    }
+}
+
+/// The whole command tree: the derived commands and one per admin resource.
+fn command() -> clap::Command {
+    resources::RESOURCES.iter().fold(Cli::command(), |command, resource| {
+        command.subcommand(admin_client::command::of_resource(resource))
+    })
+}
+
+fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()> {
+    if let Some((name, arguments)) = matches.subcommand()
+        && let Some(resource) = resources::RESOURCES.iter().find(|resource| resource.name == name)
+    {
+        let (verb, arguments) = admin_client::command::chosen_verb(resource, arguments);
+        let admin = AdminArgs::from_arg_matches(arguments)?;
+        let client = admin.client(environment)?;
+        return block_on_admin(admin_client::call(&client, verb, arguments, admin.output));
+    }
+    match Cli::from_arg_matches(matches)?.command {
+        Command::Dev(arguments) => serve(run::dev(arguments.into_options(environment)?)),
+        Command::All(arguments) => {
+            let options = arguments.into_options(environment)?;
+            required(options.config.is_some(), "`tollgate all` needs --config FILE or TOLLGATE_CONFIG")?;
+            serve(run::all(options))
+        }
+        Command::Gateway(arguments) => {
+            let options = arguments.into_options(environment)?;
+            let has_control = options.control_url.is_some();
+            required(has_control, "`tollgate gateway` needs --control-url URL or TOLLGATE_CONTROL_URL")?;
+            serve(run::gateway(options))
+        }
+        Command::Control(arguments) => {
+            let options = arguments.into_options(environment)?;
+            required(options.database_url.is_some(), "`tollgate control` needs TOLLGATE_DATABASE_URL")?;
+            serve(run::control(options))
+        }
+        Command::Migrate(arguments) => {
+            let options = arguments.into_options(environment)?;
+            required(options.database_url.is_some(), "`tollgate migrate` needs TOLLGATE_DATABASE_URL")?;
+            serve(run::migrate(options))
+        }
+        Command::Check(arguments) => configuration::check(&arguments, environment),
+        Command::Apply(arguments) => {
+            let config = crate::config::load(&arguments.file, environment)?;
+            let client = arguments.admin.client(environment)?;
+            block_on_admin(configuration::apply(&arguments, &config, &client))
+        }
+        Command::Export(arguments) => {
+            let client = arguments.admin.client(environment)?;
+            block_on_admin(configuration::export(&arguments, &client))
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "tollgate", &mut std::io::stdout().lock());
+            Ok(())
+        }
+    }
+}
+
+fn required(given: bool, message: &str) -> Result<(), UsageError> {
+    if given { Ok(()) } else { Err(UsageError::new(message)) }
+}
+
+fn serve(server: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(server)
+}
+
+fn block_on_admin(call: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(call)
+}

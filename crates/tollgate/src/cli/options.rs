@@ -1,0 +1,247 @@
+//! Flags and environment of the server commands, and the checked options they become.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
+use tollgate_domain::Secret;
+
+use super::exit::UsageError;
+use crate::config::Environment;
+
+/// Keys and URLs are short; a larger file is the wrong one.
+const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
+const MASTER_KEY_BYTES: usize = 32;
+const REDIS_SCHEMES: &[&str] =
+    &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Checked options of a server command: what the flags, the environment and the `…-file` flags say.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Where traffic is served; port 0 picks a free one, here and below.
+    pub listen: SocketAddr,
+    /// Where the admin API and the console are served.
+    pub admin_listen: SocketAddr,
+    /// Where pods reach the control plane.
+    pub grpc_listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    pub ops_listen: SocketAddr,
+    /// Where a single process keeps its database, keys and tokens; made when missing.
+    pub data_dir: PathBuf,
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// `postgres://…` or `sqlite://…`; carries a password.
+    pub database_url: Option<Secret>,
+    /// `redis://…` or `rediss://…`; carries a password.
+    pub redis_url: Option<Secret>,
+    /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
+    pub control_url: Option<String>,
+    /// Bootstrap platform-admin token.
+    pub admin_token: Option<Secret>,
+    /// Encrypts provider credentials at rest: base64 of 32 bytes, checked.
+    pub master_key: Option<Secret>,
+    /// What pods present to the control plane.
+    pub plane_token: Option<Secret>,
+    /// Where traces go, from `OTEL_EXPORTER_OTLP_ENDPOINT`; none are sent without.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl ServerOptions {
+    /// The master key's bytes, where there is one.
+    #[must_use]
+    pub fn master_key_bytes(&self) -> Option<[u8; MASTER_KEY_BYTES]> {
+        self.master_key.as_ref().and_then(decode_master_key)
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Traffic
+    #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Admin API and console
+    #[arg(
+        long,
+        env = "TOLLGATE_ADMIN_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8081"
+    )]
+    admin_listen: SocketAddr,
+    /// gRPC between control plane and pods
+    #[arg(long, env = "TOLLGATE_GRPC_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8082")]
+    grpc_listen: SocketAddr,
+    /// /healthz, /readyz and /metrics
+    #[arg(long, env = "TOLLGATE_OPS_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9080")]
+    ops_listen: SocketAddr,
+    /// Configuration file
+    #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The control plane's gRPC, as a pod reaches it
+    #[arg(long, env = "TOLLGATE_CONTROL_URL", value_name = "URL", hide_env_values = true)]
+    control_url: Option<String>,
+    /// File with the Redis URL
+    #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
+    redis_url_file: Option<PathBuf>,
+    /// File with the bootstrap admin token
+    #[arg(long, env = "TOLLGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// File with the master key
+    #[arg(long, env = "TOLLGATE_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+    /// File with the token between pods and control plane
+    #[arg(long, env = "TOLLGATE_PLANE_TOKEN_FILE", value_name = "FILE")]
+    plane_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct StoreArgs {
+    /// Data directory of a single process
+    #[arg(long, env = "TOLLGATE_DATA_DIR", value_name = "DIRECTORY", default_value = "./tollgate-data")]
+    data_dir: PathBuf,
+    /// File with the database URL
+    #[arg(long, env = "TOLLGATE_DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+    /// Look of the log lines, which go to stderr
+    #[arg(long, env = "TOLLGATE_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+impl ServerArgs {
+    pub(super) fn into_options(self, environment: &Environment) -> Result<ServerOptions, UsageError> {
+        let secret = |name: &str, file: Option<&Path>| read_secret(environment, name, file);
+        let options = ServerOptions {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            grpc_listen: self.grpc_listen,
+            ops_listen: self.ops_listen,
+            config: self.config.filter(|path| !path.as_os_str().is_empty()),
+            control_url: self.control_url.filter(|url| !url.is_empty()),
+            redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
+            admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
+            master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
+            plane_token: secret("TOLLGATE_PLANE_TOKEN", self.plane_token_file.as_deref())?,
+            ..self.store.into_options(environment)?
+        };
+        check(&options)?;
+        Ok(options)
+    }
+}
+
+impl StoreArgs {
+    /// Options with nothing but the store's part; the addresses are free ports that nobody binds.
+    pub(super) fn into_options(self, environment: &Environment) -> Result<ServerOptions, UsageError> {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = ServerOptions {
+            listen: nowhere,
+            admin_listen: nowhere,
+            grpc_listen: nowhere,
+            ops_listen: nowhere,
+            data_dir: self.data_dir,
+            config: None,
+            log_format: self.log_format,
+            database_url: read_secret(
+                environment,
+                "TOLLGATE_DATABASE_URL",
+                self.database_url_file.as_deref(),
+            )?,
+            redis_url: None,
+            control_url: None,
+            admin_token: None,
+            master_key: None,
+            plane_token: None,
+            otlp_endpoint: environment
+                .get("OTEL_EXPORTER_OTLP_ENDPOINT")
+                .filter(|endpoint| !endpoint.is_empty())
+                .map(str::to_owned),
+        };
+        check(&options)?;
+        Ok(options)
+    }
+}
+
+/// The variable's value, or the named file's without its last line break; both given is an error, empty is
+/// not given.
+pub(super) fn read_secret(
+    environment: &Environment,
+    variable: &str,
+    file: Option<&Path>,
+) -> Result<Option<Secret>, UsageError> {
+    let given = environment.get(variable).filter(|value| !value.is_empty());
+    let file = file.filter(|path| !path.as_os_str().is_empty());
+    match (given, file) {
+        (None, None) => Ok(None),
+        (Some(value), None) => Ok(Some(Secret::new(value))),
+        (Some(_), Some(_)) => Err(UsageError::new(format!(
+            "{variable} and {variable}_FILE are both given; keep one of the two"
+        ))),
+        (None, Some(path)) => read_secret_file(path)
+            .map(Some)
+            .map_err(|reason| UsageError::new(format!("{variable}_FILE: {}: {reason}", path.display()))),
+    }
+}
+
+pub(super) fn read_secret_file(path: &Path) -> Result<Secret, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MAX_SECRET_FILE_BYTES {
+        return Err(format!("{size} bytes are too many for a secret; at most {MAX_SECRET_FILE_BYTES}"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        Err("it is empty; put the secret into it".to_owned())
+    } else {
+        Ok(Secret::new(text))
+    }
+}
+
+/// What can be told about the options without contacting anything. Messages never repeat a value.
+fn check(options: &ServerOptions) -> Result<(), UsageError> {
+    check_scheme(
+        "TOLLGATE_DATABASE_URL",
+        options.database_url.as_ref(),
+        &["postgres", "postgresql", "sqlite"],
+    )?;
+    check_scheme("TOLLGATE_REDIS_URL", options.redis_url.as_ref(), REDIS_SCHEMES)?;
+    let control_url = options.control_url.as_ref().map(Secret::new);
+    check_scheme("TOLLGATE_CONTROL_URL", control_url.as_ref(), &["http", "https"])?;
+    match &options.master_key {
+        Some(key) if decode_master_key(key).is_none() => Err(UsageError::new(format!(
+            "TOLLGATE_MASTER_KEY is not base64 of {MASTER_KEY_BYTES} bytes; make one with `openssl rand -base64 32`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_scheme(variable: &str, url: Option<&Secret>, schemes: &[&str]) -> Result<(), UsageError> {
+    let is_known = |url: &Secret| {
+        let scheme = url.expose().split_once(':').map_or("", |(scheme, _)| scheme);
+        schemes.contains(&scheme)
+    };
+    match url {
+        Some(url) if !is_known(url) => {
+            let known = schemes.iter().map(|scheme| format!("{scheme}:")).collect::<Vec<_>>().join(" or ");
+            Err(UsageError::new(format!("{variable} must be a URL that starts with {known}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn decode_master_key(key: &Secret) -> Option<[u8; MASTER_KEY_BYTES]> {
+    STANDARD.decode(key.expose().trim()).ok()?.try_into().ok()
+}
