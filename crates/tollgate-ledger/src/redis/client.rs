@@ -85,7 +85,7 @@ impl Client {
     /// One command on a request's path.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, LedgerError> {
         let mut connection = self.connection();
-        self.guarded(self.response_timeout, connection.send_packed_command(command))
+        self.guarded(self.response_timeout, send(&mut connection, command))
             .await?
             .map_err(|error| explain(&error))
     }
@@ -110,8 +110,18 @@ impl Client {
         pipeline: &Pipeline,
     ) -> Result<Vec<RedisResult<Value>>, LedgerError> {
         let n_commands = pipeline.cmd_iter().count();
+        if n_commands == 0 {
+            return Ok(Vec::new());
+        }
         let mut connection = self.background.clone();
-        let answers = connection.req_packed_commands(pipeline, 0, n_commands);
+        let answers = async {
+            match connection.req_packed_commands(pipeline, 0, n_commands).await {
+                Err(error) if error.is_connection_dropped() => {
+                    connection.req_packed_commands(pipeline, 0, n_commands).await
+                }
+                answers => answers,
+            }
+        };
         let answers = self.guarded(BACKGROUND_TIMEOUT, answers).await?.map_err(|error| explain(&error))?;
         if answers.len() != n_commands {
             return Err(LedgerError::Protocol(format!("{} answers to {n_commands} calls", answers.len())));
@@ -126,7 +136,7 @@ impl Client {
         command: &Cmd,
         block: Duration,
     ) -> Result<RedisResult<Value>, LedgerError> {
-        self.guarded(BACKGROUND_TIMEOUT + block, connection.send_packed_command(command)).await
+        self.guarded(BACKGROUND_TIMEOUT + block, send(connection, command)).await
     }
 
     async fn script_within(
@@ -136,12 +146,10 @@ impl Client {
         script: &LedgerScript,
         call: &Cmd,
     ) -> Result<Value, LedgerError> {
-        match self.guarded(timeout, connection.send_packed_command(call)).await? {
+        match self.guarded(timeout, send(&mut connection, call)).await? {
             Err(error) if is_unknown_script(&error) => {
                 let call = script.by_source(call);
-                self.guarded(timeout, connection.send_packed_command(&call))
-                    .await?
-                    .map_err(|error| explain(&error))
+                self.guarded(timeout, send(&mut connection, &call)).await?.map_err(|error| explain(&error))
             }
             answer => answer.map_err(|error| explain(&error)),
         }
@@ -177,6 +185,16 @@ impl Client {
     fn connection(&self) -> ConnectionManager {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         self.connections[index].clone()
+    }
+}
+
+/// Sends a command; once more where the connection turns out to be lost, which only its use can tell. A repeat
+/// is harmless: every script answers it as it answered the first, and what a lost read took from the outbox
+/// is delivered again.
+async fn send(connection: &mut ConnectionManager, command: &Cmd) -> RedisResult<Value> {
+    match connection.send_packed_command(command).await {
+        Err(error) if error.is_connection_dropped() => connection.send_packed_command(command).await,
+        answer => answer,
     }
 }
 
