@@ -1,3 +1,4 @@
 //! End-to-end tests: the product as its users run it, in one test binary.
 
 mod compose;
+mod documentation;
