@@ -18,7 +18,7 @@ use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
 use crate::relay::{RelayBody, StreamStart};
 use crate::route::{AfterFailure, Route};
-use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation, millis};
+use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
 
 /// Sends a paid request until a candidate answers or none is left.
 pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
@@ -88,55 +88,19 @@ async fn try_next(
         return Err(failed);
     };
     let cap = output_cap(reservation, next.candidate);
-    reservation.dispatching(next.candidate);
-    let (started_at, started) = (reservation.gateway().clock.now(), Instant::now());
-    let attempted = attempt::run(reservation, priced, cap, next.credential, deadline).await;
-    reservation.upstream_time += started.elapsed();
     let credential = next.credential.map(|credential| credential.id);
-    let record = record(&attempted, started_at, started.elapsed());
-    reservation.record_attempt(next.candidate, credential, record);
-    attempted.map(|attempted| (attempted, place))
-}
-
-/// What of an attempt is recorded besides its place.
-pub(crate) struct AttemptRecord {
-    pub(crate) outcome: AttemptOutcome,
-    pub(crate) status: Option<u16>,
-    pub(crate) may_be_billed: bool,
-    pub(crate) started_at: UnixMillis,
-    pub(crate) elapsed: Duration,
-}
-
-fn record(attempted: &Result<Attempted, Failed>, started_at: UnixMillis, elapsed: Duration) -> AttemptRecord {
-    let (outcome, status, may_be_billed) = match attempted {
+    reservation.dispatching(next.candidate, credential);
+    let attempted = attempt::run(reservation, priced, cap, next.credential, deadline).await;
+    match &attempted {
         Ok(Attempted::Whole { head, .. } | Attempted::Stream { head, .. }) => {
-            (AttemptOutcome::Ok, Some(head.status.as_u16()), true)
+            reservation.attempted(AttemptOutcome::Ok, Some(head.status.as_u16()), true);
         }
-        Err(failed) => (failed.outcome, failed.status.map(|status| status.as_u16()), failed.may_be_billed),
-    };
-    AttemptRecord { outcome, status, may_be_billed, started_at, elapsed }
-}
-
-impl Reservation {
-    fn record_attempt(&mut self, candidate: usize, credential: Option<CredentialId>, record: AttemptRecord) {
-        if !record.may_be_billed {
-            self.not_billed();
+        Err(failed) => {
+            let status = failed.status.map(|status| status.as_u16());
+            reservation.attempted(failed.outcome, status, failed.may_be_billed);
         }
-        let Some(priced) = self.priced.plan.candidates.get(candidate) else { return };
-        let provider = &priced.candidate.provider;
-        self.gateway().metrics.provider(&provider.name).attempt(record.outcome);
-        let attempt = Attempt {
-            provider: provider.name.clone(),
-            model: priced.candidate.model.to_string(),
-            credential,
-            outcome: record.outcome,
-            status: record.status,
-            started_at: record.started_at,
-            first_byte_ms: millis(record.elapsed),
-            duration_ms: millis(record.elapsed),
-        };
-        self.attempts.push(attempt);
     }
+    attempted.map(|attempted| (attempted, place))
 }
 
 /// The cap to write upstream: only where money is at stake and an answer token costs some.

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tollgate_catalog::Charge;
 use tollgate_domain::{
-    Attempt, ChargeLine, EventId, HoldId, Meter, NanoUsd, RequestOutcome, SettlementBasis, Usage, UsageEvent,
+    Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, Meter, NanoUsd, RequestOutcome,
+    SettlementBasis, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_ledger::{Grant, Ledger, SettleOutcome, Settlement};
 use tollgate_telemetry::metrics::{FinishedRequest, InFlight, LedgerCall, LedgerResult};
@@ -156,11 +157,20 @@ pub(crate) struct Reservation {
     pub(crate) attempts: Vec<Attempt>,
     /// The candidate that is being or was last tried.
     candidate: Option<usize>,
+    under_way: Option<AttemptUnderWay>,
     /// Whether a provider may have seen the request without having answered.
     is_dispatched: bool,
     /// Time that was spent waiting for providers: the rest is ours.
     pub(crate) upstream_time: Duration,
     pub(crate) first_byte: Option<Duration>,
+}
+
+/// An attempt that has not ended yet.
+#[derive(Clone, Copy, Debug)]
+struct AttemptUnderWay {
+    credential: Option<CredentialId>,
+    started_at: UnixMillis,
+    started: Instant,
 }
 
 /// A charge as it is settled.
@@ -202,6 +212,7 @@ impl Reservation {
             grant,
             attempts: Vec::with_capacity(1),
             candidate: None,
+            under_way: None,
             is_dispatched: false,
             upstream_time: Duration::ZERO,
             first_byte: None,
@@ -213,9 +224,35 @@ impl Reservation {
     }
 
     /// The candidate of that index is about to be sent to.
-    pub(crate) fn dispatching(&mut self, candidate: usize) {
+    pub(crate) fn dispatching(&mut self, candidate: usize, credential: Option<CredentialId>) {
         self.candidate = Some(candidate);
         self.is_dispatched = true;
+        let started_at = self.gateway.clock.now();
+        self.under_way = Some(AttemptUnderWay { credential, started_at, started: Instant::now() });
+    }
+
+    /// The attempt under way has ended like this.
+    pub(crate) fn attempted(&mut self, outcome: AttemptOutcome, status: Option<u16>, may_be_billed: bool) {
+        let Some(under_way) = self.under_way.take() else { return };
+        let elapsed = under_way.started.elapsed();
+        self.upstream_time += elapsed;
+        if !may_be_billed {
+            self.is_dispatched = false;
+        }
+        let Some(priced) = self.current() else { return };
+        let provider = &priced.candidate.provider;
+        self.gateway.metrics.provider(&provider.name).attempt(outcome);
+        let attempt = Attempt {
+            provider: provider.name.clone(),
+            model: priced.candidate.model.to_string(),
+            credential: under_way.credential,
+            outcome,
+            status,
+            started_at: under_way.started_at,
+            first_byte_ms: millis(elapsed),
+            duration_ms: millis(elapsed),
+        };
+        self.attempts.push(attempt);
     }
 
     /// The provider certainly billed nothing for the attempt under way.
@@ -352,6 +389,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.place.is_some() {
+            self.attempted(AttemptOutcome::Cancelled, None, true);
             let ending = self.failure(RequestOutcome::ClientClosed, CLIENT_CLOSED_STATUS);
             self.end_in_place(ending);
         }

@@ -1,0 +1,288 @@
+//! A pod with one tenant, one key and one or two mock providers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tollgate_catalog::{Catalog, PriceRow, ServiceTier};
+use tollgate_domain::{
+    ApiKeySecret, BudgetId, BudgetWindow, KeyId, KeyPepper, Labels, ManualClock, Meter, ModelId, NanoUsd,
+    NodeId, PriceId, PricePerMillion, ProjectId, ProviderId, Surface, TenantId, TimeZoneName, UnixMillis,
+    UsageEvent,
+};
+use tollgate_gateway::{Gateway, GatewayConfig, GatewayParts, PolicyState, Seeder, serve};
+use tollgate_ledger::{Ledger, Seed};
+use tollgate_policy::{
+    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, PolicyObject,
+    PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, RetryPolicy, Settings, Strategy, Target,
+    TenantPolicy, Timeouts,
+};
+use tollgate_telemetry::{Metrics, RequestTracer};
+use tollgate_testkit::http::HttpClient;
+use tollgate_testkit::mock_provider::MockProvider;
+use tollgate_testkit::wait::eventually;
+use tollgate_upstream::{UpstreamClient, UpstreamConfig};
+
+pub(crate) const KEY: &str = "sk-test-0123456789abcdef";
+/// Nano-USD per prompt and per answer token at the mock.
+pub(crate) const INPUT_PRICE: i64 = 1_000;
+pub(crate) const OUTPUT_PRICE: i64 = 2_000;
+pub(crate) const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
+
+pub(crate) const TENANT: TenantId = TenantId::from_u128(1);
+const PROJECT: ProjectId = ProjectId::from_u128(2);
+const KEY_ID: KeyId = KeyId::from_u128(3);
+pub(crate) const BUDGET: BudgetId = BudgetId::from_u128(4);
+
+/// What a pod is started with.
+pub(crate) struct Setup {
+    pub(crate) budget: Option<NanoUsd>,
+    pub(crate) credit: Option<NanoUsd>,
+    pub(crate) limits: RateLimits,
+    pub(crate) models: Vec<String>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) config: GatewayConfig,
+    pub(crate) prices: Vec<(Option<Meter>, i64)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            budget: Some(NanoUsd::from_usd(1_000)),
+            credit: None,
+            limits: RateLimits::default(),
+            models: Vec::new(),
+            retry: RetryPolicy { backoff_ms: 1, ..RetryPolicy::default() },
+            timeouts: Timeouts { first_byte_ms: 2_000, idle_ms: 2_000, ..Timeouts::default() },
+            config: GatewayConfig { grace: Duration::from_secs(20), ..GatewayConfig::default() },
+            prices: vec![
+                (Some(Meter::Input), INPUT_PRICE * 1_000_000),
+                (Some(Meter::Output), OUTPUT_PRICE * 1_000_000),
+            ],
+        }
+    }
+}
+
+/// A pod in this process, with its first and second provider.
+pub(crate) struct Pod {
+    pub(crate) url: String,
+    pub(crate) http: HttpClient,
+    pub(crate) mock: MockProvider,
+    pub(crate) second: MockProvider,
+    pub(crate) gateway: Gateway,
+    pub(crate) ledger: Ledger,
+    pub(crate) stop: CancellationToken,
+    pub(crate) server: tokio::task::JoinHandle<()>,
+}
+
+impl Pod {
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let mock = MockProvider::start().await.unwrap();
+        let second = MockProvider::start().await.unwrap();
+        let clock = Arc::new(ManualClock::new(NOW));
+        let ledger = Ledger::memory(clock.clone());
+        seed(&ledger, &setup).await;
+        let metrics = Metrics::new();
+        let policy = PolicyState::new(Arc::new(Catalog::embedded().unwrap()), metrics.clone());
+        policy.offer(&policy_set(&setup, &mock, &second), 1).unwrap();
+        let gateway = Gateway::start(GatewayParts {
+            config: setup.config,
+            clock,
+            node: NodeId::from_u128(9),
+            policy,
+            ledger: ledger.clone(),
+            seeder: Seeder::new(|_| Box::pin(async { Err("nobody seeds here".to_owned()) })),
+            upstream: UpstreamClient::new(&UpstreamConfig::default()).unwrap(),
+            metrics,
+            tracer: RequestTracer::disabled(),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(gateway.clone(), listener, stop.clone()));
+        let http = HttpClient::new().with_bearer(KEY);
+        Self { url, http, mock, second, gateway, ledger, stop, server }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub(crate) async fn chat(&self, body: &Value) -> tollgate_testkit::http::Answer {
+        self.http.post_json(&self.url("/v1/chat/completions"), body).await.unwrap()
+    }
+
+    pub(crate) async fn stream(&self, body: &Value) -> tollgate_testkit::http::EventStream {
+        self.http.post_stream(&self.url("/v1/chat/completions"), body).await.unwrap()
+    }
+
+    /// The next finished request, as the journal would get it.
+    pub(crate) async fn next_event(&self) -> UsageEvent {
+        let entries = eventually(Duration::from_secs(10), "a usage event", async || {
+            let entries = self.ledger.outbox_read(1, 10).await.unwrap();
+            (!entries.is_empty()).then_some(entries)
+        })
+        .await
+        .unwrap();
+        self.ledger.outbox_acknowledge(&[entries[0].handle.clone()]).await.unwrap();
+        *entries[0].event.clone().unwrap()
+    }
+
+    /// What is settled and held on the budget now.
+    pub(crate) async fn spent_and_held(&self) -> (NanoUsd, NanoUsd) {
+        let periods = TimeZoneName::utc().periods(BudgetWindow::Month, NOW).unwrap();
+        let check = tollgate_ledger::BudgetCheck { budget: BUDGET, limit: NanoUsd::from_usd(1), periods };
+        let balance = self.ledger.balances(TENANT, false, &[check]).await.unwrap().budgets[0];
+        (balance.settled, balance.held)
+    }
+
+    pub(crate) async fn wait_until_nothing_is_held(&self) {
+        eventually(Duration::from_secs(10), "every hold to be settled", async || {
+            (self.gateway.open_holds() == 0).then_some(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(self.spent_and_held().await.1, NanoUsd::ZERO);
+    }
+}
+
+async fn seed(ledger: &Ledger, setup: &Setup) {
+    let seed = Seed {
+        tenant: TENANT,
+        wallet_limit: setup.credit.unwrap_or(NanoUsd::ZERO),
+        wallet_version: 1,
+        wallet_settled: NanoUsd::ZERO,
+        counters: vec![tollgate_ledger::SeedCounter {
+            budget: BUDGET,
+            period_starts_at: TimeZoneName::utc()
+                .periods(BudgetWindow::Month, NOW)
+                .unwrap()
+                .current
+                .starts_at,
+            settled: NanoUsd::ZERO,
+        }],
+    };
+    ledger.seed(&seed).await.unwrap();
+}
+
+fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> PolicySet {
+    let pepper = KeyPepper::new([7; 32]);
+    let mut objects = vec![
+        PolicyObject::Settings(Settings {
+            key_pepper: pepper.clone(),
+            default_models: vec![(Surface::Chat, "both".to_owned())],
+        }),
+        provider(1, "mock", &mock.base_url()),
+        provider(2, "second", &second.base_url()),
+        PolicyObject::Model(ModelPolicy {
+            id: ModelId::from_u128(1),
+            name: "both".to_owned(),
+            strategy: Strategy::Priority,
+            targets: [1, 2]
+                .map(|n| Target { provider: ProviderId::from_u128(n), model: "m".to_owned(), priority: 0 })
+                .to_vec(),
+            fallbacks: Vec::new(),
+            retry: setup.retry.clone(),
+            timeouts: setup.timeouts,
+        }),
+        PolicyObject::Model(ModelPolicy {
+            id: ModelId::from_u128(2),
+            name: "one".to_owned(),
+            strategy: Strategy::Priority,
+            targets: vec![Target { provider: ProviderId::from_u128(1), model: "m".to_owned(), priority: 0 }],
+            fallbacks: Vec::new(),
+            retry: setup.retry.clone(),
+            timeouts: setup.timeouts,
+        }),
+        PolicyObject::Tenant(TenantPolicy {
+            id: TENANT,
+            name: "acme".to_owned(),
+            billing: if setup.credit.is_some() { Billing::Prepaid } else { Billing::Postpaid },
+            time_zone: TimeZoneName::utc(),
+            blocked: false,
+            limits: RateLimits::default(),
+            data_policy: DataPolicy::OPEN,
+        }),
+        PolicyObject::Project(ProjectPolicy {
+            id: PROJECT,
+            tenant: TENANT,
+            name: "bot".to_owned(),
+            labels: Labels::from([("department".to_owned(), "support".to_owned())]),
+            limits: RateLimits::default(),
+        }),
+        PolicyObject::Key(KeyPolicy {
+            id: KEY_ID,
+            project: PROJECT,
+            name: "prod".to_owned(),
+            hash: ApiKeySecret::parse(KEY).unwrap().hash(&pepper),
+            previous_hash: None,
+            models: setup.models.clone(),
+            limits: setup.limits,
+            expires_at: None,
+            state: KeyState::Active,
+            labels: Labels::new(),
+        }),
+    ];
+    objects.extend(setup.budget.map(|limit| {
+        PolicyObject::Budget(BudgetPolicy {
+            id: BUDGET,
+            owner: BudgetOwner::Key(KEY_ID),
+            window: BudgetWindow::Month,
+            limit,
+        })
+    }));
+    let mut n = 0;
+    for name in ["mock", "second"] {
+        for (meter, price) in &setup.prices {
+            n += 1;
+            objects.push(price_row(n, name, *meter, *price));
+        }
+    }
+    objects.into_iter().collect()
+}
+
+fn provider(n: u128, name: &str, base_url: &str) -> PolicyObject {
+    PolicyObject::Provider(ProviderPolicy {
+        id: ProviderId::from_u128(n),
+        name: name.to_owned(),
+        dialect: Dialect::Openai,
+        base_url: base_url.to_owned(),
+        credentials: vec![tollgate_policy::CredentialPolicy {
+            id: tollgate_domain::CredentialId::from_u128(n),
+            name: "main".to_owned(),
+            secret: tollgate_domain::Secret::new(format!("upstream-secret-{n}")),
+            weight: 1,
+        }],
+        region: None,
+        retention: None,
+        trains_on_data: None,
+        max_concurrent_requests: None,
+    })
+}
+
+fn price_row(n: u128, provider: &str, meter: Option<Meter>, price: i64) -> PolicyObject {
+    PolicyObject::Price(PriceRow {
+        id: Some(PriceId::from_u128(n)),
+        tenant: None,
+        provider: provider.to_owned(),
+        model: "m".to_owned(),
+        effective_from: UnixMillis(0),
+        meter,
+        service_tier: ServiceTier::Standard,
+        context_from: 0,
+        price: PricePerMillion(price),
+        source: "operator".to_owned(),
+    })
+}
+
+pub(crate) fn hello(model: &str) -> Value {
+    json!({ "model": model, "messages": [{ "role": "user", "content": "hello there" }], "max_tokens": 100 })
+}
+
+pub(crate) fn streamed(model: &str) -> Value {
+    let mut body = hello(model);
+    body["stream"] = json!(true);
+    body
+}
