@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -47,7 +47,9 @@ pub(crate) async fn closed_loop(
             let mut n_answers = 0_u64;
             while Instant::now() < deadline {
                 let answer = connection.exchange(&request).await?;
-                ensure!(answer == expected, "an answer was {answer:?} where {expected:?} was expected");
+                if answer != expected {
+                    return Err(unexpected(answer, expected, &mut connection, &request).await);
+                }
                 n_answers += 1;
             }
             anyhow::Ok(n_answers)
@@ -58,6 +60,20 @@ pub(crate) async fn closed_loop(
         n_answers += worker??;
     }
     Ok(Throughput { n_answers, elapsed: started.elapsed() })
+}
+
+/// Says what came in place of the expected answer, with the text of the one after it: the measured path
+/// keeps no text.
+async fn unexpected(
+    answer: AnswerShape,
+    expected: AnswerShape,
+    connection: &mut Connection,
+    request: &[u8],
+) -> anyhow::Error {
+    let mut text = Vec::new();
+    let next = connection.exchange_into(request, |bytes| text.extend_from_slice(bytes)).await;
+    let text = String::from_utf8_lossy(&text);
+    anyhow!("an answer was {answer:?} where {expected:?} was expected; the next was {next:?}: {text}")
 }
 
 /// Latencies in microseconds, sorted.
@@ -104,7 +120,9 @@ pub(crate) async fn open_loop(
             };
             let answer = connection.exchange(&request).await?;
             let latency = due.elapsed();
-            ensure!(answer == expected, "an answer was {answer:?} where {expected:?} was expected");
+            if answer != expected {
+                return Err(unexpected(answer, expected, &mut connection, &request).await);
+            }
             // The receiver lives until every request has ended.
             let _ = give_back.send(connection);
             anyhow::Ok(u64::try_from(latency.as_micros())?)

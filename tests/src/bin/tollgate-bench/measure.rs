@@ -43,7 +43,7 @@ async fn measure(plan: &Plan, cores: Cores) -> anyhow::Result<Vec<TargetFigures>
     tokio::time::sleep(IDLE_WAIT).await;
     let mut measured = Vec::new();
     for target in &targets {
-        let mut figures = TargetFigures::new(target.name);
+        let mut figures = TargetFigures::new(target.name, target.redis.is_some());
         figures.start_to_ready_ms = target.start_to_ready.map(|time| time.as_secs_f64() * 1e3);
         figures.idle_mib = mib(target.resident_kib()?);
         let expected = Expected::probe(target.address).await.with_context(|| target.name)?;
