@@ -1,5 +1,11 @@
 //! What can go wrong on the way to a provider and back.
 
+use std::error::Error as StdError;
+
+use hyper_util::client::legacy;
+
+use crate::connector::ConnectFailure;
+
 /// The class of a failure, for the attempt policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamErrorKind {
@@ -37,6 +43,57 @@ pub struct UpstreamError {
     pub kind: UpstreamErrorKind,
     /// One sentence.
     pub message: String,
+}
+
+impl UpstreamError {
+    pub(crate) fn new(kind: UpstreamErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    pub(crate) fn broken_body(error: &hyper::Error) -> Self {
+        let message = if error.is_incomplete_message() {
+            "the provider's answer ended before its declared length".to_owned()
+        } else {
+            format!("the provider's answer broke off: {error}")
+        };
+        Self::new(UpstreamErrorKind::BodyBroken, message)
+    }
+
+    /// The class of an exchange that failed before the answer's head.
+    pub(crate) fn before_head(error: &legacy::Error) -> Self {
+        if let Some(failure) = find::<ConnectFailure>(error) {
+            return Self::new(failure.kind, failure.message.clone());
+        }
+        if error.is_connect() {
+            // The HTTP/2 handshake: TCP and TLS stand, but no request has been sent.
+            return Self::new(UpstreamErrorKind::Connect, "the provider refused the HTTP connection");
+        }
+        match find::<hyper::Error>(error) {
+            Some(error) if error.is_parse() => Self::new(
+                UpstreamErrorKind::InvalidResponse,
+                format!("the provider's answer is not valid HTTP: {error}"),
+            ),
+            Some(_) => Self::new(
+                UpstreamErrorKind::ResetBeforeHeaders,
+                "the provider closed the connection without an answer",
+            ),
+            None => Self::new(
+                UpstreamErrorKind::Connect,
+                "the provider's URL cannot be requested: it needs a scheme and a host",
+            ),
+        }
+    }
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// A client that cannot be built.

@@ -3,6 +3,7 @@
 
 mod body;
 mod client;
+mod connector;
 pub mod demo;
 mod error;
 pub mod headers;
@@ -10,3 +11,6 @@ pub mod headers;
 pub use body::UpstreamBody;
 pub use client::{UpstreamClient, UpstreamConfig, UpstreamRequest};
 pub use error::{ConfigError, UpstreamError, UpstreamErrorKind};
+
+#[cfg(test)]
+mod tests;

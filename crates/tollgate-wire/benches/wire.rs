@@ -14,7 +14,7 @@ fn main() {
 
 /// A chat body of about `n_bytes`: a system prompt, and prose with a line end every 80 characters.
 fn chat_body(n_bytes: usize) -> Bytes {
-    let line = "The quick brown fox jumps over the lazy dog, then rests; its \\\"day\\\" is done now.\\n";
+    let line = "The quick brown fox jumps over the lazy dog, then rests; its day is done by now.\\n";
     let text = line.repeat(n_bytes.saturating_sub(230) / line.len());
     Bytes::from(format!(
         r#"{{"model":"chat-default","messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{text}"}}],"temperature":0.7,"max_tokens":512,"stream":true,"user":"user-1"}}"#

@@ -18,15 +18,17 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 use super::{Fault, JsonError, JsonProblem, decode_string};
 
 /// Arrays and objects inside each other; deeper bodies are refused (no model's schema needs more, and
 /// recursive parsers upstream break on more).
 pub const MAX_JSON_DEPTH: usize = 128;
 /// Above this many members, duplicates are looked up in a set instead of one by one.
-const MAX_KEYS_COMPARED: usize = 24;
-/// Bytes of a string looked at together; 16 is one register everywhere.
-const LANE_BYTES: usize = 16;
+const MAX_KEYS_COMPARED: usize = 32;
+/// Bytes below it are control characters.
+const FIRST_PLAIN_BYTE: u8 = 0x20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a value is.
@@ -90,6 +92,9 @@ pub struct Scanner<'a> {
     at: usize,
     depth: usize,
     n_values: u64,
+    /// Whether any byte of the text is a control character (a line end, mostly): without one, strings need
+    /// no check for them.
+    has_controls: bool,
 }
 
 /// Checks a whole text, whatever its outermost value is.
@@ -130,7 +135,9 @@ pub fn members(bytes: &[u8]) -> Result<Vec<Member>, JsonError> {
 /// The members seen in one object, to refuse the second of a name.
 #[derive(Debug, Default)]
 pub struct KeySet<'a> {
-    seen: Vec<Cow<'a, [u8]>>,
+    few: [&'a [u8]; MAX_KEYS_COMPARED],
+    n_few: usize,
+    /// Used instead once there are many keys, or one with escapes.
     many: std::collections::HashSet<Cow<'a, [u8]>>,
 }
 
@@ -140,19 +147,17 @@ impl<'a> KeySet<'a> {
     /// # Errors
     /// It is there already, perhaps spelled with escapes.
     pub fn insert(&mut self, bytes: &'a [u8], key: &Key) -> Result<(), Fault> {
-        let name = key.name(bytes);
-        let is_new = if self.many.is_empty() {
-            let is_new = !self.seen.contains(&name);
-            if self.seen.len() == self.seen.capacity() {
-                self.seen.reserve(MAX_KEYS_COMPARED);
-            }
-            self.seen.push(name);
-            if self.seen.len() > MAX_KEYS_COMPARED {
-                self.many = self.seen.drain(..).collect();
-            }
+        let is_small = self.many.is_empty() && !key.is_escaped && self.n_few < MAX_KEYS_COMPARED;
+        let is_new = if is_small {
+            let name = &bytes[key.span.clone()];
+            let is_new = !self.few[..self.n_few].contains(&name);
+            self.few[self.n_few] = name;
+            self.n_few += 1;
             is_new
         } else {
-            self.many.insert(name)
+            self.many.extend(self.few[..self.n_few].iter().map(|name| Cow::Borrowed(*name)));
+            self.n_few = 0;
+            self.many.insert(key.name(bytes))
         };
         if is_new { Ok(()) } else { Err(Fault::new(JsonProblem::DuplicateKey, key.span.start)) }
     }
@@ -179,8 +184,13 @@ impl<'a> Scanner<'a> {
         if bytes.starts_with(BYTE_ORDER_MARK) {
             return Err(Fault::new(JsonProblem::ByteOrderMark, 0));
         }
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(Self { bytes, at: 0, depth: 0, n_values: 0 }),
+        // One vectorised pass tells that a body is plain ASCII, as most are.
+        let (union, lowest) =
+            bytes.iter().fold((0_u8, u8::MAX), |(union, lowest), &byte| (union | byte, lowest.min(byte)));
+        let checked = if union.is_ascii() { Ok("") } else { std::str::from_utf8(bytes) };
+        let has_controls = lowest < FIRST_PLAIN_BYTE;
+        match checked {
+            Ok(_) => Ok(Self { bytes, at: 0, depth: 0, n_values: 0, has_controls }),
             Err(error) => Err(Fault::new(JsonProblem::NotUtf8, error.valid_up_to())),
         }
     }
@@ -188,7 +198,7 @@ impl<'a> Scanner<'a> {
     /// A scanner that starts at `at`, inside a text that a stream's frame has been found in; the bytes'
     /// encoding is not checked, as nothing but lengths is read.
     pub(crate) const fn at_offset(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at, depth: 0, n_values: 0 }
+        Self { bytes, at, depth: 0, n_values: 0, has_controls: true }
     }
 
     /// Bytes passed so far.
@@ -247,7 +257,10 @@ impl<'a> Scanner<'a> {
         self.enter()?;
         self.skip_whitespace();
         if self.next_byte()? == b'}' {
-            return Ok(self.leave());
+            {
+                self.leave();
+                return Ok(());
+            }
         }
         loop {
             let key = self.key()?;
@@ -255,7 +268,10 @@ impl<'a> Scanner<'a> {
             self.skip_whitespace();
             match self.next_byte()? {
                 b',' => self.at += 1,
-                b'}' => return Ok(self.leave()),
+                b'}' => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.fault(JsonProblem::UnexpectedByte).into()),
             }
         }
@@ -275,14 +291,20 @@ impl<'a> Scanner<'a> {
         self.enter()?;
         self.skip_whitespace();
         if self.next_byte()? == b']' {
-            return Ok(self.leave());
+            {
+                self.leave();
+                return Ok(());
+            }
         }
         loop {
             on_element(self)?;
             self.skip_whitespace();
             match self.next_byte()? {
                 b',' => self.at += 1,
-                b']' => return Ok(self.leave()),
+                b']' => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.fault(JsonProblem::UnexpectedByte).into()),
             }
         }
@@ -309,6 +331,17 @@ impl<'a> Scanner<'a> {
             _ => self.skip_scalar(kind)?,
         }
         Ok(Value { kind, span: start..self.at })
+    }
+
+    /// Passes the next value whole, where its place does not matter.
+    ///
+    /// # Errors
+    /// As [`Self::skip`].
+    pub fn pass(&mut self) -> Result<(), Fault> {
+        match self.peek()? {
+            Kind::Array | Kind::Object => self.skip_container(),
+            kind => self.skip_scalar(kind),
+        }
     }
 
     fn skip_scalar(&mut self, kind: Kind) -> Result<(), Fault> {
@@ -425,16 +458,13 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn skip_plain_text(&mut self) {
         let rest = &self.bytes[self.at..];
-        let mut passed = 0;
-        for lane in rest.chunks_exact(LANE_BYTES) {
-            // One branch per lane: the comparisons compile to vector instructions.
-            if lane.iter().fold(false, |any, &byte| any | is_special(byte)) {
-                break;
-            }
-            passed += LANE_BYTES;
-        }
-        let tail = &rest[passed..];
-        self.at += passed + tail.iter().position(|&byte| is_special(byte)).unwrap_or(tail.len());
+        let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let n_passed = if self.has_controls {
+            rest[..n_plain].iter().position(|&byte| byte < FIRST_PLAIN_BYTE).unwrap_or(n_plain)
+        } else {
+            n_plain
+        };
+        self.at += n_passed;
     }
 
     fn escape(&mut self) -> Result<(), Fault> {
@@ -526,9 +556,4 @@ impl<'a> Scanner<'a> {
     const fn fault(&self, problem: JsonProblem) -> Fault {
         Fault::new(problem, self.at)
     }
-}
-
-#[inline]
-const fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }

@@ -63,7 +63,7 @@ fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault>
                 scanner.array(|scanner| choice(scanner, answer))?;
             }
             b"error" => answer.is_error = scanner.skip()?.kind != Kind::Null,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok::<_, Fault>(())
     })?;
@@ -76,7 +76,7 @@ fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault>
 
 fn choice(scanner: &mut Scanner<'_>, answer: &mut Answer) -> Result<(), Fault> {
     if scanner.peek()? != Kind::Object {
-        return scanner.skip().map(drop);
+        return scanner.pass();
     }
     let body = scanner.bytes();
     scanner.object(|scanner, key| {
@@ -89,7 +89,7 @@ fn choice(scanner: &mut Scanner<'_>, answer: &mut Answer) -> Result<(), Fault> {
             }
             b"message" => answer.text_bytes += text_bytes(scanner)?,
             b"text" => answer.text_bytes += string_bytes(body, &scanner.skip()?),
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok(())
     })
@@ -120,11 +120,11 @@ pub(super) fn text_bytes(scanner: &mut Scanner<'_>) -> Result<u64, Fault> {
                     let value = scanner.skip()?;
                     n_bytes += string_bytes(scanner.bytes(), &value);
                 }
-                _ => drop(scanner.skip()?),
+                _ => scanner.pass()?,
             }
             Ok::<_, Fault>(())
         })?,
-        _ => drop(scanner.skip()?),
+        _ => scanner.pass()?,
     }
     Ok(n_bytes)
 }

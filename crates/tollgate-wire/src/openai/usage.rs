@@ -122,13 +122,13 @@ fn read_counts(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unr
         match scanner.raw_key(&key) {
             b"prompt_tokens" | b"input_tokens" => counts.prompt = count(scanner, "prompt_tokens")?,
             b"completion_tokens" | b"output_tokens" => {
-                counts.completion = count(scanner, "completion_tokens")?
+                counts.completion = count(scanner, "completion_tokens")?;
             }
             b"total_tokens" => counts.total = count(scanner, "total_tokens")?,
             b"prompt_cache_hit_tokens" => counts.cache_hit = count(scanner, "prompt_cache_hit_tokens")?,
             b"prompt_tokens_details" | b"input_tokens_details" => prompt_details(scanner, counts)?,
             b"completion_tokens_details" | b"output_tokens_details" => completion_details(scanner, counts)?,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok(())
     })
@@ -136,7 +136,7 @@ fn read_counts(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unr
 
 fn prompt_details(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unreadable> {
     if scanner.peek()? != Kind::Object {
-        return Ok(drop(scanner.skip()?));
+        return Ok(scanner.pass()?);
     }
     scanner.object(|scanner, key| {
         match scanner.raw_key(&key) {
@@ -144,7 +144,7 @@ fn prompt_details(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), 
             b"cache_write_tokens" => counts.cache_written = count(scanner, "cache_write_tokens")?,
             b"audio_tokens" => counts.audio_in = count(scanner, "audio_tokens")?,
             b"image_tokens" => counts.image_in = count(scanner, "image_tokens")?,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok(())
     })
@@ -152,14 +152,14 @@ fn prompt_details(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), 
 
 fn completion_details(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unreadable> {
     if scanner.peek()? != Kind::Object {
-        return Ok(drop(scanner.skip()?));
+        return Ok(scanner.pass()?);
     }
     scanner.object(|scanner, key| {
         match scanner.raw_key(&key) {
             b"reasoning_tokens" => counts.reasoning = count(scanner, "reasoning_tokens")?,
             b"audio_tokens" => counts.audio_out = count(scanner, "audio_tokens")?,
             b"image_tokens" => counts.image_out = count(scanner, "image_tokens")?,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok(())
     })

@@ -23,7 +23,7 @@ pub(super) fn messages(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Res
                 skim.has_audio_input |= value.kind != Kind::Null;
                 Ok(())
             }
-            _ => Ok::<_, Refusal>(drop(scanner.skip()?)),
+            _ => scanner.pass().map_err(Refusal::from),
         })?;
         skim.n_messages += 1;
         Ok(())
@@ -88,7 +88,7 @@ fn part(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal
                 part.is_unbounded = true;
                 scanner.skip()?;
             }
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok::<_, Refusal>(())
     })?;
@@ -139,7 +139,7 @@ fn data_url_bytes(url: &[u8]) -> u64 {
 pub(super) fn prompts(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Result<(), Refusal> {
     let expected = "a string, an array of strings, or token ids";
     match scanner.peek()? {
-        Kind::String => drop(scanner.skip()?),
+        Kind::String => scanner.pass()?,
         Kind::Array => {
             let start = scanner.position();
             let (mut n_elements, mut n_ids) = (0, 0);
@@ -150,7 +150,7 @@ pub(super) fn prompts(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: 
                         n_ids += 1;
                         scanner.skip()?;
                     }
-                    Kind::String => drop(scanner.skip()?),
+                    Kind::String => scanner.pass()?,
                     Kind::Array => token_ids(scanner, skim, param)?,
                     // Some embedding servers take objects (images, text) here.
                     Kind::Object => {

@@ -114,7 +114,7 @@ fn member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Res
         b"user" => skim.user = text(scanner.bytes(), &scanner.skip()?, "user")?,
         b"service_tier" => skim.service_tier = text(scanner.bytes(), &scanner.skip()?, "service_tier")?,
         _ if skim.surface != Surface::Embeddings => output_member(scanner, name, skim)?,
-        _ => drop(scanner.skip()?),
+        _ => scanner.pass()?,
     }
     Ok(())
 }
@@ -137,7 +137,7 @@ fn output_member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim)
             skim.best_of = count(scanner.bytes(), &scanner.skip()?, "best_of", 1, MAX_CHOICES)?;
         }
         _ if skim.surface == Surface::Chat => chat_member(scanner, name, skim)?,
-        _ => drop(scanner.skip()?),
+        _ => scanner.pass()?,
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ fn chat_member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -
                 skim.prediction_bytes = value.span.len() as u64;
             }
         }
-        _ => drop(scanner.skip()?),
+        _ => scanner.pass()?,
     }
     Ok(())
 }
@@ -199,10 +199,10 @@ fn stream_options(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(
 fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Result<(), Refusal> {
     let n_values = scanner.n_values();
     match scanner.peek()? {
-        Kind::Null => drop(scanner.skip()?),
+        Kind::Null => scanner.pass()?,
         Kind::Array => scanner.array(|scanner| {
             skim.n_tools += 1;
-            scanner.skip().map(drop)
+            scanner.pass()
         })?,
         _ => return Err(wrong_type(param, "an array").into()),
     }
@@ -212,7 +212,7 @@ fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Resu
 
 fn modalities(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
     match scanner.peek()? {
-        Kind::Null => drop(scanner.skip()?),
+        Kind::Null => scanner.pass()?,
         Kind::Array => scanner.array(|scanner| {
             let value = scanner.skip()?;
             let name = text(scanner.bytes(), &value, "modalities")?;

@@ -170,6 +170,7 @@ fn tools_raise_the_bound() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn splice_table() {
     let edits =
         Edits { model: Some("up/\"m"), output_cap: Some(64), include_usage: true, ..Edits::default() };

@@ -1,7 +1,10 @@
 //! What one frame of a stream says.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
+use memchr::memmem::Finder;
 use tollgate_domain::{Surface, Usage, UsageError};
 
 use super::{RelayEvent, Show, StreamOptions, UsageFrame};
@@ -10,6 +13,19 @@ use crate::openai::error::{ProviderError, read_provider_error};
 use crate::openai::response::text_bytes;
 use crate::openai::usage::{UsageReading, UsageSpan, read_usage};
 use crate::sse::frame_data;
+
+/// Searchers for the members that matter, built once: building one costs more than a search.
+static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
+    delta: Finder::new(b"\"delta\""),
+    usage: Finder::new(b"\"usage\""),
+    finish_reason: Finder::new(b"\"finish_reason\""),
+});
+
+struct Names {
+    delta: Finder<'static>,
+    usage: Finder<'static>,
+    finish_reason: Finder<'static>,
+}
 
 /// What is to happen with a frame.
 #[derive(Debug)]
@@ -86,12 +102,12 @@ impl Progress {
             return None;
         }
         let line = &raw[..line_bytes];
-        if has_value(line, b"\"usage\"") || has_value(line, b"\"finish_reason\"") {
+        if has_value(line, &NAMES.usage) || has_value(line, &NAMES.finish_reason) {
             return None;
         }
         let mut at = 0;
         let mut n_bytes = 0;
-        while let Some(delta) = find_member(line, b"\"delta\"", at) {
+        while let Some(delta) = find_member(line, &NAMES.delta, at) {
             let mut scanner = Scanner::at_offset(line, delta);
             n_bytes += text_bytes(&mut scanner).ok()?;
             at = scanner.position();
@@ -163,7 +179,7 @@ pub(super) fn is_whole(rest: &[u8]) -> bool {
 
 /// Whether a member `name` (quotes included) with another value than `null` is in the line. Quotes inside
 /// JSON strings are escaped, so a name with its quotes and a colon after it can only be a member's.
-fn has_value(line: &[u8], name: &[u8]) -> bool {
+fn has_value(line: &[u8], name: &Finder<'_>) -> bool {
     let mut at = 0;
     while let Some(value) = find_member(line, name, at) {
         if !line[value..].starts_with(b"null") {
@@ -175,10 +191,10 @@ fn has_value(line: &[u8], name: &[u8]) -> bool {
 }
 
 /// The start of the value of the next member `name` from `at` on.
-fn find_member(line: &[u8], name: &[u8], at: usize) -> Option<usize> {
+fn find_member(line: &[u8], name: &Finder<'_>, at: usize) -> Option<usize> {
     let mut at = at;
     loop {
-        at += memmem::find(&line[at..], name)? + name.len();
+        at += name.find(&line[at..])? + name.needle().len();
         let after_name = skip_spaces(line, at);
         if line.get(after_name) == Some(&b':') {
             return Some(skip_spaces(line, after_name + 1));
@@ -210,10 +226,10 @@ fn read_chunk(data: &[u8]) -> Result<Chunk, Fault> {
                     chunk.nested_usage = object(scanner)?;
                     return Ok(());
                 }
-                scanner.skip().map(drop)
+                scanner.pass()
             })?,
             b"error" => chunk.has_error = scanner.skip()?.kind != Kind::Null,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok::<_, Fault>(())
     })?;
@@ -229,7 +245,7 @@ fn object(scanner: &mut Scanner<'_>) -> Result<Option<Value>, Fault> {
 fn read_choice(scanner: &mut Scanner<'_>, chunk: &mut Chunk) -> Result<(), Fault> {
     chunk.n_choices += 1;
     if scanner.peek()? != Kind::Object {
-        return scanner.skip().map(drop);
+        return scanner.pass();
     }
     scanner.object(|scanner, key| {
         match scanner.raw_key(&key) {
@@ -251,7 +267,7 @@ fn read_choice(scanner: &mut Scanner<'_>, chunk: &mut Chunk) -> Result<(), Fault
                 chunk.n_finished += u64::from(is_finished);
                 chunk.has_content |= is_finished;
             }
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
         Ok(())
     })

@@ -1,6 +1,7 @@
 use super::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn normalisation_table() {
     use Meter::*;
     use Surface::{Chat, Embeddings};
