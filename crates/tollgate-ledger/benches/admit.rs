@@ -41,7 +41,7 @@ impl Levels {
             next: Period { starts_at: current.ends_at, ends_at: UnixMillis(i64::MAX) },
         };
         let limit = NanoUsd::from_usd(1_000_000);
-        let budget = |number| BudgetCheck { budget: BudgetId::from_u128(number << 64 | 7), limit, periods };
+        let budget = |number: u128| BudgetCheck { budget: BudgetId::from_u128((number << 64) | 7), limit, periods };
         let limits = RateLimits {
             requests_per_minute: Some(60_000_000),
             tokens_per_minute: Some(60_000_000),

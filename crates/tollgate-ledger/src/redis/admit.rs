@@ -105,6 +105,9 @@ fn read_outcome(admission: &Admission<'_>, answer: &Value) -> Result<AdmitOutcom
 }
 
 fn read_status(answer: &mut Integers<'_>) -> Result<Option<RateStatus>, LedgerError> {
+    if answer.is_empty() {
+        return Ok(None);
+    }
     let (limit, backlog_us) = (answer.next()?, answer.next()?);
     Ok(u64::try_from(limit).ok().map(|limit| rate::status(limit, backlog_us)))
 }

@@ -8,9 +8,10 @@ local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local answer = {-1, -1, -1}
 if ARGV[1] == '1' and call('HEXISTS', KEYS[2], 'seeded_at') == 1 then
-  local wallet = call('HMGET', KEYS[1], 'wallet:limit', 'wallet:settled', 'wallet:held')
-  if wallet[1] then
-    answer = {tonumber(wallet[1]), tonumber(wallet[2]), tonumber(wallet[3])}
+  local wallet = call('HGET', KEYS[1], 'wallet')
+  if wallet then
+    local limit, _, settled, held = struct.unpack('<dddd', wallet)
+    answer = {limit, settled, held}
   end
 end
 for i = 2, #ARGV, 3 do
@@ -18,8 +19,12 @@ for i = 2, #ARGV, 3 do
   if now_ms < tonumber(ARGV[i]) then
     name = ARGV[i + 1]
   end
-  local counter = call('HMGET', KEYS[1], name .. ':settled', name .. ':held')
-  answer[#answer + 1] = tonumber(counter[1] or '0')
-  answer[#answer + 1] = tonumber(counter[2] or '0')
+  local counter = call('HGET', KEYS[1], name)
+  local settled, held = 0, 0
+  if counter then
+    settled, held = struct.unpack('<dd', counter)
+  end
+  answer[#answer + 1] = settled
+  answer[#answer + 1] = held
 end
 return answer

@@ -71,7 +71,7 @@ pub(super) fn outbox_shard(key: &str) -> Option<u16> {
     key.strip_prefix("tg:{")?.strip_suffix("}:outbox")?.parse().ok()
 }
 
-/// A budget's counter in a period; `:settled` and `:held` are appended by the scripts.
+/// A budget's counter in a period.
 pub(super) fn write_counter(into: &mut String, budget: BudgetId, period_starts_at: UnixMillis) {
     into.clear();
     write!(into, "{budget}:{}", period_starts_at.0).expect("a string takes all");
@@ -83,7 +83,7 @@ pub(super) fn write_revoked_flag(into: &mut String, key: KeyId) {
     write!(into, "revoked:{key}").expect("a string takes all");
 }
 
-/// An owner of rate limits; `:r`, `:t` and `:c` are appended by the scripts.
+/// An owner of rate limits.
 pub(super) fn write_owner(into: &mut String, owner: LimitOwner) {
     into.clear();
     match owner {

@@ -1,14 +1,15 @@
 -- tollgate periods, version 1: shared by admit and seed
 --
 -- Periods are part of a counter's name, so nothing ever resets; what must not grow for ever is removed here.
--- `<budget>:periods` names the two newest periods; when a newer one is created, the counters of the elder are
--- removed unless something is held there. The period before the present stays for clocks that step back.
-local function remember_period(counters, name)
+-- In the epoch's hash `<budget>:periods` names a budget's two newest periods; when a newer one is created, the
+-- counter of the elder is removed unless something is held there. The period before the present stays for
+-- clocks that step back.
+local function remember_period(counters, epoch, name)
   local budget, start = string.match(name, '^(.*):(-?%d+)$')
   local field = budget .. ':periods'
-  local pointer = redis.call('HGET', counters, field)
+  local pointer = redis.call('HGET', epoch, field)
   if not pointer then
-    redis.call('HSET', counters, field, start .. ',')
+    redis.call('HSET', epoch, field, start .. ',')
     return
   end
   local newest, previous = string.match(pointer, '^(-?%d+),(-?%d*)$')
@@ -17,9 +18,14 @@ local function remember_period(counters, name)
   end
   if previous ~= '' then
     local old = budget .. ':' .. previous
-    if tonumber(redis.call('HGET', counters, old .. ':held') or '0') == 0 then
-      redis.call('HDEL', counters, old .. ':settled', old .. ':held')
+    local counter = redis.call('HGET', counters, old)
+    local held = 0
+    if counter then
+      held = select(2, struct.unpack('<dd', counter))
+    end
+    if held == 0 then
+      redis.call('HDEL', counters, old)
     end
   end
-  redis.call('HSET', counters, field, start .. ',' .. newest)
+  redis.call('HSET', epoch, field, start .. ',' .. newest)
 end

@@ -19,6 +19,10 @@ impl<'a> Integers<'a> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(super) fn next(&mut self) -> Result<i64, LedgerError> {
         match self.values.split_first() {
             Some((Value::Int(integer), rest)) => {
