@@ -168,13 +168,13 @@ async fn whole(
     let bad = |reason: &str| {
         let message = format!("the provider's answer {reason}");
         let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
-        Err(Failed { status: Some(head.status), ..failed }.named(priced))
+        Failed { status: Some(head.status), ..failed }.named(priced)
     };
     if answer.shape == AnswerShape::NotJson {
-        return bad("is not JSON");
+        return Err(bad("is not JSON"));
     }
     if answer.is_error {
-        return bad("is an error with a success status");
+        return Err(bad("is an error with a success status"));
     }
     Ok(Attempted::Whole { head, body, answer: Box::new(answer) })
 }

@@ -106,10 +106,10 @@ async fn inference(
     pipeline::handle(gateway, received).await
 }
 
-/// Requests that never reached a provider are settled by nobody else's count.
+/// Counts what was refused before there was a reservation to count it.
 fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started: Instant) {
     let Endpoint::Inference(surface) = endpoint else { return };
-    if refusal.n_attempts > 0 {
+    if refusal.is_settled {
         return;
     }
     gateway.metrics.request_finished(&tollgate_telemetry::metrics::FinishedRequest {

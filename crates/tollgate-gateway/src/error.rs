@@ -31,6 +31,8 @@ pub(crate) struct Refusal {
     pub(crate) should_retry: Option<bool>,
     /// How often a provider was tried before.
     pub(crate) n_attempts: usize,
+    /// Whether a reservation was settled with it, which also counted it.
+    pub(crate) is_settled: bool,
     /// A provider's own refusal, passed on with its status.
     pub(crate) upstream: Option<Box<UpstreamRefusal>>,
 }
@@ -52,6 +54,7 @@ impl Refusal {
             retry_after_ms: None,
             should_retry: None,
             n_attempts: 0,
+            is_settled: false,
             upstream: None,
         }
     }

@@ -1,6 +1,6 @@
 //! A request's life, in the order in which it happens.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -46,6 +46,8 @@ pub(crate) struct Priced {
     pub(crate) requested_model: String,
     pub(crate) end_user: Option<String>,
     pub(crate) labels: Labels,
+    /// How long the client is willing to wait, where it says so.
+    pub(crate) asked_timeout: Option<Duration>,
     pub(crate) plan: PricedPlan,
     pub(crate) trace: RequestTrace,
 }
@@ -77,6 +79,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);
     let end_user = end_user(&headers, &skim)?;
     let labels = labels(&caller, &headers)?;
+    let asked_timeout = asked_timeout(&headers)?;
     let body = tollgate_domain::PromptBytes(body);
     Ok(Priced {
         request,
@@ -89,6 +92,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
         requested_model,
         end_user,
         labels,
+        asked_timeout,
         plan,
         trace,
     })
@@ -102,6 +106,15 @@ fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim)
         let message =
             format!("no model: name one, or ask your operator for a default for {}", surface.name());
         Refusal::new(ErrorKind::InvalidRequest, message).with_param("model")
+    })
+}
+
+fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.get("x-tollgate-timeout-ms") else { return Ok(None) };
+    let ms = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
+    ms.map(|ms| Some(Duration::from_millis(ms))).ok_or_else(|| {
+        let message = "x-tollgate-timeout-ms must be a whole number of milliseconds above zero";
+        Refusal::new(ErrorKind::InvalidRequest, message).with_param("x-tollgate-timeout-ms")
     })
 }
 

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tollgate_domain::{
-    Attempt, AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, UnixMillis,
-    Usage,
+    AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, Usage,
 };
 use tollgate_wire::openai::response::Answer;
 use tollgate_wire::openai::usage::{UsageReading, UsageSpan, counted_usage, with_cost};
@@ -55,10 +54,8 @@ fn decide(
 
 fn deadline(reservation: &Reservation) -> Instant {
     let priced = &reservation.priced;
-    let policy_ms = priced.plan.plan.timeouts.total_ms;
-    let header = priced.headers.get("x-tollgate-timeout-ms").and_then(|value| value.to_str().ok());
-    let asked_ms = header.and_then(|text| text.parse::<u64>().ok()).unwrap_or(policy_ms);
-    priced.started + Duration::from_millis(policy_ms.min(asked_ms))
+    let policy = Duration::from_millis(priced.plan.plan.timeouts.total_ms);
+    priced.started + priced.asked_timeout.map_or(policy, |asked| asked.min(policy))
 }
 
 /// Random bits of the request's own id.
@@ -123,6 +120,7 @@ fn clamped_to(reservation: &Reservation, candidate: usize) -> Option<u64> {
 fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
     let mut refusal = failed.refusal;
     refusal.n_attempts = reservation.attempts.len();
+    refusal.is_settled = true;
     let (outcome, status) = (RequestOutcome::Error(refusal.kind), refusal.status().as_u16());
     reservation.fail(outcome, status);
     refusal

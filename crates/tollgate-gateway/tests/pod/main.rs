@@ -1,5 +1,7 @@
 //! One pod over real sockets: a policy made by hand, the in-process ledger, the mock provider.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod answers;
 mod endings;
 mod faults;
