@@ -72,7 +72,8 @@ fn failover_table() {
     use AttemptOutcome::{ConnectFailed, CredentialRefused, RateLimited, Refused, ServerError, Timeout};
     let two = candidates(&[provider(1, &[1, 1]), provider(2, &[1])]);
     let bare = candidates(&[provider(3, &[])]);
-    let cases: Vec<(&str, &[PricedCandidate], Vec<AttemptOutcome>, Vec<&str>)> = vec![
+    type Case<'a> = (&'a str, &'a [PricedCandidate], Vec<AttemptOutcome>, Vec<&'a str>);
+    let cases: Vec<Case<'_>> = vec![
         ("the next candidate after a failure", &two, vec![ServerError, Timeout], vec!["0/c0", "1/c0"]),
         (
             "another credential when one is limited",

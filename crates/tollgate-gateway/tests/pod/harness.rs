@@ -196,6 +196,29 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
         }),
+    ];
+    objects.extend(account(setup, &pepper));
+    objects.extend(setup.budget.map(|limit| {
+        PolicyObject::Budget(BudgetPolicy {
+            id: BUDGET,
+            owner: BudgetOwner::Key(KEY_ID),
+            window: BudgetWindow::Month,
+            limit,
+        })
+    }));
+    let mut n = 0;
+    for name in ["mock", "second"] {
+        for (meter, price) in &setup.prices {
+            n += 1;
+            objects.push(price_row(n, name, *meter, *price));
+        }
+    }
+    objects.into_iter().collect()
+}
+
+/// The tenant, its project and its key.
+fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
+    [
         PolicyObject::Tenant(TenantPolicy {
             id: TENANT,
             name: "acme".to_owned(),
@@ -216,7 +239,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             id: KEY_ID,
             project: PROJECT,
             name: "prod".to_owned(),
-            hash: ApiKeySecret::parse(KEY).unwrap().hash(&pepper),
+            hash: ApiKeySecret::parse(KEY).unwrap().hash(pepper),
             previous_hash: None,
             models: setup.models.clone(),
             limits: setup.limits,
@@ -224,23 +247,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             state: KeyState::Active,
             labels: Labels::new(),
         }),
-    ];
-    objects.extend(setup.budget.map(|limit| {
-        PolicyObject::Budget(BudgetPolicy {
-            id: BUDGET,
-            owner: BudgetOwner::Key(KEY_ID),
-            window: BudgetWindow::Month,
-            limit,
-        })
-    }));
-    let mut n = 0;
-    for name in ["mock", "second"] {
-        for (meter, price) in &setup.prices {
-            n += 1;
-            objects.push(price_row(n, name, *meter, *price));
-        }
-    }
-    objects.into_iter().collect()
+    ]
 }
 
 fn provider(n: u128, name: &str, base_url: &str) -> PolicyObject {
