@@ -1,0 +1,451 @@
+//! Providers and their credentials. Secrets go in and never come out.
+
+use serde::{Deserialize, Serialize};
+use tollgate_catalog::Catalog;
+use tollgate_domain::{CredentialId, ProviderId};
+use tollgate_policy::{Dialect, Retention};
+use tollgate_store::{CredentialRecord, NewCredential, NewProvider, ProviderRecord};
+use utoipa::ToSchema;
+
+use super::lookup::missing;
+use super::{App, List, ListQuery, present};
+use crate::error::Problems;
+use crate::parts::{CredentialBody, Time, name, retention, retention_text};
+use crate::secrets::{CredentialBinding, host_of};
+use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
+
+/// Dialects that a later release will speak.
+const LATER_DIALECTS: [&str; 6] = ["azure_openai", "anthropic", "gemini", "vertex", "bedrock", "cohere"];
+/// Most credentials of one provider.
+const MAX_CREDENTIALS: usize = 64;
+/// Longest base URL.
+const MAX_URL_CHARS: usize = 2_048;
+
+/// A provider to be created; also its entry in the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateProvider {
+    /// Unique name: the first segment of `provider/model`.
+    #[schema(example = "openai")]
+    pub name: String,
+    /// What it speaks: `openai` or `demo`.
+    #[schema(example = "openai")]
+    pub dialect: String,
+    /// Where it is; known vendors and the demo provider need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://api.openai.com/v1")]
+    pub base_url: Option<String>,
+    /// Its credentials; may be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<CredentialBody>,
+    /// Where the data goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "us")]
+    pub region: Option<String>,
+    /// What the vendor keeps: `none`, or days like `30d`; unknown where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "30d")]
+    pub retention: Option<String>,
+    /// Whether the vendor trains on the data; unknown where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trains_on_data: Option<bool>,
+    /// Requests in flight per pod, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_concurrent_requests: Option<u32>,
+}
+
+/// Changes to a provider: absent is unchanged, `null` resets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateProvider {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it is. A new host needs every secret again: credentials are bound to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Credentials, all of them anew; one without `secret` keeps what is stored under its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Vec<CredentialBody>>,
+    /// Where the data goes; `null` is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub region: Option<Option<String>>,
+    /// What the vendor keeps; `null` is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub retention: Option<Option<String>>,
+    /// Whether the vendor trains on the data; `null` is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    pub trains_on_data: Option<Option<bool>>,
+    /// Requests in flight per pod; `null` is unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    pub max_concurrent_requests: Option<Option<u32>>,
+}
+
+/// A credential, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CredentialView {
+    /// Identity.
+    pub id: String,
+    /// Unique name within the provider.
+    pub name: String,
+    /// Share of the traffic.
+    pub weight: u32,
+    /// When its secret was last changed.
+    pub secret_changed_at: Time,
+}
+
+/// A provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderView {
+    /// Identity.
+    pub id: String,
+    /// Unique name.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: String,
+    /// Where it is; empty for the demo provider.
+    pub base_url: String,
+    /// Its credentials.
+    pub credentials: Vec<CredentialView>,
+    /// Where the data goes.
+    pub region: Option<String>,
+    /// What the vendor keeps.
+    pub retention: Option<String>,
+    /// Whether the vendor trains on the data.
+    pub trains_on_data: Option<bool>,
+    /// Requests in flight per pod, at most.
+    pub max_concurrent_requests: Option<u32>,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it was last changed.
+    pub updated_at: Time,
+}
+
+impl From<ProviderRecord> for ProviderView {
+    fn from(record: ProviderRecord) -> Self {
+        let credentials = record.credentials.into_iter().map(|credential| CredentialView {
+            id: credential.id.to_string(),
+            name: credential.name,
+            weight: credential.weight,
+            secret_changed_at: Time(credential.secret_changed_at),
+        });
+        Self {
+            id: record.id.to_string(),
+            name: record.name,
+            dialect: record.dialect.name().to_owned(),
+            base_url: record.base_url,
+            credentials: credentials.collect(),
+            region: record.region,
+            retention: record.retention.map(retention_text),
+            trains_on_data: record.trains_on_data,
+            max_concurrent_requests: record.max_concurrent_requests,
+            created_at: Time(record.created_at),
+            updated_at: Time(record.updated_at),
+        }
+    }
+}
+
+/// The checked facts of a provider.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedProvider {
+    pub(crate) dialect: Dialect,
+    pub(crate) base_url: String,
+    pub(crate) retention: Option<Retention>,
+}
+
+impl CreateProvider {
+    /// Notes every problem; the facts where there is none among them.
+    pub(crate) fn check(&self, path: &str, problems: &mut Problems) -> Option<CheckedProvider> {
+        problems.take(format!("{path}name"), name(&self.name));
+        let dialect = problems.take(format!("{path}dialect"), dialect(&self.dialect));
+        let base_url = dialect.and_then(|dialect| {
+            let url = base_url(dialect, &self.name, self.base_url.as_deref());
+            problems.take(format!("{path}base_url"), url)
+        });
+        check_credentials(&self.credentials, &format!("{path}credentials"), problems);
+        check_region(self.region.as_deref(), &format!("{path}region"), problems);
+        let retention =
+            self.retention.as_deref().map(|text| problems.take(format!("{path}retention"), retention(text)));
+        check_concurrency(self.max_concurrent_requests, &format!("{path}max_concurrent_requests"), problems);
+        Some(CheckedProvider { dialect: dialect?, base_url: base_url?, retention: retention.flatten() })
+    }
+}
+
+fn dialect(text: &str) -> Result<Dialect, String> {
+    if let Some(dialect) = Dialect::from_name(text) {
+        return Ok(dialect);
+    }
+    if LATER_DIALECTS.contains(&text) {
+        return Err(format!("not supported yet: `{text}`; write openai or demo"));
+    }
+    Err(format!("`{}` is no dialect: write openai or demo", text.escape_debug()))
+}
+
+/// The URL as given, or the vendor's of that name, without a trailing slash.
+fn base_url(dialect: Dialect, provider: &str, given: Option<&str>) -> Result<String, String> {
+    if dialect == Dialect::Demo {
+        return match given {
+            None | Some("") => Ok(String::new()),
+            Some(_) => Err("the demo provider answers by itself: leave base_url out".to_owned()),
+        };
+    }
+    let Some(given) = given else {
+        let catalog = Catalog::embedded().map_err(|error| error.to_string())?;
+        let vendor = catalog.vendor(provider).filter(|vendor| !vendor.base_url.is_empty());
+        let vendor = vendor.or_else(|| catalog.vendor("openai"));
+        return vendor.map(|vendor| vendor.base_url.clone()).ok_or_else(|| "is missing".to_owned());
+    };
+    let refused = || format!("`{}` is not a URL like https://api.openai.com/v1", given.escape_debug());
+    let rest =
+        given.strip_prefix("https://").or_else(|| given.strip_prefix("http://")).ok_or_else(refused)?;
+    let is_visible = given.bytes().all(|byte| byte.is_ascii_graphic());
+    let has_extras = given.contains(['?', '#', '@', '\\']);
+    if rest.is_empty() || rest.starts_with(['/', ':']) || !is_visible || given.len() > MAX_URL_CHARS {
+        return Err(refused());
+    }
+    if has_extras {
+        return Err("must have no user, query or fragment".to_owned());
+    }
+    let is_valid = given
+        .parse::<tonic::transport::Uri>()
+        .is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    if is_valid { Ok(given.trim_end_matches('/').to_owned()) } else { Err(refused()) }
+}
+
+fn check_credentials(credentials: &[CredentialBody], path: &str, problems: &mut Problems) {
+    if credentials.len() > MAX_CREDENTIALS {
+        problems.add(path, format!("has more than {MAX_CREDENTIALS} entries"));
+    }
+    for (index, credential) in credentials.iter().enumerate() {
+        credential.check(&format!("{path}[{index}]"), problems);
+        if credentials[..index].iter().any(|other| other.name == credential.name) {
+            problems.add(format!("{path}[{index}].name"), format!("`{}` stands here twice", credential.name));
+        }
+    }
+}
+
+fn check_region(region: Option<&str>, path: &str, problems: &mut Problems) {
+    if let Some(region) = region {
+        problems.take(path, name(region));
+    }
+}
+
+fn check_concurrency(most: Option<u32>, path: &str, problems: &mut Problems) {
+    if most == Some(0) {
+        problems.add(path, "must be at least 1");
+    }
+}
+
+impl App {
+    pub(super) async fn find_provider(&self, reference: &str) -> Result<ProviderRecord, AppError> {
+        let found = match reference.parse() {
+            Ok(id) => self.parts.store.provider(id).await,
+            Err(_) => self.parts.store.provider_by_name(reference).await,
+        };
+        found.map_err(|error| missing(error, "provider", reference))
+    }
+
+    fn may_providers(actor: &Actor, verb: Verb) -> Result<(), AppError> {
+        authorize(actor, Action::new(verb, Resource::Provider), ResourceOwner::Installation)
+    }
+
+    /// Creates a provider; its secrets are encrypted before they are stored.
+    ///
+    /// # Errors
+    /// Forbidden; invalid fields; conflict on `name`.
+    pub async fn create_provider(
+        &self,
+        actor: &Actor,
+        input: CreateProvider,
+    ) -> Result<ProviderView, AppError> {
+        Self::may_providers(actor, Verb::Create)?;
+        let mut problems = Problems::default();
+        let checked = input.check("", &mut problems);
+        for (index, credential) in input.credentials.iter().enumerate() {
+            if credential.secret.is_none() {
+                problems.add(format!("credentials[{index}].secret"), "is missing");
+            }
+        }
+        if self.parts.store.model_by_name(&input.name).await.is_ok() {
+            problems.add("name", "is the name of a virtual model: choose another");
+        }
+        problems.finish()?;
+        let checked =
+            checked.ok_or_else(|| AppError::Internal("a checked provider has no facts".to_owned()))?;
+        let id: ProviderId = self.new_id()?;
+        let credentials = self.seal_credentials(id, &checked.base_url, &input.credentials, &[])?;
+        let provider = NewProvider {
+            id,
+            name: input.name,
+            dialect: checked.dialect,
+            base_url: checked.base_url,
+            credentials,
+            region: input.region,
+            retention: checked.retention,
+            trains_on_data: input.trains_on_data,
+            max_concurrent_requests: input.max_concurrent_requests,
+        };
+        Ok(self.parts.store.create_provider(&self.context(actor), provider).await?.into())
+    }
+
+    /// Credentials as they are stored; one without a secret keeps the stored one of its name.
+    fn seal_credentials(
+        &self,
+        provider: ProviderId,
+        base_url: &str,
+        wanted: &[CredentialBody],
+        stored: &[CredentialRecord],
+    ) -> Result<Vec<NewCredential>, AppError> {
+        let binding = CredentialBinding::new(provider, base_url);
+        let mut sealed = Vec::with_capacity(wanted.len());
+        for (index, credential) in wanted.iter().enumerate() {
+            let old = stored.iter().find(|old| old.name == credential.name);
+            let ciphertext = match (&credential.secret, old) {
+                (Some(secret), _) => self.parts.credentials.seal(&binding, &secret.0)?,
+                (None, Some(old)) => old.ciphertext.clone(),
+                (None, None) => {
+                    return Err(AppError::invalid(format!("credentials[{index}].secret"), "is missing"));
+                }
+            };
+            let id: CredentialId = match old {
+                Some(old) => old.id,
+                None => self.new_id()?,
+            };
+            let (name, weight) = (credential.name.clone(), credential.weight.unwrap_or(1));
+            sealed.push(NewCredential { id, name, ciphertext, weight });
+        }
+        Ok(sealed)
+    }
+
+    /// The provider of that id or name.
+    ///
+    /// # Errors
+    /// Forbidden; not found.
+    pub async fn provider(&self, actor: &Actor, provider: &str) -> Result<ProviderView, AppError> {
+        Self::may_providers(actor, Verb::Read)?;
+        Ok(self.find_provider(provider).await?.into())
+    }
+
+    /// Providers in the order of their creation.
+    ///
+    /// # Errors
+    /// Forbidden; a bad page.
+    pub async fn list_providers(
+        &self,
+        actor: &Actor,
+        query: &ListQuery,
+    ) -> Result<List<ProviderView>, AppError> {
+        Self::may_providers(actor, Verb::Read)?;
+        Ok(List::of(self.parts.store.list_providers(query.page()?).await?, ProviderView::from))
+    }
+
+    /// Changes a provider. A new host needs every secret again.
+    ///
+    /// # Errors
+    /// Forbidden; not found; invalid fields; conflict on `name`.
+    pub async fn update_provider(
+        &self,
+        actor: &Actor,
+        provider: &str,
+        input: UpdateProvider,
+    ) -> Result<ProviderView, AppError> {
+        Self::may_providers(actor, Verb::Update)?;
+        let record = self.find_provider(provider).await?;
+        let mut problems = Problems::default();
+        if let Some(new_name) = &input.name {
+            problems.take("name", name(new_name));
+            if *new_name != record.name && self.parts.store.model_by_name(new_name).await.is_ok() {
+                problems.add("name", "is the name of a virtual model: choose another");
+            }
+        }
+        let new_url = input.base_url.as_deref().map(|url| base_url(record.dialect, &record.name, Some(url)));
+        let new_url = new_url.and_then(|url| problems.take("base_url", url));
+        if let Some(credentials) = &input.credentials {
+            check_credentials(credentials, "credentials", &mut problems);
+        }
+        check_region(input.region.as_ref().and_then(Option::as_deref), "region", &mut problems);
+        let new_retention = input
+            .retention
+            .as_ref()
+            .map(|text| text.as_deref().and_then(|text| problems.take("retention", retention(text))));
+        check_concurrency(input.max_concurrent_requests.flatten(), "max_concurrent_requests", &mut problems);
+        let url = new_url.unwrap_or_else(|| record.base_url.clone());
+        check_host_change(&record, &url, input.credentials.as_deref(), &mut problems);
+        problems.finish()?;
+        let credentials = input
+            .credentials
+            .as_ref()
+            .map(|wanted| self.seal_credentials(record.id, &url, wanted, &record.credentials))
+            .transpose()?;
+        let now = self.now();
+        let change = move |record: &mut ProviderRecord| {
+            if let Some(name) = &input.name {
+                record.name.clone_from(name);
+            }
+            record.base_url.clone_from(&url);
+            if let Some(credentials) = &credentials {
+                record.credentials =
+                    credentials.iter().cloned().map(|credential| credential.into_record(now)).collect();
+            }
+            if let Some(region) = &input.region {
+                record.region.clone_from(region);
+            }
+            record.retention = new_retention.unwrap_or(record.retention);
+            record.trains_on_data = input.trains_on_data.unwrap_or(record.trains_on_data);
+            record.max_concurrent_requests =
+                input.max_concurrent_requests.unwrap_or(record.max_concurrent_requests);
+        };
+        Ok(self.parts.store.update_provider(&self.context(actor), record.id, change).await?.into())
+    }
+
+    /// Deletes a provider with its credentials.
+    ///
+    /// # Errors
+    /// Forbidden; not found; conflict where a model leads to it.
+    pub async fn delete_provider(&self, actor: &Actor, provider: &str) -> Result<ProviderView, AppError> {
+        Self::may_providers(actor, Verb::Delete)?;
+        let record = self.find_provider(provider).await?;
+        Ok(self.parts.store.delete_provider(&self.context(actor), record.id).await?.into())
+    }
+
+    /// Whether the stored secret of a credential is this one.
+    pub(crate) async fn has_credential(
+        &self,
+        actor: &Actor,
+        provider: &str,
+        wanted: &CredentialBody,
+    ) -> Result<bool, AppError> {
+        Self::may_providers(actor, Verb::Update)?;
+        let record = self.find_provider(provider).await?;
+        let Some(stored) = record.credentials.iter().find(|stored| stored.name == wanted.name) else {
+            return Ok(false);
+        };
+        let Some(secret) = &wanted.secret else { return Ok(true) };
+        let binding = CredentialBinding::new(record.id, &record.base_url);
+        Ok(self.parts.credentials.open(&binding, &stored.ciphertext).is_ok_and(|stored| stored == secret.0))
+    }
+}
+
+/// A credential must not be sent to another host than the one it was given for.
+fn check_host_change(
+    record: &ProviderRecord,
+    url: &str,
+    credentials: Option<&[CredentialBody]>,
+    problems: &mut Problems,
+) {
+    if host_of(url) == host_of(&record.base_url) {
+        return;
+    }
+    let keeps_one = match credentials {
+        None => !record.credentials.is_empty(),
+        Some(wanted) => wanted.iter().any(|credential| credential.secret.is_none()),
+    };
+    if keeps_one {
+        problems.add("credentials", "the host changes: give every secret again, they are bound to the host");
+    }
+}

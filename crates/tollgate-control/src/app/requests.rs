@@ -1,0 +1,276 @@
+//! Receipts of finished requests.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{Attempt, ChargeLine, Labels, UsageEvent};
+use tollgate_store::{RequestCursor, RequestFilter};
+use utoipa::{IntoParams, ToSchema};
+
+use super::lookup::{Names, missing};
+use super::prices::price_text;
+use super::usage::span;
+use super::{App, List, ListQuery};
+use crate::error::Problems;
+use crate::parts::{Time, Usd};
+use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize, authorize_some};
+
+/// Which requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RequestQuery {
+    /// Of this tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Of this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// With this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Answered by this provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Answered by this model, or asked for under this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Ended like this: `ok`, `client_closed` or an error's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Ended at or after this (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Ended before this (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// How many at most; 100 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// One attempt at one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// The provider's name.
+    pub provider: String,
+    /// The model sent upstream.
+    pub model: String,
+    /// The credential's id, where one was used.
+    pub credential_id: Option<String>,
+    /// How it ended.
+    pub outcome: String,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// When it was dispatched.
+    pub started_at: Time,
+    /// Milliseconds until the answer's head.
+    pub first_byte_ms: u64,
+    /// Milliseconds until its end.
+    pub duration_ms: u64,
+}
+
+/// One line of a charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChargeLineView {
+    /// What was counted.
+    pub meter: String,
+    /// How many.
+    pub units: u64,
+    /// USD per million tokens, or per single unit.
+    pub price: String,
+    /// The operator's price row.
+    pub price_id: Option<String>,
+    /// Where the price comes from.
+    pub source: String,
+}
+
+/// A finished request: its receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestView {
+    /// Identity, as in `x-tollgate-request-id`.
+    pub id: String,
+    /// The tenant's name.
+    pub tenant: String,
+    /// The tenant's id.
+    pub tenant_id: String,
+    /// The project's name.
+    pub project: String,
+    /// The project's id.
+    pub project_id: String,
+    /// The key's name.
+    pub key: String,
+    /// The key's id.
+    pub key_id: String,
+    /// The end user, as the client named it.
+    pub user: Option<String>,
+    /// Merged labels.
+    pub labels: Labels,
+    /// Which surface.
+    pub surface: String,
+    /// The model as the client asked for it.
+    pub requested_model: String,
+    /// The provider that answered, or the last one tried.
+    pub provider: String,
+    /// The model there.
+    pub model: String,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// `ok`, `client_closed` or an error's code.
+    pub outcome: String,
+    /// HTTP status sent to the client.
+    pub status: u16,
+    /// Identity of the hold.
+    pub hold_id: String,
+    /// What was held.
+    pub held: Usd,
+    /// What was charged.
+    pub cost: Usd,
+    /// What the provider is expected to bill.
+    pub provider_cost: Usd,
+    /// Where the amount comes from: `provider`, `counted`, `estimated`.
+    pub basis: String,
+    /// Counts by meter.
+    pub usage: BTreeMap<String, u64>,
+    /// The price lines that make `cost`.
+    pub charge: Vec<ChargeLineView>,
+    /// All attempts in order.
+    pub attempts: Vec<AttemptView>,
+    /// When it was admitted.
+    pub admitted_at: Time,
+    /// When it ended.
+    pub finished_at: Time,
+    /// Milliseconds in all.
+    pub duration_ms: u64,
+    /// Milliseconds to the first byte of the answer.
+    pub first_byte_ms: Option<u64>,
+    /// Microseconds inside the gateway before it went upstream.
+    pub overhead_us: u64,
+    /// The policy revision it was decided under.
+    pub policy_revision: u64,
+}
+
+fn attempt_view(attempt: Attempt) -> AttemptView {
+    let outcome =
+        serde_json::to_value(attempt.outcome).ok().and_then(|name| name.as_str().map(str::to_owned));
+    AttemptView {
+        provider: attempt.provider,
+        model: attempt.model,
+        credential_id: attempt.credential.map(|id| id.to_string()),
+        outcome: outcome.unwrap_or_default(),
+        status: attempt.status,
+        started_at: Time(attempt.started_at),
+        first_byte_ms: attempt.first_byte_ms,
+        duration_ms: attempt.duration_ms,
+    }
+}
+
+fn charge_view(line: ChargeLine) -> ChargeLineView {
+    ChargeLineView {
+        meter: line.meter.name().to_owned(),
+        units: line.units,
+        price: price_text(Some(line.meter), line.price),
+        price_id: line.price_row.map(|id| id.to_string()),
+        source: line.source,
+    }
+}
+
+async fn view(event: UsageEvent, names: &mut Names) -> Result<RequestView, AppError> {
+    Ok(RequestView {
+        id: event.request.to_string(),
+        tenant: names.tenant(event.tenant).await?,
+        tenant_id: event.tenant.to_string(),
+        project: names.project(event.project).await?,
+        project_id: event.project.to_string(),
+        key: names.key(event.key).await?,
+        key_id: event.key.to_string(),
+        user: event.end_user,
+        labels: event.labels,
+        surface: event.surface.name().to_owned(),
+        requested_model: event.requested_model,
+        provider: event.provider,
+        model: event.model,
+        streamed: event.streamed,
+        outcome: event.outcome.name().to_owned(),
+        status: event.status,
+        hold_id: event.hold.to_string(),
+        held: Usd(event.held),
+        cost: Usd(event.cost),
+        provider_cost: Usd(event.provider_cost),
+        basis: event.basis.name().to_owned(),
+        usage: event.usage.iter().map(|(meter, units)| (meter.name().to_owned(), units)).collect(),
+        charge: event.charge.into_iter().map(charge_view).collect(),
+        attempts: event.attempts.into_iter().map(attempt_view).collect(),
+        admitted_at: Time(event.admitted_at),
+        finished_at: Time(event.finished_at),
+        duration_ms: event.duration_ms,
+        first_byte_ms: event.first_byte_ms,
+        overhead_us: event.overhead_us,
+        policy_revision: event.policy_revision,
+    })
+}
+
+impl App {
+    /// Finished requests, newest end first.
+    ///
+    /// # Errors
+    /// Forbidden; no such tenant, project or key; a bad page.
+    pub async fn list_requests(
+        &self,
+        actor: &Actor,
+        query: &RequestQuery,
+    ) -> Result<List<RequestView>, AppError> {
+        let tenant = self.tenant_filter(actor, Resource::Request, query.tenant.as_deref()).await?;
+        let read = Action::new(Verb::Read, Resource::Request);
+        let project = match &query.project {
+            Some(project) => Some(self.permitted_project(actor, read, project).await?.id),
+            None => None,
+        };
+        let key = match &query.key {
+            Some(key) => Some(self.permitted_key(actor, Verb::Read, key).await?.id),
+            None => None,
+        };
+        let mut problems = Problems::default();
+        let (from, to) = span(query.from.as_deref(), query.to.as_deref(), &mut problems);
+        problems.finish()?;
+        let filter = RequestFilter {
+            tenant,
+            project,
+            key,
+            provider: query.provider.clone(),
+            model: query.model.clone(),
+            outcome: query.outcome.clone(),
+            from,
+            to,
+        };
+        let list = ListQuery { limit: query.limit, after: query.after.clone() };
+        let page = self.parts.store.list_requests(&filter, list.page::<RequestCursor>()?).await?;
+        let mut names = self.names();
+        let mut data = Vec::with_capacity(page.items.len());
+        for event in page.items {
+            data.push(view(event, &mut names).await?);
+        }
+        Ok(List { data, next: page.next.map(|next| next.to_string()) })
+    }
+
+    /// The receipt of a request.
+    ///
+    /// # Errors
+    /// Forbidden; not found, also while it is in flight or on its way to the journal.
+    pub async fn request(&self, actor: &Actor, request: &str) -> Result<RequestView, AppError> {
+        let read = Action::new(Verb::Read, Resource::Request);
+        authorize_some(actor, read)?;
+        let not_found = || AppError::not_found("request", request);
+        let id = request.parse().map_err(|_| not_found())?;
+        let event = self.parts.store.request(id).await.map_err(|error| missing(error, "request", request))?;
+        match authorize(actor, read, ResourceOwner::Tenant(event.tenant)) {
+            Err(AppError::NotFound { .. }) => Err(not_found()),
+            Err(other) => Err(other),
+            Ok(()) => view(event, &mut self.names()).await,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Tenants: whoever pays.
+
+use serde::{Deserialize, Serialize};
+use tollgate_policy::{Billing, TenantPolicy};
+use tollgate_store::{PageRequest, TenantRecord};
+use utoipa::ToSchema;
+
+use super::{App, List, ListQuery, present};
+use crate::error::Problems;
+use crate::parts::{DataPolicyBody, LimitsBody, Time, name, time_zone};
+use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
+
+/// How a tenant pays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingName {
+    /// Out of a wallet that must hold the money before the call.
+    Prepaid,
+    /// By invoice: only budgets limit it.
+    #[default]
+    Postpaid,
+}
+
+impl From<BillingName> for Billing {
+    fn from(name: BillingName) -> Self {
+        match name {
+            BillingName::Prepaid => Self::Prepaid,
+            BillingName::Postpaid => Self::Postpaid,
+        }
+    }
+}
+
+impl From<Billing> for BillingName {
+    fn from(billing: Billing) -> Self {
+        match billing {
+            Billing::Prepaid => Self::Prepaid,
+            Billing::Postpaid => Self::Postpaid,
+        }
+    }
+}
+
+/// A tenant to be created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTenant {
+    /// Unique name.
+    #[schema(example = "acme")]
+    pub name: String,
+    /// How it pays; `postpaid` where absent.
+    #[serde(default)]
+    pub billing: BillingName,
+    /// Whose calendar its budgets follow, an IANA name; UTC where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Europe/Berlin")]
+    pub time_zone: Option<String>,
+    /// A blocked tenant's keys are refused.
+    #[serde(default)]
+    pub blocked: bool,
+    /// Rate limits over all its keys.
+    #[serde(default)]
+    pub limits: LimitsBody,
+    /// Where its data may go.
+    #[serde(default)]
+    pub data_policy: DataPolicyBody,
+}
+
+/// Changes to a tenant: absent is unchanged, `null` resets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTenant {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How it pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing: Option<BillingName>,
+    /// Whose calendar; `null` is UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub time_zone: Option<Option<String>>,
+    /// Whether its keys are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<bool>,
+    /// Rate limits, all of them anew; `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<LimitsBody>)]
+    pub limits: Option<Option<LimitsBody>>,
+    /// Data policy, all of it anew; `null` is open.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<DataPolicyBody>)]
+    pub data_policy: Option<Option<DataPolicyBody>>,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantView {
+    /// Identity.
+    pub id: String,
+    /// Unique name.
+    pub name: String,
+    /// How it pays.
+    pub billing: BillingName,
+    /// Whose calendar its budgets follow.
+    pub time_zone: String,
+    /// Whether its keys are refused.
+    pub blocked: bool,
+    /// Rate limits over all its keys.
+    pub limits: LimitsBody,
+    /// Where its data may go.
+    pub data_policy: DataPolicyBody,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it was last changed.
+    pub updated_at: Time,
+}
+
+impl From<TenantRecord> for TenantView {
+    fn from(record: TenantRecord) -> Self {
+        Self {
+            id: record.id.to_string(),
+            name: record.name,
+            billing: record.billing.into(),
+            time_zone: record.time_zone.name().to_owned(),
+            blocked: record.blocked,
+            limits: record.limits.into(),
+            data_policy: record.data_policy.into(),
+            created_at: Time(record.created_at),
+            updated_at: Time(record.updated_at),
+        }
+    }
+}
+
+impl CreateTenant {
+    /// Notes every problem below `path` (which ends with a dot where it is not empty).
+    pub(crate) fn check(&self, path: &str, problems: &mut Problems) {
+        problems.take(format!("{path}name"), name(&self.name));
+        problems.take(format!("{path}time_zone"), time_zone(self.time_zone.as_deref()));
+        self.limits.check(&format!("{path}limits"), problems);
+        self.data_policy.check(&format!("{path}data_policy"), problems);
+    }
+}
+
+/// How many tenants are read at a time where all are needed.
+const READ_PAGE: u32 = 1_000;
+
+impl App {
+    pub(crate) async fn all_tenants(&self) -> Result<Vec<TenantRecord>, AppError> {
+        let mut all = Vec::new();
+        let mut page = PageRequest::first(READ_PAGE);
+        loop {
+            let part = self.parts.store.list_tenants(page).await?;
+            all.extend(part.items);
+            let Some(next) = part.next else { return Ok(all) };
+            page = PageRequest::after(READ_PAGE, next);
+        }
+    }
+
+    /// Creates a tenant and makes its counters known to the ledger.
+    ///
+    /// # Errors
+    /// Forbidden; invalid fields; conflict on `name`.
+    pub async fn create_tenant(&self, actor: &Actor, input: CreateTenant) -> Result<TenantView, AppError> {
+        authorize(actor, Action::new(Verb::Create, Resource::Tenant), ResourceOwner::Installation)?;
+        let mut problems = Problems::default();
+        input.check("", &mut problems);
+        let mut unused = Problems::default();
+        let zone = time_zone(input.time_zone.as_deref());
+        problems.finish()?;
+        let policy = TenantPolicy {
+            id: self.new_id()?,
+            name: input.name,
+            billing: input.billing.into(),
+            time_zone: zone.map_err(|message| AppError::invalid("time_zone", message))?,
+            blocked: input.blocked,
+            limits: input.limits.check("", &mut unused),
+            data_policy: input.data_policy.check("", &mut unused),
+        };
+        let record = self.parts.store.create_tenant(&self.context(actor), policy).await?;
+        self.seed_or_log(record.id).await;
+        Ok(record.into())
+    }
+
+    /// The tenant of that id or name.
+    ///
+    /// # Errors
+    /// Forbidden; not found.
+    pub async fn tenant(&self, actor: &Actor, tenant: &str) -> Result<TenantView, AppError> {
+        let read = Action::new(Verb::Read, Resource::Tenant);
+        Ok(self.permitted_tenant(actor, read, tenant).await?.into())
+    }
+
+    /// Tenants in the order of their creation.
+    ///
+    /// # Errors
+    /// Forbidden; a bad page.
+    pub async fn list_tenants(&self, actor: &Actor, query: &ListQuery) -> Result<List<TenantView>, AppError> {
+        if let Some(own) = self.tenant_filter(actor, Resource::Tenant, None).await? {
+            let record = self.parts.store.tenant(own).await?;
+            return Ok(List { data: vec![record.into()], next: None });
+        }
+        let page = self.parts.store.list_tenants(query.page()?).await?;
+        Ok(List::of(page, TenantView::from))
+    }
+
+    /// Changes a tenant.
+    ///
+    /// # Errors
+    /// Forbidden; not found; invalid fields; conflict on `name`.
+    pub async fn update_tenant(
+        &self,
+        actor: &Actor,
+        tenant: &str,
+        input: UpdateTenant,
+    ) -> Result<TenantView, AppError> {
+        let update = Action::new(Verb::Update, Resource::Tenant);
+        let record = self.permitted_tenant(actor, update, tenant).await?;
+        let mut problems = Problems::default();
+        if let Some(new_name) = &input.name {
+            problems.take("name", name(new_name));
+        }
+        let zone = input.time_zone.map(|zone| problems.take("time_zone", time_zone(zone.as_deref())));
+        let limits = input.limits.map(|limits| limits.unwrap_or_default().check("limits", &mut problems));
+        let data_policy =
+            input.data_policy.map(|policy| policy.unwrap_or_default().check("data_policy", &mut problems));
+        problems.finish()?;
+        let change = move |record: &mut TenantRecord| {
+            if let Some(name) = &input.name {
+                record.name.clone_from(name);
+            }
+            record.billing = input.billing.map_or(record.billing, Billing::from);
+            record.blocked = input.blocked.unwrap_or(record.blocked);
+            record.limits = limits.unwrap_or(record.limits);
+            if let Some(Some(zone)) = &zone {
+                record.time_zone = zone.clone();
+            }
+            if let Some(policy) = &data_policy {
+                record.data_policy = policy.clone();
+            }
+        };
+        let record = self.parts.store.update_tenant(&self.context(actor), record.id, change).await?;
+        Ok(record.into())
+    }
+
+    /// Deletes a tenant with its projects, keys and budgets; its journal stays.
+    ///
+    /// # Errors
+    /// Forbidden; not found.
+    pub async fn delete_tenant(&self, actor: &Actor, tenant: &str) -> Result<TenantView, AppError> {
+        let delete = Action::new(Verb::Delete, Resource::Tenant);
+        let record = self.permitted_tenant(actor, delete, tenant).await?;
+        Ok(self.parts.store.delete_tenant(&self.context(actor), record.id).await?.into())
+    }
+}

@@ -1,0 +1,203 @@
+//! Everything wired: the store's policy to the feed, the ledger's outbox to the journal, the use cases over
+//! both. [`Control`] owns every task it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tollgate_catalog::{Catalog, CatalogError};
+use tollgate_domain::{Clock, Secret, TenantId};
+use tollgate_ledger::Ledger;
+use tollgate_store::{Store, StoreError};
+
+use crate::app::AppParts;
+use crate::compile::Compiler;
+use crate::grpc::PolicyService;
+use crate::jobs::{JournalWriter, WalletPushes};
+use crate::nodes::NodeRegistry;
+use crate::policy_feed::{PolicyFeed, PolicyFeedTask};
+use crate::{AdminLogins, App, AppError, JournalStatus, MasterKey, PolicyVersion, SecretsError};
+
+/// The name under which a database remembers its master key's fingerprint.
+const FINGERPRINT: &str = "master_key_fingerprint";
+/// How often what has expired is deleted.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+/// Longer than the journal drains: then the process ends anyway.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the control plane is told at its start.
+#[derive(Clone, Debug, Default)]
+pub struct ControlConfig {
+    /// The bootstrap platform-admin token; without it nobody can use the admin API.
+    pub admin_token: Option<Secret>,
+    /// What pods present; without it the policy channel refuses everybody.
+    pub plane_token: Option<Secret>,
+}
+
+/// Why the control plane does not start or serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The master key.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The embedded catalogue; a defect.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The policy channel's server.
+    #[error("the policy channel cannot be served: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Control {
+    app: App,
+    feed: PolicyFeed,
+    journal: JournalWriter,
+    service: PolicyService,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Control {
+    /// Starts everything over a migrated `store`.
+    ///
+    /// # Errors
+    /// The database cannot be read, or was set up with another master key.
+    pub async fn start(
+        config: ControlConfig,
+        store: Store,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        master_key: MasterKey,
+    ) -> Result<Self, ControlError> {
+        let fingerprint = master_key.fingerprint();
+        let stored = store.installation_value_or_insert(FINGERPRINT, fingerprint.as_bytes()).await?;
+        if stored != fingerprint.as_bytes() {
+            return Err(SecretsError::WrongMasterKey.into());
+        }
+        let (credentials, pepper) = (master_key.credential_box(), master_key.key_pepper());
+        let compiler = Compiler::new(credentials.clone(), pepper.clone());
+        let (feed_task, feed) = PolicyFeedTask::start(store.clone(), compiler).await?;
+        let journal = JournalWriter::new(store.clone(), ledger.clone());
+        let (nodes, wallets) = (NodeRegistry::default(), WalletPushes::default());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(feed_task.run(stop.clone()));
+        tasks.spawn(journal.clone().run(stop.clone()));
+        tasks.spawn(wallets.clone().run(store.clone(), ledger.clone(), stop.clone()));
+        tasks.spawn(housekeeping(store.clone(), Arc::clone(&clock), stop.clone()));
+        let app = App::new(AppParts {
+            store,
+            ledger,
+            clock: Arc::clone(&clock),
+            catalog: Catalog::embedded()?,
+            credentials,
+            answers: master_key.answer_box(),
+            pepper,
+            logins: AdminLogins::new(config.admin_token),
+            nodes: nodes.clone(),
+            wallets,
+        });
+        let service = PolicyService {
+            app: app.clone(),
+            feed: feed.clone(),
+            nodes,
+            clock,
+            plane_token: config.plane_token.filter(|token| !token.expose().is_empty()),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        Ok(Self { app, feed, journal, service, tasks, stop })
+    }
+
+    /// The use cases.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Policy whole, as it changes: for the gateway in the same process.
+    #[must_use]
+    pub fn policy(&self) -> watch::Receiver<Arc<PolicyVersion>> {
+        self.feed.versions()
+    }
+
+    /// Writes what the journal knows of a tenant into the ledger, where the ledger does not know it.
+    ///
+    /// # Errors
+    /// Not found; unavailable.
+    pub async fn seed_tenant(&self, tenant: TenantId) -> Result<(), AppError> {
+        self.app.seed_tenant(tenant).await
+    }
+
+    /// How the journal writer fares.
+    #[must_use]
+    pub fn journal_status(&self) -> JournalStatus {
+        self.journal.status()
+    }
+
+    /// Waits until policy has reached what the database holds at this moment: after a start's own writes.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn policy_is_current(&self) -> Result<u64, AppError> {
+        let revision = self.app.store().policy_revision().await?;
+        let mut versions = self.feed.versions();
+        let reached = versions.wait_for(|version| version.revision >= revision).await;
+        reached.map(|version| version.revision).map_err(|_| AppError::Unavailable("policy stops".to_owned()))
+    }
+
+    /// Serves the policy channel on `listener` until `stop`, or until [`Control::shutdown`].
+    ///
+    /// # Errors
+    /// The server fails.
+    pub fn serve_grpc(
+        &self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), ControlError>> + Send + use<> {
+        let (service, all) = (self.service.clone(), self.stop.clone());
+        async move {
+            let both = stop.child_token();
+            let guard = both.clone().drop_guard();
+            let serve = service.serve(listener, both.clone());
+            tokio::pin!(serve);
+            tokio::select! {
+                served = &mut serve => served?,
+                () = all.cancelled() => {
+                    both.cancel();
+                    serve.await?;
+                }
+            }
+            drop(guard);
+            Ok(())
+        }
+    }
+
+    /// Stops every task; the journal first takes what is in the outbox. Call it when the gateway has ended.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks of the control plane did not stop in time");
+        }
+    }
+}
+
+async fn housekeeping(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING_EVERY)).await.is_some() {
+        let pruned = async {
+            store.prune_policy_changes().await?;
+            store.prune_idempotency(clock.now()).await
+        };
+        if let Err(error) = pruned.await {
+            tracing::warn!(%error, "expired rows were not deleted; it is tried again");
+        }
+    }
+}

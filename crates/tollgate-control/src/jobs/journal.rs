@@ -1,0 +1,160 @@
+//! Finished requests from the ledger's outbox into the journal: read, write, then acknowledge. The journal
+//! takes each event once by its id, so that a batch may be repeated whole after any failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tollgate_domain::UsageEvent;
+use tollgate_ledger::{Ledger, LedgerError, OutboxHandle};
+use tollgate_store::{Store, StoreError};
+
+/// Events written in one transaction: large enough to keep up, small enough to be quick to repeat.
+const MAX_BATCH: usize = 500;
+/// How long a read waits for the first event; also how late a stop is noticed at most.
+const READ_BLOCK_MS: u64 = 250;
+/// First wait after a failure; it doubles.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest wait after a failure: a database that comes back is used within this.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long a stop waits for what is left in the outbox.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the journal writer fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// Events that this process journaled.
+    pub journaled: u64,
+    /// Events that had been journaled before.
+    pub repeated: u64,
+    /// Outbox entries that were no events; each was logged and dropped.
+    pub malformed: u64,
+    /// Whether the last attempt failed: events wait in the outbox.
+    pub is_failing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    journaled: AtomicU64,
+    repeated: AtomicU64,
+    malformed: AtomicU64,
+    is_failing: AtomicBool,
+}
+
+/// The writer. Cheap to clone; one task runs it.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalWriter {
+    store: Store,
+    ledger: Ledger,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum JournalError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl JournalWriter {
+    pub(crate) fn new(store: Store, ledger: Ledger) -> Self {
+        Self { store, ledger, counters: Arc::default() }
+    }
+
+    pub(crate) fn status(&self) -> JournalStatus {
+        JournalStatus {
+            journaled: self.counters.journaled.load(Ordering::Relaxed),
+            repeated: self.counters.repeated.load(Ordering::Relaxed),
+            malformed: self.counters.malformed.load(Ordering::Relaxed),
+            is_failing: self.counters.is_failing.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes until `stop`, then what is left, for [`DRAIN_TIMEOUT`] at most.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let work = async {
+            loop {
+                let is_stopping = stop.is_cancelled();
+                let n_entries = self.write_next(if is_stopping { 0 } else { READ_BLOCK_MS }).await;
+                if is_stopping && n_entries == 0 {
+                    break;
+                }
+            }
+        };
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = work => {}
+            () = too_late => {
+                tracing::warn!("the journal did not take everything before the stop; the rest stays in the outbox");
+            }
+        }
+    }
+
+    /// Writes the next batch, repeating it until it is written. Answers how many entries it had.
+    async fn write_next(&self, block_ms: u64) -> usize {
+        let entries = match self.ledger.outbox_read(MAX_BATCH, block_ms).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.failed(&error);
+                tokio::time::sleep(jittered(MAX_BACKOFF / 5)).await;
+                return 0;
+            }
+        };
+        let n_entries = entries.len();
+        let (mut events, mut handles) = (Vec::with_capacity(n_entries), Vec::with_capacity(n_entries));
+        for entry in entries {
+            match entry.event {
+                Ok(event) => events.push(*event),
+                Err(reason) => {
+                    self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+                    let OutboxHandle { shard, id } = &entry.handle;
+                    tracing::error!(shard, id, reason, "an outbox entry is no event and is dropped");
+                }
+            }
+            handles.push(entry.handle);
+        }
+        let mut backoff = MIN_BACKOFF;
+        while n_entries > 0 {
+            match self.write(&events, &handles).await {
+                Ok(()) => break,
+                Err(error) => self.failed(&error),
+            }
+            tokio::time::sleep(jittered(backoff)).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+        n_entries
+    }
+
+    async fn write(&self, events: &[UsageEvent], handles: &[OutboxHandle]) -> Result<(), JournalError> {
+        if !events.is_empty() {
+            let inserted = self.store.journal_events(events).await?;
+            self.counters.journaled.fetch_add(inserted, Ordering::Relaxed);
+            let repeated = (events.len() as u64).saturating_sub(inserted);
+            self.counters.repeated.fetch_add(repeated, Ordering::Relaxed);
+        }
+        self.ledger.outbox_acknowledge(handles).await?;
+        if self.counters.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the journal takes events again");
+        }
+        Ok(())
+    }
+
+    /// Logs the first failure of a series.
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) {
+        if !self.counters.is_failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error, "the journal does not take events; they wait in the outbox");
+        }
+    }
+}
+
+/// Between half of `base` and all of it, so that replicas do not try in step.
+fn jittered(base: Duration) -> Duration {
+    let random = crate::secrets::random_bytes::<1>().map_or(0, |[byte]| byte);
+    base / 2 + base * u32::from(random) / 510
+}

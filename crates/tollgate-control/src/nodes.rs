@@ -1,0 +1,100 @@
+//! What this replica knows of the pods that watch it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tollgate_domain::{NodeId, UnixMillis};
+
+use crate::app::{NodeRefusalView, NodeView};
+use crate::parts::Time;
+
+/// How long a pod that is gone is still listed.
+const FORGET_AFTER_MS: i64 = 3_600_000;
+/// Most pods remembered: names come from the network.
+const MAX_NODES: usize = 10_000;
+/// Longest name, version or reason that is kept.
+const MAX_TEXT_CHARS: usize = 256;
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    id: NodeId,
+    name: String,
+    version: String,
+    streams: u32,
+    revision: u64,
+    refused: Option<(u64, String)>,
+    last_seen: UnixMillis,
+}
+
+impl Node {
+    pub(crate) fn view(self, newest: u64) -> NodeView {
+        NodeView {
+            id: self.id.to_string(),
+            name: self.name,
+            version: self.version,
+            connected: self.streams > 0,
+            revision: self.revision,
+            lag: newest.saturating_sub(self.revision),
+            refused: self.refused.map(|(revision, reason)| NodeRefusalView { revision, reason }),
+            last_seen_at: Time(self.last_seen),
+        }
+    }
+}
+
+/// The pods by id. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeRegistry {
+    nodes: Arc<Mutex<HashMap<NodeId, Node>>>,
+}
+
+fn short(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT_CHARS).collect()
+}
+
+impl NodeRegistry {
+    /// A stream opened.
+    pub(crate) fn connected(&self, id: NodeId, name: &str, version: &str, revision: u64, now: UnixMillis) {
+        let mut nodes = self.nodes.lock();
+        nodes.retain(|_, node| node.streams > 0 || now.since(node.last_seen) < FORGET_AFTER_MS);
+        if nodes.len() >= MAX_NODES && !nodes.contains_key(&id) {
+            return;
+        }
+        let streams = nodes.get(&id).map_or(0, |node| node.streams) + 1;
+        let (name, version) = (short(name), short(version));
+        nodes.insert(id, Node { id, name, version, streams, revision, refused: None, last_seen: now });
+    }
+
+    /// A stream closed.
+    pub(crate) fn disconnected(&self, id: NodeId, now: UnixMillis) {
+        self.change(id, now, |node| node.streams = node.streams.saturating_sub(1));
+    }
+
+    /// A revision serves.
+    pub(crate) fn acknowledged(&self, id: NodeId, revision: u64, now: UnixMillis) {
+        self.change(id, now, |node| {
+            node.revision = revision;
+            if node.refused.as_ref().is_some_and(|(refused, _)| *refused <= revision) {
+                node.refused = None;
+            }
+        });
+    }
+
+    /// A revision was refused.
+    pub(crate) fn refused(&self, id: NodeId, revision: u64, reason: &str, now: UnixMillis) {
+        self.change(id, now, |node| node.refused = Some((revision, short(reason))));
+    }
+
+    fn change(&self, id: NodeId, now: UnixMillis, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.lock().get_mut(&id) {
+            node.last_seen = now;
+            change(node);
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Node> {
+        self.nodes.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! Use cases over SQLite in memory and the in-process ledger.
