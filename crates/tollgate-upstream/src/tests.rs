@@ -123,8 +123,8 @@ async fn failures_to_connect() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         stream
     };
-    let client = client();
-    let (answer, _stream) = tokio::join!(client.send(request(&tls)), answer_in_plain);
+    let to_plain = client();
+    let (answer, _stream) = tokio::join!(to_plain.send(request(&tls)), answer_in_plain);
     let error = answer.unwrap_err();
     assert_eq!(error.kind, UpstreamErrorKind::Tls, "{error}");
 
