@@ -1,24 +1,25 @@
-//! One request to the admin API at a time, over plain HTTP.
+//! One request to the admin API at a time, over HTTP or HTTPS.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tollgate_domain::Secret;
+use tollgate_upstream::{UpstreamClient, UpstreamConfig, UpstreamError, UpstreamErrorKind, UpstreamRequest};
 use url::Url;
 
 use super::output::explain_refusal;
 use crate::cli::UsageError;
 
 /// Applying a large configuration takes a while; nothing takes longer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two pieces of an answer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A local or near control plane accepts at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page of requests with receipts is far below; a broken server must not fill the memory.
@@ -29,11 +30,10 @@ const API_PREFIX: &str = "/api/v1";
 pub(crate) struct AdminClient {
     base: Url,
     token: Option<Secret>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: UpstreamClient,
 }
 
-/// A call below `/api/v1`.
-#[derive(Debug)]
+/// A call below `/api/v1`. No `Debug`: its body may hold secrets.
 pub(crate) struct AdminRequest {
     pub(crate) method: Method,
     /// Starts with `/`; its parts are percent-encoded already.
@@ -52,8 +52,7 @@ impl AdminRequest {
     }
 }
 
-/// A successful answer, as it came.
-#[derive(Debug)]
+/// A successful answer, as it came. No `Debug`: it may hold a new key's secret.
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) is_json: bool,
@@ -69,22 +68,23 @@ impl Answer {
 }
 
 impl AdminClient {
-    pub(crate) fn new(url: &str, token: Option<Secret>) -> Result<Self, UsageError> {
-        let base =
-            Url::parse(url).map_err(|error| UsageError::new(format!("the admin URL `{url}`: {error}")))?;
-        match base.scheme() {
-            "http" if base.has_host() => {}
-            "https" => {
-                let message = "the admin URL is https, which these commands do not speak yet; \
-                               use http on a private network or through a tunnel";
-                return Err(UsageError::new(message));
-            }
-            _ => return Err(UsageError::new(format!("the admin URL `{url}` must start with http://"))),
+    /// A client of the admin API at `url`. `ca_file` is a PEM file of authorities beside the public ones.
+    pub(crate) fn new(
+        url: &str,
+        token: Option<Secret>,
+        ca_file: Option<PathBuf>,
+    ) -> Result<Self, UsageError> {
+        let refused = |reason: String| UsageError::new(format!("the admin URL is not usable: {reason}"));
+        let base = Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        if !["http", "https"].contains(&base.scheme()) || !base.has_host() {
+            return Err(refused("it must start with http:// or https://".to_owned()));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        Ok(Self { base, token, client: Client::builder(TokioExecutor::new()).build(connector) })
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(refused("it must not carry a password; set TOLLGATE_ADMIN_TOKEN".to_owned()));
+        }
+        let client = UpstreamClient::new(&UpstreamConfig { extra_ca_file: ca_file })
+            .map_err(|error| UsageError::new(error.to_string()))?;
+        Ok(Self { base, token, client })
     }
 
     /// Sends the request and reads the whole answer.
@@ -92,12 +92,15 @@ impl AdminClient {
     /// # Errors
     /// One sentence: nothing listens, the API refused (with its field paths), or the answer is no answer.
     pub(crate) async fn send(&self, request: &AdminRequest) -> anyhow::Result<Answer> {
-        let sent = self.exchange(self.build(request)?);
-        let (status, is_json, body) = tokio::time::timeout(REQUEST_TIMEOUT, sent)
-            .await
-            .map_err(|_| anyhow::anyhow!("the admin API did not answer within {REQUEST_TIMEOUT:?}"))??;
-        let text =
-            String::from_utf8(body.to_vec()).context("the admin API answered something that is not text")?;
+        let response = self.client.send(self.build(request)?).await.map_err(|error| self.explain(&error))?;
+        let status = response.status();
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = content_type.is_none_or(|value| value.starts_with("application/json"));
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body =
+            body.map_err(|_| anyhow::anyhow!("the admin API's answer broke off, or is far too long"))?;
+        let text = String::from_utf8(body.to_bytes().to_vec())
+            .context("the admin API answered something that is not text")?;
         if status.is_success() {
             return Ok(Answer { text, is_json });
         }
@@ -110,54 +113,58 @@ impl AdminClient {
         Err(anyhow::anyhow!(message))
     }
 
-    fn build(&self, request: &AdminRequest) -> anyhow::Result<Request<Full<Bytes>>> {
+    fn build(&self, request: &AdminRequest) -> anyhow::Result<UpstreamRequest> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{API_PREFIX}{}", self.base.path().trim_end_matches('/'), request.path));
         url.set_query(None);
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
         }
-        let mut builder = Request::builder().method(&request.method).uri(url.as_str());
+        let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
                 .map_err(|_| UsageError::new("the admin token has characters that no header can hold"))?;
             value.set_sensitive(true);
-            builder = builder.header(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, value);
         }
         if request.method != Method::GET {
-            builder = builder.header("idempotency-key", idempotency_key()?);
+            headers.insert("idempotency-key", HeaderValue::try_from(idempotency_key()?)?);
         }
-        let body = match &request.body {
-            Some(json) => {
-                builder = builder.header(CONTENT_TYPE, "application/json");
-                Bytes::from(json.to_string())
-            }
-            None => Bytes::new(),
-        };
-        Ok(builder.body(Full::new(body))?)
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Ok(UpstreamRequest {
+            method: request.method.clone(),
+            url: url.as_str().parse()?,
+            headers,
+            body: request.body.as_ref().map_or_else(Bytes::new, |json| Bytes::from(json.to_string())),
+            connect_timeout: CONNECT_TIMEOUT,
+            first_byte_timeout: ANSWER_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+        })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, bool, Bytes)> {
-        let response = self.client.request(request).await.map_err(|error| self.unreachable(error))?;
-        let status = response.status();
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_json = content_type.is_none_or(|value| value.starts_with("application/json"));
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("the admin API's answer broke off: {error}"))?;
-        Ok((status, is_json, body.to_bytes()))
-    }
-
-    fn unreachable(&self, error: hyper_util::client::legacy::Error) -> anyhow::Error {
-        let base = self.base.as_str().trim_end_matches('/').to_owned();
-        if error.is_connect() {
-            anyhow::Error::new(error).context(format!(
+    /// The failure in the words of somebody at a shell.
+    fn explain(&self, error: &UpstreamError) -> anyhow::Error {
+        let base = self.base.as_str().trim_end_matches('/');
+        match error.kind {
+            UpstreamErrorKind::Connect | UpstreamErrorKind::ConnectTimeout => anyhow::anyhow!(
                 "nothing answers at {base}; start `tollgate dev` or a control plane, or set TOLLGATE_ADMIN_URL"
-            ))
-        } else {
-            anyhow::Error::new(error).context(format!("the request to {base} failed"))
+            ),
+            UpstreamErrorKind::Tls => anyhow::anyhow!(
+                "no TLS with {base}: {error}; name its authority with --admin-ca-file, or use http://"
+            ),
+            UpstreamErrorKind::FirstByteTimeout => {
+                anyhow::anyhow!("{base} did not answer within {} s", ANSWER_TIMEOUT.as_secs())
+            }
+            UpstreamErrorKind::InvalidResponse => {
+                anyhow::anyhow!("{base} answered something that is not HTTP")
+            }
+            UpstreamErrorKind::ResetBeforeHeaders
+            | UpstreamErrorKind::IdleTimeout
+            | UpstreamErrorKind::BodyBroken => {
+                anyhow::anyhow!("{base} closed the connection without an answer")
+            }
         }
     }
 }

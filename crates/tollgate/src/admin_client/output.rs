@@ -89,13 +89,20 @@ fn one(verb: &Verb, answer: &Answer, output: OutputFormat) -> anyhow::Result<Str
         return Ok(String::new());
     }
     Ok(match rows_of(&value) {
-        Some(rows) => table::of_rows(rows, verb.columns),
+        Some(rows) => rows_as_table(rows, verb)?,
         None => table::of_object(&value),
     })
 }
 
+fn rows_as_table(rows: &[Value], verb: &Verb) -> anyhow::Result<String> {
+    if rows.is_empty() {
+        writeln!(std::io::stderr().lock(), "none found")?;
+    }
+    Ok(table::of_rows(rows, verb.columns))
+}
+
 fn rows_of(value: &Value) -> Option<&Vec<Value>> {
-    value.as_array().or_else(|| value.get("data").and_then(Value::as_array))
+    value.as_array().or_else(|| value.get("data").or_else(|| value.get("rows")).and_then(Value::as_array))
 }
 
 /// Follows `next` until the end or the limit. A single page is printed as JSON exactly as it came.
@@ -133,7 +140,7 @@ async fn list(
     }
     Ok(match output {
         OutputFormat::Json => format!("{}\n", serde_json::json!({ "data": rows, "next": after })),
-        OutputFormat::Table => table::of_rows(&rows, verb.columns),
+        OutputFormat::Table => rows_as_table(&rows, verb)?,
     })
 }
 

@@ -56,7 +56,7 @@ fn serve(script: Vec<(u16, &'static str, String)>) -> (SocketAddr, mpsc::Receive
 }
 
 fn client(address: SocketAddr) -> AdminClient {
-    AdminClient::new(&format!("http://{address}"), Some(Secret::new("the-token"))).unwrap()
+    AdminClient::new(&format!("http://{address}"), Some(Secret::new("the-token")), None).unwrap()
 }
 
 /// Runs `tollgate <words>` against `client` and gives what would stand on stdout.
@@ -226,7 +226,15 @@ fn refusals_are_sentences_with_field_paths() {
 }
 
 #[test]
-fn nobody_listening_is_a_sentence() {
+fn failures_on_the_way_are_sentences() {
+    let closes_at_once = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closes_at_once.local_addr().unwrap();
+    let server = std::thread::spawn(move || drop(closes_at_once.accept().unwrap()));
+    let over_tls = AdminClient::new(&format!("https://{address}"), None, None).unwrap();
+    let error = tollgate(&over_tls, &["tenants", "list"], OutputFormat::Table).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("no TLS with https://{address}: ")), "{error}");
+    server.join().unwrap();
+
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = tollgate(&client(free), &["tenants", "list"], OutputFormat::Table).unwrap_err().to_string();
     assert_eq!(
@@ -235,8 +243,20 @@ fn nobody_listening_is_a_sentence() {
             "nothing answers at http://{free}; start `tollgate dev` or a control plane, or set TOLLGATE_ADMIN_URL"
         )
     );
-    assert!(AdminClient::new("https://h", None).is_err_and(|error| error.to_string().contains("https")));
-    assert!(AdminClient::new("control:8081", None).is_err());
+    for (url, is_usable) in [
+        ("https://h", true),
+        ("http://h:1/x", true),
+        ("ftp://h", false),
+        ("control:8081", false),
+        ("http://u:hunter2@h", false),
+    ] {
+        let client = AdminClient::new(url, None, None);
+        assert_eq!(client.is_ok(), is_usable, "{url}");
+        assert!(client.err().is_none_or(|error| !error.to_string().contains("hunter2")), "{url}");
+    }
+    let missing =
+        AdminClient::new("https://h", None, Some("/no/such/file".into())).err().unwrap().to_string();
+    assert!(missing.contains("/no/such/file"), "{missing}");
 }
 
 #[test]

@@ -132,6 +132,9 @@ pub(crate) struct AdminArgs {
     /// File with the admin token; else TOLLGATE_ADMIN_TOKEN, else `admin-token` in the data directory
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN_FILE", value_name = "FILE", help_heading = "Admin API")]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// PEM file of certificate authorities for https, beside the public ones
+    #[arg(long, env = "TOLLGATE_ADMIN_CA_FILE", value_name = "FILE", help_heading = "Admin API")]
+    pub(crate) admin_ca_file: Option<PathBuf>,
     /// Where `tollgate dev` keeps its admin token
     #[arg(
         long,
@@ -157,7 +160,7 @@ impl AdminArgs {
             Some(token) => Some(token),
             None => self.token_in_data_dir()?,
         };
-        AdminClient::new(&self.admin_url, token)
+        AdminClient::new(&self.admin_url, token, self.admin_ca_file.clone())
     }
 
     fn token_in_data_dir(&self) -> Result<Option<Secret>, UsageError> {

@@ -100,3 +100,44 @@ pub(super) async fn export(arguments: &ExportArgs, client: &AdminClient) -> anyh
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_is_one_line_per_change() {
+        let change = |action: &str, kind: &str, name: &str, detail: &str| json!({"action": action, "kind": kind, "name": name, "detail": detail});
+        let report = json!({"dry_run": false, "generated_secrets": [], "changes": [
+            change("create", "tenant", "acme", ""),
+            change("update", "key", "acme/bot/prod", "limits, models"),
+            change("delete", "model", "old", ""),
+            change("unchanged", "provider", "demo", ""),
+        ]});
+        let expected =
+            "+ tenant acme\n~ key acme/bot/prod limits, models\n- model old\n3 changed, 1 unchanged\n";
+        assert_eq!(difference(&report), expected);
+        assert_eq!(difference(&json!({})), "0 changed, 0 unchanged\n");
+    }
+
+    #[test]
+    fn the_reports_of_the_control_plane_are_understood() {
+        use tollgate_control::{ApplyReport, Change, ChangeAction};
+        let changes =
+            [ChangeAction::Create, ChangeAction::Update, ChangeAction::Delete, ChangeAction::Unchanged];
+        let of =
+            |action| Change { action, kind: "key".to_owned(), name: "k".to_owned(), detail: String::new() };
+        let report =
+            ApplyReport { dry_run: true, changes: changes.map(of).to_vec(), generated_secrets: Vec::new() };
+        let text = difference(&serde_json::to_value(&report).unwrap());
+        assert_eq!(text, "+ key k\n~ key k\n- key k\n3 changed, 1 unchanged\n");
+    }
+
+    #[test]
+    fn a_summary_counts() {
+        let json = json!({"providers": [1], "tenants": [{"projects": [{"keys": [1, 2]}, {}]}]});
+        assert_eq!(summary(&json), "1 provider, 0 models, 0 prices, 1 tenant, 2 projects, 2 keys");
+    }
+}

@@ -3,29 +3,33 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::{Environment, load, load_text};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// Names of fields; names that people choose (labels, surfaces) are left out.
-fn collect_fields(value: &Value, fields: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(entries) => {
-            for (name, inner) in entries {
-                fields.insert(name.clone());
-                if !["labels", "defaults"].contains(&name.as_str()) {
-                    collect_fields(inner, fields);
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_fields(item, fields)),
-        _ => {}
-    }
-}
+/// An unknown field in every kind of mapping, so that each tells the fields it knows.
+const UNKNOWN_EVERYWHERE: &str = "
+version: 1
+qqqqqqqqqqqq: 1
+providers: [{ name: p, dialect: demo, qqqqqqqqqqqq: 1, credentials: [{ name: c, qqqqqqqqqqqq: 1 }] }]
+models:
+  - name: m
+    qqqqqqqqqqqq: 1
+    targets: [{ provider: p, model: m, qqqqqqqqqqqq: 1 }]
+    retry: { qqqqqqqqqqqq: 1 }
+    timeouts: { qqqqqqqqqqqq: 1 }
+    cache: { mode: off, qqqqqqqqqqqq: 1 }
+prices: [{ provider: p, model: m, qqqqqqqqqqqq: 1 }]
+tenants:
+  - name: t
+    qqqqqqqqqqqq: 1
+    budgets: [{ limit: 1, window: day, qqqqqqqqqqqq: 1 }]
+    limits: { qqqqqqqqqqqq: 1 }
+    data_policy: { qqqqqqqqqqqq: 1 }
+    projects: [{ name: p, qqqqqqqqqqqq: 1, keys: [{ name: k, qqqqqqqqqqqq: 1 }] }]
+";
 
 #[test]
 fn the_example_passes_with_and_without_its_environment() {
@@ -48,10 +52,14 @@ fn the_example_passes_with_and_without_its_environment() {
 #[test]
 fn the_reference_names_every_field() {
     let reference = std::fs::read_to_string(repository("docs/configuration.md")).unwrap();
-    let config = load(&repository("deploy/tollgate.example.yaml"), &Environment::of_pairs(&[])).unwrap();
+    let told = problems(UNKNOWN_EVERYWHERE);
+    assert_eq!(told.len(), UNKNOWN_EVERYWHERE.matches("qqq:").count(), "{told:#?}");
     let mut fields = BTreeSet::new();
-    collect_fields(&config.to_json().unwrap(), &mut fields);
-    assert!(fields.len() > 40, "{fields:?}");
+    for problem in &told {
+        let known = problem.split("known here: ").nth(1).unwrap_or_else(|| panic!("{problem}"));
+        fields.extend(known.split(", ").map(str::to_owned));
+    }
+    assert!(fields.len() > 60, "{fields:?}");
     let missing: Vec<&String> =
         fields.iter().filter(|name| !reference.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/configuration.md says nothing of {missing:?}");
@@ -62,4 +70,39 @@ fn problems(text: &str) -> Vec<String> {
     let found =
         load_text(text, Path::new("."), &Environment::of_pairs(&[])).expect_err("the document is wrong");
     found.iter().map(|found| format!("{}: {}: {}", found.line, found.path, found.message)).collect()
+}
+
+#[test]
+fn what_the_document_means_is_checked_with_lines_too() {
+    let cases: &[(&str, &[&str])] = &[
+        ("version: 2", &["1: version: must be 1"]),
+        (
+            "version: 1\nmodels:\n  - name: chat\n    targets:\n      - provider: nobody\n        model: m\n",
+            &["5: models[0].targets[0].provider: there is no provider `nobody`"],
+        ),
+        (
+            "version: 1\ntenants:\n  - name: acme\n    credit: -5\n    budgets:\n      - limit: 1\n        window: day\n        alert_at: [0.5]\n",
+            &[
+                "4: tenants[0].credit: `-5` is negative; write zero or more",
+                "8: tenants[0].budgets[0].alert_at: not supported yet: alerts; leave the list empty",
+            ],
+        ),
+        (
+            "version: 1\ntenants:\n  - name: acme\n    budgets: [{ limit: 1, window: year }]\n",
+            &[
+                "4: tenants[0].budgets[0].window: unknown value `year`; known here: hour, day, week, month, total",
+            ],
+        ),
+        (
+            "version: 1\nproviders:\n  - { name: demo, dialect: demo }\nprices:\n  - { provider: demo, model: m }\n",
+            &["5: prices[0]: has no price: write one, or `free: true`"],
+        ),
+        (
+            "version: 1\ndefaults:\n  chat: nothing\n",
+            &["3: defaults.chat: `nothing`: there is no such virtual model; write one, or `provider/model`"],
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(&problems(text), expected, "{text}");
+    }
 }

@@ -13,8 +13,8 @@ const MAX_DEPTH: usize = 64;
 /// Aliases can multiply a small file into a huge tree.
 const MAX_NODES: usize = 1_000_000;
 
-/// A value with its place.
-#[derive(Clone, Debug)]
+/// A value with its place. No `Debug`, here and below: references and secret files are resolved in it.
+#[derive(Clone)]
 pub(super) struct Node {
     pub(super) line: usize,
     pub(super) kind: Kind,
@@ -23,14 +23,14 @@ pub(super) struct Node {
     pub(super) reported: Cell<bool>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Kind {
     Scalar(Scalar),
     List(Vec<Node>),
     Mapping(Vec<(Key, Node)>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Scalar {
     pub(super) text: String,
     /// Whether it stood without quotes, so that its looks may make it a number, a boolean or nothing.
@@ -39,7 +39,7 @@ pub(super) struct Scalar {
     pub(super) resolved: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Key {
     pub(super) text: String,
     pub(super) line: usize,
