@@ -1,0 +1,75 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::{TestAdmin, ids};
+
+/// Follows `next` from page to page; answers the ids in order.
+async fn follow(admin: &TestAdmin, path: &str, limit: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = admin.get(&format!("{path}?limit={limit}{after}")).await;
+        let page_ids = ids(&page);
+        assert!(page_ids.len() <= limit && (page["next"].is_null() || page_ids.len() == limit), "{page}");
+        found.extend(page_ids);
+        match &page["next"] {
+            Value::Null => return found,
+            next => after = format!("&after={}", next.as_str().unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_are_complete_and_without_repeats() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    for number in 0..23 {
+        admin.post("/tenants", json!({"name": format!("t{number}")})).await;
+        admin.post("/tenants/acme/projects", json!({"name": format!("p{number}")})).await;
+        admin.post("/projects/acme%2Fbot/keys", json!({"name": format!("k{number}")})).await;
+        let credit = json!({"amount": "1.00", "kind": "topup", "reference": format!("r{number}")});
+        admin.post("/tenants/acme/credits", credit).await;
+        admin
+            .post("/budgets", json!({"tenant": format!("t{number}"), "window": "month", "limit": "1.00"}))
+            .await;
+    }
+    for (path, count) in [
+        ("/tenants", 24),
+        ("/tenants/acme/projects", 24),
+        ("/projects/bot/keys", 24),
+        ("/tenants/acme/credits", 23),
+        ("/tenants/acme/ledger", 23),
+        ("/budgets", 23),
+    ] {
+        let whole = ids(&admin.get(path).await);
+        assert_eq!(whole.len(), count, "{path}");
+        for limit in [1, 5, 23, 24, 1000] {
+            assert_eq!(follow(&admin, path, limit).await, whole, "{path} by {limit}");
+        }
+        assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), count, "{path} repeats");
+    }
+    for path in ["/audit", "/catalog/models"] {
+        let whole = admin.get(&format!("{path}?limit=1000")).await;
+        let mut pages = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = admin.get(&format!("{path}?limit=7{after}")).await;
+            pages.extend(page["data"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        assert_eq!(&pages, whole["data"].as_array().unwrap(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_none_is_refused() {
+    let admin = TestAdmin::start().await;
+    for path in ["/tenants", "/providers", "/budgets", "/audit", "/requests"] {
+        let error = admin.refused(422, "GET", &format!("{path}?after=nonsense"), Value::Null).await;
+        assert_eq!(error["fields"][0]["path"], "after", "{path}");
+    }
+    admin.refused(422, "GET", "/tenants?limit=1001", Value::Null).await;
+    assert_eq!(admin.get("/tenants?limit=1000").await, json!({"data": [], "next": null}));
+}
