@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{keys, projects, tenants};
 
@@ -69,7 +69,7 @@ impl Store {
         ctx: &WriteContext,
         budget: BudgetPolicy,
     ) -> Result<BudgetRecord, StoreError> {
-        self.run_tx("create_budget", async |tx: &mut Tx| {
+        run_tx!(self, "create_budget", |tx| {
             tx.lock_policy().await?;
             let record = BudgetRecord {
                 id: budget.id,
@@ -84,7 +84,6 @@ impl Store {
             tx.record_policy(ctx, "create", None, Some(&record)).await?;
             Ok(record)
         })
-        .await
     }
 
     /// The budget of that id.
@@ -129,7 +128,7 @@ impl Store {
         id: BudgetId,
         change: impl Fn(&mut BudgetRecord) + Send + Sync,
     ) -> Result<BudgetRecord, StoreError> {
-        self.run_tx("update_budget", async |tx: &mut Tx| {
+        run_tx!(self, "update_budget", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("budget", id))?;
             let mut after = before.clone();
@@ -147,7 +146,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// Deletes a budget; answers what was deleted.
@@ -155,13 +153,12 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_budget(&self, ctx: &WriteContext, id: BudgetId) -> Result<BudgetRecord, StoreError> {
-        self.run_tx("delete_budget", async |tx: &mut Tx| {
+        run_tx!(self, "delete_budget", |tx| {
             tx.lock_policy().await?;
             let budget = find(tx, id).await?.ok_or_else(|| StoreError::not_found("budget", id))?;
             delete(tx, ctx, &budget).await?;
             Ok(budget)
         })
-        .await
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a database's errors to those of the domain: constraints by name.
 
+use sqlx::error::DatabaseError;
+
 use crate::StoreError;
 
 /// A constraint and what its violation means.
@@ -155,7 +157,7 @@ fn is_unreachable(error: &sqlx::Error) -> bool {
 /// Whether a transaction failed only because of others and may be run again: serialization failure or
 /// deadlock on PostgreSQL, busy or locked on SQLite.
 pub(crate) fn is_interference(error: &sqlx::Error) -> bool {
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    let Some(code) = error.as_database_error().and_then(DatabaseError::code) else { return false };
     if code == "40001" || code == "40P01" {
         return true;
     }

@@ -5,7 +5,7 @@ use tollgate_domain::{CreditId, MAX_LIMIT, NanoUsd, TenantId, UnixMillis};
 
 use crate::audit::AuditEntry;
 use crate::db::{Row, Sql, name_of};
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{journal, tenants};
 
@@ -98,7 +98,7 @@ impl Store {
             let message = "a grant or top-up is more than zero, a refund or adjustment is not zero";
             return Err(StoreError::invalid("credit", "amount", message));
         }
-        self.run_tx("grant_credit", async |tx: &mut Tx| {
+        run_tx!(self, "grant_credit", |tx| {
             // Also keeps the tenant from being deleted meanwhile, and other credits out.
             tx.lock_policy().await?;
             tenants::require(tx, credit.tenant).await?;
@@ -116,7 +116,6 @@ impl Store {
             tx.audit(ctx, audit_entry(&record)?).await?;
             Ok((record, true))
         })
-        .await
     }
 
     /// A tenant's credits by id.

@@ -121,6 +121,16 @@ impl<'t> Statement<'t> {
         self.push(&placeholder).bind(value)
     }
 
+    /// Appends the operand of `->>` that names a field. PostgreSQL takes the bare name; SQLite takes a bare
+    /// name for a path where it looks like one, so it gets the whole path, quoted.
+    pub(crate) fn push_field(self, name: &str) -> Self {
+        let operand = match self.target {
+            Target::PostgresPool(..) | Target::Postgres(..) => name.to_owned(),
+            Target::SqlitePool(..) | Target::Sqlite(..) => format!("$.{}", serde_json::Value::from(name)),
+        };
+        self.push("CAST(").push_bind(operand).push(" AS TEXT)")
+    }
+
     /// Appends `condition` and a value's placeholder where there is a value: `" AND name = "`.
     pub(crate) fn filter<'q, T: Bind<'q>>(self, condition: &str, value: Option<T>) -> Self {
         match value {

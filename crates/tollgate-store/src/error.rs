@@ -70,6 +70,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    #[expect(clippy::needless_pass_by_value, reason = "callers have no further use for it")]
     pub(crate) fn not_found(kind: &'static str, name: impl ToString) -> Self {
         Self::NotFound { kind, name: name.to_string() }
     }
@@ -82,6 +83,7 @@ impl StoreError {
         Self::Invalid { kind, field, message: message.into() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers have no further use for it")]
     pub(crate) fn corrupt(column: &str, detail: impl ToString) -> Self {
         Self::Corrupt { column: column.to_owned(), detail: detail.to_string() }
     }

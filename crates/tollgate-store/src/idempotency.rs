@@ -5,7 +5,7 @@ use std::fmt;
 use tollgate_domain::UnixMillis;
 
 use crate::db::{Row, Sql};
-use crate::store::Tx;
+use crate::store::run_tx;
 use crate::{Store, StoreError};
 
 /// For how long an answer is kept: a day, as the field does.
@@ -64,7 +64,7 @@ impl Store {
         key: IdempotencyKey<'_>,
         now: UnixMillis,
     ) -> Result<IdempotencyState, StoreError> {
-        self.run_tx("begin_idempotent", async |tx: &mut Tx| {
+        run_tx!(self, "begin_idempotent", |tx| {
             tx.sql("DELETE FROM idempotency_keys WHERE actor = $1 AND key_text = $2 AND expires_at_ms <= $3")
                 .bind(key.actor)
                 .bind(key.key)
@@ -92,7 +92,6 @@ impl Store {
             // Abandoned by another transaction within these few statements: to be tried again like one in progress.
             Ok(state.unwrap_or(IdempotencyState::InProgress))
         })
-        .await
     }
 
     /// Stores the answer of a write whose key is reserved.
@@ -105,7 +104,7 @@ impl Store {
         response: &StoredResponse,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        self.run_tx("finish_idempotent", async |tx: &mut Tx| {
+        run_tx!(self, "finish_idempotent", |tx| {
             tx.sql(
                 "INSERT INTO idempotency_keys (actor, key_text, request_hash, status, body, expires_at_ms)
                  VALUES ($1, $2, $3, $4, $5, $6)
@@ -121,7 +120,6 @@ impl Store {
             .execute_one()
             .await
         })
-        .await
     }
 
     /// Gives a reservation back: the write did not happen and may be tried again.
@@ -129,7 +127,7 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn abandon_idempotent(&self, key: IdempotencyKey<'_>) -> Result<(), StoreError> {
-        self.run_tx("abandon_idempotent", async |tx: &mut Tx| {
+        run_tx!(self, "abandon_idempotent", |tx| {
             tx.sql("DELETE FROM idempotency_keys WHERE actor = $1 AND key_text = $2 AND status IS NULL")
                 .bind(key.actor)
                 .bind(key.key)
@@ -137,7 +135,6 @@ impl Store {
                 .await
                 .map(drop)
         })
-        .await
     }
 
     /// Deletes what has expired; answers how many rows.
@@ -145,10 +142,9 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn prune_idempotency(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        self.run_tx("prune_idempotency", async |tx: &mut Tx| {
+        run_tx!(self, "prune_idempotency", |tx| {
             tx.sql("DELETE FROM idempotency_keys WHERE expires_at_ms <= $1").bind(now.0).execute().await
         })
-        .await
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql, Statement, name_of, to_i64};
 use crate::requests::{self, RequestRow};
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{CreditKind, CreditRecord, Page, PageRequest, Store, StoreError};
 
 /// Rows per statement, a power of two: of the powers below it every part of a batch is made, so that each
@@ -74,7 +74,7 @@ impl Store {
     /// Only the database's own; after `Unavailable` the call is to be repeated as it was.
     pub async fn journal_events(&self, events: &[UsageEvent]) -> Result<u64, StoreError> {
         let rows = requests::rows(events)?;
-        self.run_tx("journal_events", async |tx: &mut Tx| {
+        run_tx!(self, "journal_events", |tx| {
             let inserted = requests::insert(tx, &rows).await?;
             let charges = charges(&rows, &inserted);
             for part in parts(&charges) {
@@ -86,7 +86,6 @@ impl Store {
             }
             Ok(inserted.len() as u64)
         })
-        .await
     }
 
     /// What an owner was charged for requests admitted within `period`.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::projects;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 
 /// The columns of a key that is not deleted, with further conditions.
@@ -106,7 +106,7 @@ impl Store {
         key: KeyPolicy,
         public_prefix: &str,
     ) -> Result<KeyRecord, StoreError> {
-        self.run_tx("create_key", async |tx: &mut Tx| {
+        run_tx!(self, "create_key", |tx| {
             tx.lock_policy().await?;
             let project = projects::find(tx, key.project).await?;
             let project = project.ok_or_else(|| StoreError::not_found("project", key.project))?;
@@ -116,7 +116,6 @@ impl Store {
             tx.record_policy(ctx, "create", None, Some(&record)).await?;
             Ok(record)
         })
-        .await
     }
 
     /// The key of that id, revoked ones included.
@@ -170,7 +169,7 @@ impl Store {
         id: KeyId,
         change: impl Fn(&mut KeyRecord) + Send + Sync,
     ) -> Result<KeyRecord, StoreError> {
-        self.run_tx("update_key", async |tx: &mut Tx| {
+        run_tx!(self, "update_key", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("key", id))?;
             let mut after = before.clone();
@@ -186,7 +185,6 @@ impl Store {
             };
             store_change(tx, ctx, "update", before, after).await
         })
-        .await
     }
 
     /// Gives a key a new text. The present one is accepted until `previous_until`.
@@ -201,7 +199,7 @@ impl Store {
         public_prefix: &str,
         previous_until: UnixMillis,
     ) -> Result<KeyRecord, StoreError> {
-        self.run_tx("rotate_key", async |tx: &mut Tx| {
+        run_tx!(self, "rotate_key", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("key", id))?;
             if before.state == KeyState::Revoked {
@@ -218,7 +216,6 @@ impl Store {
             };
             store_change(tx, ctx, "rotate", before, after).await
         })
-        .await
     }
 
     /// Revokes a key for ever; its row stays and its name is free again. Again: no change.
@@ -226,13 +223,12 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn revoke_key(&self, ctx: &WriteContext, id: KeyId) -> Result<KeyRecord, StoreError> {
-        self.run_tx("revoke_key", async |tx: &mut Tx| {
+        run_tx!(self, "revoke_key", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("key", id))?;
             let after = KeyRecord { state: KeyState::Revoked, ..before.clone() };
             store_change(tx, ctx, "revoke", before, after).await
         })
-        .await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The record: PostgreSQL and SQLite behind one [`Store`].
 //!
 //! Read [`db`] first: one SQL text runs on both databases through [`db::Statement`], and every write is a
-//! transaction through [`Store::run_tx`]. Then one file per aggregate, each showing its SQL whole:
+//! transaction through [`store::run_tx`]. Then one file per aggregate, each showing its SQL whole:
 //! [`tenants`], [`projects`], [`keys`], [`budgets`], [`providers`], [`models`], [`prices`], [`settings`] are
 //! policy; [`policy_log`] numbers their changes; [`audit`] says who made them. [`credits`] and [`journal`]
 //! are money, [`requests`] and [`usage_report`] read it.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::providers;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 
 /// The columns of a model, with conditions.
@@ -82,13 +82,12 @@ impl Store {
             created_at: ctx.now,
             updated_at: ctx.now,
         };
-        self.run_tx("create_model", async |tx: &mut Tx| {
+        run_tx!(self, "create_model", |tx| {
             tx.lock_policy().await?;
             require_targets(tx, &record).await?;
             insert(tx, &record).await?;
             tx.record_policy(ctx, "create", None, Some(&record)).await
-        })
-        .await?;
+        })?;
         Ok(record)
     }
 
@@ -133,7 +132,7 @@ impl Store {
         id: ModelId,
         change: impl Fn(&mut ModelRecord) + Send + Sync,
     ) -> Result<ModelRecord, StoreError> {
-        self.run_tx("update_model", async |tx: &mut Tx| {
+        run_tx!(self, "update_model", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("model", id))?;
             let mut after = before.clone();
@@ -150,7 +149,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// Deletes a model; answers what was deleted. Fallbacks and defaults that name it are the caller's.
@@ -158,14 +156,13 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_model(&self, ctx: &WriteContext, id: ModelId) -> Result<ModelRecord, StoreError> {
-        self.run_tx("delete_model", async |tx: &mut Tx| {
+        run_tx!(self, "delete_model", |tx| {
             tx.lock_policy().await?;
             let model = find(tx, id).await?.ok_or_else(|| StoreError::not_found("model", id))?;
             tx.sql("DELETE FROM models WHERE id = $1").id(id).execute_one().await?;
             tx.record_policy(ctx, "delete", Some(&model), None).await?;
             Ok(model)
         })
-        .await
     }
 }
 

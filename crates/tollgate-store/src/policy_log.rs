@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::audit::AuditEntry;
 use crate::db::{Row, Sql, to_i64};
 use crate::listen::CHANNEL;
-use crate::store::Tx;
+use crate::store::{Tx, run_snapshot, run_tx};
 use crate::{
     BudgetRecord, KeyRecord, ModelRecord, PriceRecord, ProjectRecord, ProviderRecord, SettingsRecord, Store,
     StoreError, TenantRecord, WriteContext,
@@ -67,12 +67,11 @@ impl Store {
         revision: u64,
         max: u32,
     ) -> Result<Option<Vec<(u64, ObjectRef)>>, StoreError> {
-        self.run_snapshot(async |tx: &mut Tx| {
+        run_snapshot!(self, |tx| {
             let newest = self::revision(tx).await?;
             let oldest_kept =
                 tx.sql("SELECT MIN(revision) AS oldest FROM policy_changes").fetch_one().await?;
-            let oldest_kept =
-                oldest_kept.get::<Option<i64>>("oldest")?.map_or(newest + 1, |oldest| oldest.unsigned_abs());
+            let oldest_kept = oldest_kept.get::<Option<i64>>("oldest")?.map_or(newest + 1, i64::unsigned_abs);
             // A revision from the future is that of a database restored from a backup.
             if revision > newest || revision + 1 < oldest_kept {
                 return Ok(None);
@@ -80,7 +79,6 @@ impl Store {
             let changes = tx.sql(CHANGES).bind(to_i64(revision)).bind(i64::from(max));
             changes.read_all(read_change).await.map(Some)
         })
-        .await
     }
 
     /// The object as it is now; `None` where it is deleted or never was.
@@ -107,7 +105,7 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn load_policy(&self) -> Result<LoadedPolicy, StoreError> {
-        self.run_snapshot(async |tx: &mut Tx| {
+        run_snapshot!(self, |tx| {
             let revision = revision(tx).await?;
             let mut records = vec![PolicyRecord::Settings(settings::find(tx).await?)];
             records.extend(providers::all(tx).await?.into_iter().map(PolicyRecord::Provider));
@@ -119,7 +117,6 @@ impl Store {
             records.extend(budgets::all(tx).await?.into_iter().map(PolicyRecord::Budget));
             Ok(LoadedPolicy { revision, records })
         })
-        .await
     }
 
     /// Forgets changes older than the last [`CHANGES_RETAINED`]; answers how many.
@@ -127,13 +124,12 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn prune_policy_changes(&self) -> Result<u64, StoreError> {
-        self.run_tx("prune_policy_changes", async |tx: &mut Tx| {
+        run_tx!(self, "prune_policy_changes", |tx| {
             tx.sql("DELETE FROM policy_changes WHERE revision <= (SELECT revision FROM policy_head) - $1")
                 .bind(to_i64(CHANGES_RETAINED))
                 .execute()
                 .await
         })
-        .await
     }
 }
 

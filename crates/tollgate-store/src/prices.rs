@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql, from_name, to_i64};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::tenants;
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 
@@ -59,15 +59,14 @@ impl Store {
         row: PriceRow,
     ) -> Result<PriceRecord, StoreError> {
         let record = PriceRecord { id, row: PriceRow { id: Some(id), ..row }, created_at: ctx.now };
-        self.run_tx("create_price", async |tx: &mut Tx| {
+        run_tx!(self, "create_price", |tx| {
             tx.lock_policy().await?;
             if let Some(tenant) = record.row.tenant {
                 tenants::require(tx, tenant).await?;
             }
             insert(tx, &record).await?;
             tx.record_policy(ctx, "create", None, Some(&record)).await
-        })
-        .await?;
+        })?;
         Ok(record)
     }
 
@@ -107,7 +106,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Conflict` on `effective_from` where it is or was in force.
     pub async fn delete_price(&self, ctx: &WriteContext, id: PriceId) -> Result<PriceRecord, StoreError> {
-        self.run_tx("delete_price", async |tx: &mut Tx| {
+        run_tx!(self, "delete_price", |tx| {
             tx.lock_policy().await?;
             let price = find(tx, id).await?.ok_or_else(|| StoreError::not_found("price", id))?;
             if price.row.effective_from <= ctx.now {
@@ -117,7 +116,6 @@ impl Store {
             tx.record_policy(ctx, "delete", Some(&price), None).await?;
             Ok(price)
         })
-        .await
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{budgets, keys, tenants};
 
@@ -83,13 +83,12 @@ impl Store {
             created_at: ctx.now,
             updated_at: ctx.now,
         };
-        self.run_tx("create_project", async |tx: &mut Tx| {
+        run_tx!(self, "create_project", |tx| {
             tx.lock_policy().await?;
             tenants::require(tx, record.tenant).await?;
             insert(tx, &record).await?;
             tx.record_policy(ctx, "create", None, Some(&record)).await
-        })
-        .await?;
+        })?;
         Ok(record)
     }
 
@@ -143,7 +142,7 @@ impl Store {
         id: ProjectId,
         change: impl Fn(&mut ProjectRecord) + Send + Sync,
     ) -> Result<ProjectRecord, StoreError> {
-        self.run_tx("update_project", async |tx: &mut Tx| {
+        run_tx!(self, "update_project", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("project", id))?;
             let mut after = before.clone();
@@ -160,7 +159,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// Deletes a project with its keys and budgets, as [`Store::delete_tenant`] does.
@@ -172,13 +170,12 @@ impl Store {
         ctx: &WriteContext,
         id: ProjectId,
     ) -> Result<ProjectRecord, StoreError> {
-        self.run_tx("delete_project", async |tx: &mut Tx| {
+        run_tx!(self, "delete_project", |tx| {
             tx.lock_policy().await?;
             let project = find(tx, id).await?.ok_or_else(|| StoreError::not_found("project", id))?;
             delete_with_keys(tx, ctx, &project).await?;
             Ok(project)
         })
-        .await
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::db::{Row, Sql};
 use crate::models::{self, ModelRecord};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 
 /// The columns of a provider, with conditions.
@@ -154,13 +154,12 @@ impl Store {
             updated_at: ctx.now,
         };
         sort_credentials(&mut record);
-        self.run_tx("create_provider", async |tx: &mut Tx| {
+        run_tx!(self, "create_provider", |tx| {
             tx.lock_policy().await?;
             insert(tx, &record).await?;
             insert_credentials(tx, &record).await?;
             tx.record_policy(ctx, "create", None, Some(&record)).await
-        })
-        .await?;
+        })?;
         Ok(record)
     }
 
@@ -209,7 +208,7 @@ impl Store {
         id: ProviderId,
         change: impl Fn(&mut ProviderRecord) + Send + Sync,
     ) -> Result<ProviderRecord, StoreError> {
-        self.run_tx("update_provider", async |tx: &mut Tx| {
+        run_tx!(self, "update_provider", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("provider", id))?;
             let mut after = before.clone();
@@ -231,7 +230,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// Deletes a provider with its credentials; answers what was deleted.
@@ -243,7 +241,7 @@ impl Store {
         ctx: &WriteContext,
         id: ProviderId,
     ) -> Result<ProviderRecord, StoreError> {
-        self.run_tx("delete_provider", async |tx: &mut Tx| {
+        run_tx!(self, "delete_provider", |tx| {
             tx.lock_policy().await?;
             let provider = find(tx, id).await?.ok_or_else(|| StoreError::not_found("provider", id))?;
             let leads_here = |model: &ModelRecord| model.targets.iter().any(|target| target.provider == id);
@@ -255,7 +253,6 @@ impl Store {
             tx.record_policy(ctx, "delete", Some(&provider), None).await?;
             Ok(provider)
         })
-        .await
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::run_tx;
 use crate::{Store, StoreError, WriteContext};
 
 /// The installation's settings as stored.
@@ -37,7 +37,7 @@ impl Store {
         ctx: &WriteContext,
         change: impl Fn(&mut SettingsRecord) + Send + Sync,
     ) -> Result<SettingsRecord, StoreError> {
-        self.run_tx("update_settings", async |tx: &mut Tx| {
+        run_tx!(self, "update_settings", |tx| {
             tx.lock_policy().await?;
             let before = find(tx).await?;
             let mut after = before.clone();
@@ -59,7 +59,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// A named value of the installation, such as the fingerprint of its master key.
@@ -82,7 +81,7 @@ impl Store {
         name: &str,
         value: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        self.run_tx("installation_value_or_insert", async |tx: &mut Tx| {
+        run_tx!(self, "installation_value_or_insert", |tx| {
             let insert =
                 "INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
             tx.sql(insert).bind(name).bind(value).execute().await?;
@@ -92,7 +91,6 @@ impl Store {
                 .await?
                 .get("value")
         })
-        .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Store`]: pools of connections to one of the two databases, and transactions on them.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,59 +93,102 @@ impl Store {
         Reader(self.pools.clone())
     }
 
-    /// Runs `work` in a transaction and commits it. Where another transaction got in the way it is rolled
-    /// back and run again, a bounded number of times: `work` must have no effects of its own.
-    pub(crate) async fn run_tx<T>(
+    /// Ends an attempt of [`run_tx!`]: commits where the work succeeded, and tells whether to try again.
+    pub(crate) async fn end_attempt<T>(
         &self,
-        name: &'static str,
-        work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.try_tx(&work).await {
-                Ok(value) => return Ok(value),
-                Err(StoreError::Database(error)) if constraints::is_interference(&error) => error,
-                Err(error) => return Err(error),
-            };
-            if attempt == TRANSACTION_ATTEMPTS {
-                tracing::warn!(
-                    transaction = name,
-                    attempt,
-                    "gave up: other transactions were always in the way"
-                );
-                return Err(StoreError::Unavailable(error));
-            }
-            tracing::debug!(transaction = name, attempt, "another transaction was in the way, trying again");
-            tokio::time::sleep(RETRY_WAIT * 2_u32.pow(attempt)).await;
-            attempt += 1;
-        }
-    }
-
-    async fn try_tx<T>(&self, work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut tx = Tx::begin(&self.pools).await?;
-        // On an error the transaction is dropped, which rolls it back.
-        let value = work(&mut tx).await?;
+        tx: Tx,
+        worked: Result<T, StoreError>,
+        attempt: &mut Attempt,
+    ) -> ControlFlow<Result<T, StoreError>> {
         let revision = tx.revision;
-        tx.commit().await?;
-        if let Some(revision) = revision {
-            self.committed_revision.send_if_modified(|newest| {
-                let is_newer = *newest < revision;
-                *newest = revision.max(*newest);
-                is_newer
-            });
+        let ended = match worked {
+            Ok(value) => tx.commit().await.map(|()| value),
+            // The transaction is dropped, which rolls it back.
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(value) => {
+                self.announce(revision);
+                ControlFlow::Break(Ok(value))
+            }
+            Err(StoreError::Database(error)) if constraints::is_interference(&error) => {
+                match attempt.next(error).await {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(Err(error)),
+                }
+            }
+            Err(error) => ControlFlow::Break(Err(error)),
         }
-        Ok(value)
     }
 
-    /// Runs `work` on one unchanging state of the database.
-    pub(crate) async fn run_snapshot<T>(
-        &self,
-        work: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut tx = Tx::begin_snapshot(&self.pools).await?;
-        let value = work(&mut tx).await?;
-        tx.commit().await?;
+    fn announce(&self, revision: Option<u64>) {
+        let Some(revision) = revision else { return };
+        self.committed_revision.send_if_modified(|newest| {
+            let is_newer = *newest < revision;
+            *newest = revision.max(*newest);
+            is_newer
+        });
+    }
+}
+
+/// Runs a block in a transaction and commits it: `run_tx!(store, "name", |tx| { … })`. Where another
+/// transaction got in the way it is rolled back and run again, a bounded number of times, so the block must
+/// have no effects of its own. A macro because the future of an async closure is not seen to be `Send`.
+macro_rules! run_tx {
+    ($store:expr, $name:literal, |$tx:ident| $work:block) => {{
+        let mut attempt = $crate::store::Attempt::first($name);
+        loop {
+            let mut transaction = $crate::store::Tx::begin(&$store.pools).await?;
+            let $tx = &mut transaction;
+            let worked = $crate::store::fallible(async { $work }).await;
+            match $store.end_attempt(transaction, worked, &mut attempt).await {
+                std::ops::ControlFlow::Break(ended) => break ended,
+                std::ops::ControlFlow::Continue(()) => {}
+            }
+        }
+    }};
+}
+pub(crate) use run_tx;
+
+/// Runs a block that only reads, on one unchanging state of the database.
+macro_rules! run_snapshot {
+    ($store:expr, |$tx:ident| $work:block) => {{
+        let mut transaction = $crate::store::Tx::begin_snapshot(&$store.pools).await?;
+        let $tx = &mut transaction;
+        let value = $crate::store::fallible(async { $work }).await?;
+        transaction.commit().await?;
         Ok(value)
+    }};
+}
+pub(crate) use run_snapshot;
+
+/// Tells the compiler which error an async block ends with.
+pub(crate) fn fallible<T, F: Future<Output = Result<T, StoreError>>>(work: F) -> F {
+    work
+}
+
+/// Counts the attempts of one transaction.
+pub(crate) struct Attempt {
+    transaction: &'static str,
+    number: u32,
+}
+
+impl Attempt {
+    pub(crate) fn first(transaction: &'static str) -> Self {
+        Self { transaction, number: 1 }
+    }
+
+    /// Waits for the next attempt, or gives up.
+    async fn next(&mut self, error: sqlx::Error) -> Result<(), StoreError> {
+        let Self { transaction, number } = *self;
+        if number == TRANSACTION_ATTEMPTS {
+            tracing::warn!(transaction, number, "gave up: other transactions were always in the way");
+            return Err(StoreError::Unavailable(error));
+        }
+        tracing::debug!(transaction, number, "another transaction was in the way, trying again");
+        tokio::time::sleep(RETRY_WAIT * 2_u32.pow(number)).await;
+        self.number += 1;
+        Ok(())
     }
 }
 
@@ -217,7 +261,7 @@ enum TxInner {
 }
 
 impl Tx {
-    async fn begin(pools: &Pools) -> Result<Self, StoreError> {
+    pub(crate) async fn begin(pools: &Pools) -> Result<Self, StoreError> {
         let inner = match pools {
             Pools::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
             // The write lock at once: taking it later fails where another process has written in between.
@@ -226,7 +270,7 @@ impl Tx {
         Ok(Self { inner, revision: None })
     }
 
-    async fn begin_snapshot(pools: &Pools) -> Result<Self, StoreError> {
+    pub(crate) async fn begin_snapshot(pools: &Pools) -> Result<Self, StoreError> {
         let inner = match pools {
             Pools::Postgres(pool) => {
                 TxInner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
@@ -236,7 +280,7 @@ impl Tx {
         Ok(Self { inner, revision: None })
     }
 
-    async fn commit(self) -> Result<(), StoreError> {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.inner {
             TxInner::Postgres(transaction) => transaction.commit().await?,
             TxInner::Sqlite(transaction) => transaction.commit().await?,

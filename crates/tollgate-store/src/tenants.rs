@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
-use crate::store::Tx;
+use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{budgets, prices, projects};
 
@@ -87,12 +87,11 @@ impl Store {
             created_at: ctx.now,
             updated_at: ctx.now,
         };
-        self.run_tx("create_tenant", async |tx: &mut Tx| {
+        run_tx!(self, "create_tenant", |tx| {
             tx.lock_policy().await?;
             insert(tx, &record).await?;
             tx.record_policy(ctx, "create", None, Some(&record)).await
-        })
-        .await?;
+        })?;
         Ok(record)
     }
 
@@ -138,7 +137,7 @@ impl Store {
         id: TenantId,
         change: impl Fn(&mut TenantRecord) + Send + Sync,
     ) -> Result<TenantRecord, StoreError> {
-        self.run_tx("update_tenant", async |tx: &mut Tx| {
+        run_tx!(self, "update_tenant", |tx| {
             tx.lock_policy().await?;
             let before = find(tx, id).await?.ok_or_else(|| StoreError::not_found("tenant", id))?;
             let mut after = before.clone();
@@ -154,7 +153,6 @@ impl Store {
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
             Ok(after)
         })
-        .await
     }
 
     /// Deletes a tenant with its projects, keys and budgets; answers what was deleted. Its journal stays:
@@ -163,7 +161,7 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_tenant(&self, ctx: &WriteContext, id: TenantId) -> Result<TenantRecord, StoreError> {
-        self.run_tx("delete_tenant", async |tx: &mut Tx| {
+        run_tx!(self, "delete_tenant", |tx| {
             tx.lock_policy().await?;
             let tenant = find(tx, id).await?.ok_or_else(|| StoreError::not_found("tenant", id))?;
             budgets::delete_of_tenant(tx, ctx, id).await?;
@@ -180,7 +178,6 @@ impl Store {
             tx.record_policy(ctx, "delete", Some(&tenant), None).await?;
             Ok(tenant)
         })
-        .await
     }
 }
 

@@ -203,9 +203,7 @@ fn push_dimension<'t>(statement: Statement<'t>, dimension: &UsageDimension) -> S
         UsageDimension::Model => statement.push("model"),
         UsageDimension::Provider => statement.push("provider"),
         UsageDimension::User => statement.push("end_user"),
-        UsageDimension::Label(label) => {
-            statement.push("labels ->> CAST(").push_bind(label.clone()).push(" AS TEXT)")
-        }
+        UsageDimension::Label(label) => statement.push("labels ->> ").push_field(label),
     }
 }
 
