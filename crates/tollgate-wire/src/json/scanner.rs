@@ -15,86 +15,24 @@
 //! # Ok::<_, Fault>(())
 //! ```
 
-use std::borrow::Cow;
-use std::ops::Range;
-
-use memchr::memchr2;
-
-use super::{Fault, JsonError, JsonProblem, decode_string};
+use super::lexer::FIRST_PLAIN_BYTE;
+use super::{Fault, JsonError, JsonProblem, Key, KeySet, Kind, Member, Value};
 
 /// Arrays and objects inside each other; deeper bodies are refused (no model's schema needs more, and
 /// recursive parsers upstream break on more).
 pub const MAX_JSON_DEPTH: usize = 128;
-/// Above this many members, duplicates are looked up in a set instead of one by one.
-const MAX_KEYS_COMPARED: usize = 32;
-/// Bytes below it are control characters.
-const FIRST_PLAIN_BYTE: u8 = 0x20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// What a value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `null`
-    Null,
-    /// `true`
-    True,
-    /// `false`
-    False,
-    /// A number.
-    Number,
-    /// A string.
-    String,
-    /// An array.
-    Array,
-    /// An object.
-    Object,
-}
-
-/// A value's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
-    /// What it is.
-    pub kind: Kind,
-    /// Its bytes, quotes or brackets included.
-    pub span: Range<usize>,
-}
-
-impl Value {
-    /// The bytes of a string between its quotes.
-    #[must_use]
-    pub fn inside(&self) -> Range<usize> {
-        self.span.start + 1..self.span.end - 1
-    }
-}
-
-/// A member's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The bytes between the quotes.
-    pub span: Range<usize>,
-    /// Whether it has escapes.
-    pub is_escaped: bool,
-}
-
-/// A member of the outermost object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its name.
-    pub key: Key,
-    /// Its value.
-    pub value: Value,
-}
 
 /// Walks a text once.
 #[derive(Debug)]
 pub struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
     depth: usize,
     n_values: u64,
     /// Whether any byte of the text is a control character (a line end, mostly): without one, strings need
     /// no check for them.
-    has_controls: bool,
+    pub(super) has_controls: bool,
 }
 
 /// Checks a whole text, whatever its outermost value is.
@@ -130,49 +68,6 @@ pub fn members(bytes: &[u8]) -> Result<Vec<Member>, JsonError> {
     };
     scan().map_err(|fault: Fault| fault.locate(bytes))?;
     Ok(members)
-}
-
-/// The members seen in one object, to refuse the second of a name.
-#[derive(Debug, Default)]
-pub struct KeySet<'a> {
-    few: [&'a [u8]; MAX_KEYS_COMPARED],
-    n_few: usize,
-    /// Used instead once there are many keys, or one with escapes.
-    many: std::collections::HashSet<Cow<'a, [u8]>>,
-}
-
-impl<'a> KeySet<'a> {
-    /// Adds a key of `bytes`.
-    ///
-    /// # Errors
-    /// It is there already, perhaps spelled with escapes.
-    pub fn insert(&mut self, bytes: &'a [u8], key: &Key) -> Result<(), Fault> {
-        let is_small = self.many.is_empty() && !key.is_escaped && self.n_few < MAX_KEYS_COMPARED;
-        let is_new = if is_small {
-            let name = &bytes[key.span.clone()];
-            let is_new = !self.few[..self.n_few].contains(&name);
-            self.few[self.n_few] = name;
-            self.n_few += 1;
-            is_new
-        } else {
-            self.many.extend(self.few[..self.n_few].iter().map(|name| Cow::Borrowed(*name)));
-            self.n_few = 0;
-            self.many.insert(key.name(bytes))
-        };
-        if is_new { Ok(()) } else { Err(Fault::new(JsonProblem::DuplicateKey, key.span.start)) }
-    }
-}
-
-impl Key {
-    /// The key's name without escapes.
-    #[must_use]
-    pub fn name<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let raw = &bytes[self.span.clone()];
-        if !self.is_escaped {
-            return Cow::Borrowed(raw);
-        }
-        Cow::Owned(decode_string(raw).into_owned().into_bytes())
-    }
 }
 
 impl<'a> Scanner<'a> {
@@ -434,112 +329,6 @@ impl<'a> Scanner<'a> {
         Ok(Key { span, is_escaped })
     }
 
-    /// Passes a string, the cursor being on its opening quote; whether it has escapes.
-    fn string(&mut self) -> Result<bool, Fault> {
-        self.at += 1;
-        let mut is_escaped = false;
-        loop {
-            self.skip_plain_text();
-            match self.next_byte()? {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(is_escaped);
-                }
-                b'\\' => {
-                    is_escaped = true;
-                    self.escape()?;
-                }
-                _ => return Err(self.fault(JsonProblem::ControlCharacter)),
-            }
-        }
-    }
-
-    /// Moves to the next quote, backslash or control character.
-    #[inline]
-    fn skip_plain_text(&mut self) {
-        let rest = &self.bytes[self.at..];
-        let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        let n_passed = if self.has_controls {
-            rest[..n_plain].iter().position(|&byte| byte < FIRST_PLAIN_BYTE).unwrap_or(n_plain)
-        } else {
-            n_plain
-        };
-        self.at += n_passed;
-    }
-
-    fn escape(&mut self) -> Result<(), Fault> {
-        match self.bytes.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.at += 2;
-                Ok(())
-            }
-            Some(b'u') => {
-                let Some(digits) = self.bytes.get(self.at + 2..self.at + 6) else {
-                    return Err(Fault::new(JsonProblem::UnexpectedEnd, self.bytes.len()));
-                };
-                if !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return Err(self.fault(JsonProblem::BadEscape));
-                }
-                self.at += 6;
-                Ok(())
-            }
-            Some(_) => Err(self.fault(JsonProblem::BadEscape)),
-            None => Err(Fault::new(JsonProblem::UnexpectedEnd, self.bytes.len())),
-        }
-    }
-
-    fn number(&mut self) -> Result<(), Fault> {
-        if self.bytes[self.at] == b'-' {
-            self.at += 1;
-        }
-        match self.bytes.get(self.at) {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.skip_digits(),
-            _ => return Err(self.fault(JsonProblem::BadNumber)),
-        }
-        if self.bytes.get(self.at) == Some(&b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        // `01` and `1x` are caught here rather than as an unexpected byte after the number.
-        match self.bytes.get(self.at) {
-            Some(byte) if byte.is_ascii_alphanumeric() => Err(self.fault(JsonProblem::BadNumber)),
-            _ => Ok(()),
-        }
-    }
-
-    fn digits(&mut self) -> Result<(), Fault> {
-        match self.bytes.get(self.at) {
-            Some(b'0'..=b'9') => {
-                self.skip_digits();
-                Ok(())
-            }
-            _ => Err(self.fault(JsonProblem::BadNumber)),
-        }
-    }
-
-    fn skip_digits(&mut self) {
-        while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
-            self.at += 1;
-        }
-    }
-
-    fn literal(&mut self, word: &'static [u8]) -> Result<(), Fault> {
-        if self.bytes[self.at..].starts_with(word) {
-            self.at += word.len();
-            Ok(())
-        } else {
-            Err(self.fault(JsonProblem::UnexpectedByte))
-        }
-    }
-
     #[inline]
     fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
@@ -548,12 +337,12 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn next_byte(&self) -> Result<u8, Fault> {
+    pub(super) fn next_byte(&self) -> Result<u8, Fault> {
         self.bytes.get(self.at).copied().ok_or(Fault::new(JsonProblem::UnexpectedEnd, self.at))
     }
 
     #[cold]
-    const fn fault(&self, problem: JsonProblem) -> Fault {
+    pub(super) const fn fault(&self, problem: JsonProblem) -> Fault {
         Fault::new(problem, self.at)
     }
 }
