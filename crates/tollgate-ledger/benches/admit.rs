@@ -3,6 +3,8 @@
 //! The levels: a wallet, budgets of tenant, project and key, and the rate limits of two owners. The
 //! Redis benchmarks need `redis-server` (`cargo xtask setup`) and fail without it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run says why and ends")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,7 +43,8 @@ impl Levels {
             next: Period { starts_at: current.ends_at, ends_at: UnixMillis(i64::MAX) },
         };
         let limit = NanoUsd::from_usd(1_000_000);
-        let budget = |number: u128| BudgetCheck { budget: BudgetId::from_u128((number << 64) | 7), limit, periods };
+        let budget =
+            |number: u128| BudgetCheck { budget: BudgetId::from_u128((number << 64) | 7), limit, periods };
         let limits = RateLimits {
             requests_per_minute: Some(60_000_000),
             tokens_per_minute: Some(60_000_000),

@@ -2,6 +2,7 @@
 
 mod outbox;
 mod tenant;
+mod tombstones;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,8 +27,8 @@ const N_SHARDS: usize = 64;
 
 /// A ledger in this process. Nothing survives the process. Cloning gives the same ledger.
 ///
-/// Memory per tenant is bounded by its keys, budgets and holds in flight, plus
-/// [`tenant::MAX_TOMBSTONES_PER_TENANT`] ids of settled holds.
+/// Memory per tenant is bounded by its keys, budgets and holds in flight, plus a
+/// hundred thousand ids of settled holds.
 #[derive(Clone)]
 pub struct MemoryLedger {
     shared: Arc<Shared>,

@@ -1,20 +1,16 @@
 //! One tenant's state: counters, rates, holds, tombstones. Synchronous, under its shard's lock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use tollgate_domain::{BudgetId, HoldId, KeyId, NanoUsd, Period, PeriodPair, UnixMillis};
 
+use super::tombstones::Tombstones;
 use crate::rate;
 use crate::types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
     MoneyNode, MoneyRefusal, RateRefusal, RateStatus, Seed, SettleOutcome, Settlement,
 };
 
-/// How long a settled hold is remembered, so that repeats are recognised: far above any retry.
-const TOMBSTONE_TTL_MS: i64 = 600_000;
-/// The newest settled holds that are remembered per tenant: 10 minutes at 160 requests per second; beyond
-/// that rate repeats are recognised for a shorter time.
-pub(super) const MAX_TOMBSTONES_PER_TENANT: usize = 100_000;
 /// Periods of one budget that are kept though nothing is held in them: the present one and, for clocks that
 /// step back over its edge, the one before.
 const KEPT_PERIODS: usize = 2;
@@ -430,41 +426,4 @@ fn backlog_us(tat_us: i64, now: UnixMillis) -> i64 {
 
 fn lease_end(now: UnixMillis, lease_ms: u64) -> UnixMillis {
     now.plus_ms(i64::try_from(lease_ms).unwrap_or(i64::MAX))
-}
-
-// === tombstones ===
-
-/// The ids of settled holds, for a while.
-#[derive(Default)]
-struct Tombstones {
-    settled: HashSet<HoldId>,
-    by_age: VecDeque<(UnixMillis, HoldId)>,
-}
-
-impl Tombstones {
-    fn contains(&mut self, hold: HoldId, now: UnixMillis) -> bool {
-        self.forget_old(now);
-        self.settled.contains(&hold)
-    }
-
-    fn insert(&mut self, hold: HoldId, now: UnixMillis) {
-        self.forget_old(now);
-        if self.by_age.len() >= MAX_TOMBSTONES_PER_TENANT {
-            self.forget_oldest();
-        }
-        self.settled.insert(hold);
-        self.by_age.push_back((now.plus_ms(TOMBSTONE_TTL_MS), hold));
-    }
-
-    fn forget_old(&mut self, now: UnixMillis) {
-        while self.by_age.front().is_some_and(|(expires_at, _)| *expires_at <= now) {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, hold)) = self.by_age.pop_front() {
-            self.settled.remove(&hold);
-        }
-    }
 }

@@ -1,9 +1,11 @@
 -- tollgate admit, version 1
 --
 -- KEYS: counters holds leases epoch rates tombstone
--- ARGV: hold lease_ms amount minimum revoked_field owner_note wallet(0|1) n_budgets tokens
---       per budget: limit current_ends_at current_name next_name      (name: <budget>:<period start>)
---       per rate limit to the end: owner requests tokens concurrent   ('' where there is none)
+-- ARGV: hold revoked_field owner_note numbers, then per budget: current_name next_name, then the owners of rates
+--       a counter's name is <budget>:<period start>
+--       numbers, as packed 64-bit integers, which costs a third of what text does:
+--         lease_ms amount minimum wallet(0|1) tokens n_budgets n_owners
+--         per budget: limit current_ends_at     per owner: requests tokens concurrent (-1: not limited)
 -- Returns integers (exact below 2^53):
 --   0 granted admitted_at_ms [requests_limit requests_backlog_us tokens_limit tokens_backlog_us]  (-1: none)
 --   1|2 node (0 wallet, else budget) limit settled held is_next       spent | held
@@ -29,24 +31,21 @@ if call('EXISTS', KEYS[6]) == 1 then
 end
 
 -- What is known.
-local has_wallet = ARGV[7] == '1'
-local n_budgets = tonumber(ARGV[8])
+local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[4] / 8), ARGV[4])}
+local has_wallet, n_budgets, n_owners = numbers[4] == 1, numbers[6], numbers[7]
 local time = call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = floor(now_us / 1000)
 
 local names, is_next = {}, {}
-local at = 9
 for i = 1, n_budgets do
-  if now_ms < tonumber(ARGV[at + 2]) then
-    names[i] = ARGV[at + 3]
+  if now_ms < numbers[6 + 2 * i + 1] then
+    names[i] = ARGV[3 + 2 * i]
   else
-    names[i], is_next[i] = ARGV[at + 4], 1
+    names[i], is_next[i] = ARGV[4 + 2 * i], 1
   end
-  at = at + 4
 end
-local first_limit = at + 1
-local values = call('HMGET', counters, ARGV[5], 'wallet', unpack(names))
+local values = call('HMGET', counters, ARGV[2], 'wallet', unpack(names))
 if values[1] then
   return {5}
 end
@@ -63,7 +62,7 @@ if has_wallet or n_budgets > 0 then
     limits[0], wallet_version, settled[0], held[0] = unpack_struct('<dddd', values[2])
   end
   for i = 1, n_budgets do
-    limits[i] = tonumber(ARGV[i * 4 + 6])
+    limits[i] = numbers[6 + 2 * i]
     local counter = values[i + 2]
     if counter then
       settled[i], held[i] = unpack_struct('<dd', counter)
@@ -81,26 +80,24 @@ if has_wallet or n_budgets > 0 then
 end
 
 -- Rates: requests, then tokens, then concurrency; the longest wait of a kind is the answer.
-local n_args = #ARGV
 local new_rates, held_limits = {}, {}
 local requests_limit, requests_backlog, tokens_limit, tokens_backlog = -1, -1, -1, -1
-if first_limit <= n_args then
-  local tokens = tonumber(ARGV[9])
-  local owners, n_owners = {}, 0
-  for i = first_limit, n_args, 4 do
-    n_owners = n_owners + 1
-    owners[n_owners] = ARGV[i]
+if n_owners > 0 then
+  local tokens = numbers[5]
+  local owners = {}
+  for index = 1, n_owners do
+    owners[index] = ARGV[4 + 2 * n_budgets + index]
   end
   local states = call('HMGET', rates, unpack(owners))
   local excess, refused = {0, 0, 0}, {}
   for index = 1, n_owners do
-    local i = first_limit + (index - 1) * 4
+    local at = 5 + 2 * n_budgets + 3 * index
     local requests_tat, tokens_tat, in_flight = 0, 0, 0
     if states[index] then
       requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', states[index])
     end
-    local per_minute = tonumber(ARGV[i + 1])
-    if per_minute then
+    local per_minute = numbers[at]
+    if per_minute >= 0 then
       local cost = NEVER_FITS_US
       if per_minute > 0 then cost = math.max(floor(BURST_US / per_minute), 1) end
       local backlog = math.max(requests_tat - now_us, 0) + cost
@@ -108,9 +105,9 @@ if first_limit <= n_args then
       if backlog > requests_backlog then requests_limit, requests_backlog = per_minute, backlog end
       requests_tat = now_us + backlog
     end
-    per_minute = tonumber(ARGV[i + 2])
+    per_minute = numbers[at + 1]
     local reserved = -1
-    if per_minute then
+    if per_minute >= 0 then
       reserved = NEVER_FITS_US
       if per_minute > 0 then
         reserved = math.min(tokens, per_minute) * BURST_US / per_minute
@@ -121,16 +118,16 @@ if first_limit <= n_args then
       if backlog > tokens_backlog then tokens_limit, tokens_backlog = per_minute, backlog end
       tokens_tat = now_us + backlog
     end
-    local concurrent = tonumber(ARGV[i + 3])
-    if concurrent then
+    local concurrent = numbers[at + 2]
+    if concurrent >= 0 then
       if in_flight >= concurrent and not refused[3] then refused[3] = index end
       in_flight = in_flight + 1
     end
     new_rates[index * 2 - 1], new_rates[index * 2] = owners[index], pack('<ddd', requests_tat, tokens_tat, in_flight)
-    if per_minute or concurrent then
+    if per_minute >= 0 or concurrent >= 0 then
       local n = #held_limits
-      held_limits[n + 1], held_limits[n + 2] = owners[index], per_minute or -1
-      held_limits[n + 3], held_limits[n + 4] = reserved, concurrent and 1 or 0
+      held_limits[n + 1], held_limits[n + 2] = owners[index], per_minute
+      held_limits[n + 3], held_limits[n + 4] = reserved, concurrent >= 0 and 1 or 0
     end
   end
   for kind = 1, 3 do
@@ -141,7 +138,7 @@ if first_limit <= n_args then
 end
 
 -- Money: what the tightest level has, or who refuses.
-local granted, minimum = tonumber(ARGV[3]), tonumber(ARGV[4])
+local granted, minimum = numbers[2], numbers[3]
 local first_node = has_wallet and 0 or 1
 for i = first_node, n_budgets do
   local available = limits[i] - settled[i] - held[i]
@@ -164,8 +161,8 @@ end
 
 -- Everything fits: write it all. The first write is one that Redis refuses when it is out of memory.
 call('HSET', holds, ARGV[1], cmsgpack.pack({granted, now_ms, requests_limit, requests_backlog, tokens_limit,
-  tokens_backlog, names, has_wallet and 1 or 0, held_limits, ARGV[6]}))
-call('ZADD', KEYS[3], now_ms + tonumber(ARGV[2]), ARGV[1])
+  tokens_backlog, names, has_wallet and 1 or 0, held_limits, ARGV[3]}))
+call('ZADD', KEYS[3], now_ms + numbers[1], ARGV[1])
 local writes, n = {}, 0
 if has_wallet then
   writes[1], writes[2], n = 'wallet', pack('<dddd', limits[0], wallet_version, settled[0], held[0] + granted), 2

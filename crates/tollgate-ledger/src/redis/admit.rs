@@ -10,11 +10,13 @@ use super::scripts;
 use crate::error::LedgerError;
 use crate::rate;
 use crate::types::{
-    Admission, AdmitOutcome, Grant, LimitKind, MoneyNode, MoneyRefusal, RateRefusal, RateStatus,
+    Admission, AdmitOutcome, BudgetCheck, Grant, LimitKind, MoneyNode, MoneyRefusal, RateRefusal, RateStatus,
 };
 
 /// Lua counts in doubles: larger numbers are taken for this one.
-const MAX_EXACT: u64 = (1 << 53) - 1;
+const MAX_EXACT: i64 = (1 << 53) - 1;
+/// How the script is told that there is no limit.
+const NOT_LIMITED: i64 = -1;
 /// Bytes of keys and fixed arguments, of a budget and of a rate limit's owner: guesses that spare
 /// reallocations.
 const FIXED_BYTES: usize = 720;
@@ -33,6 +35,7 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
     // Nothing to hold: the levels are not looked at.
     let is_free = admission.amount == NanoUsd::ZERO;
     let budgets = if is_free { &[][..] } else { admission.budgets };
+    let has_wallet = admission.wallet && !is_free;
     let keys = TenantKeys::new(admission.tenant);
     let keys = [
         keys.counters(),
@@ -42,22 +45,19 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
         keys.rates(),
         keys.tombstone(admission.hold),
     ];
-    let n_arguments = 9 + 4 * budgets.len() + 4 * admission.limits.len();
+    let n_arguments = 4 + 2 * budgets.len() + admission.limits.len();
     let n_bytes = FIXED_BYTES + BUDGET_BYTES * budgets.len() + OWNER_BYTES * admission.limits.len();
     let mut call = scripts::ADMIT.call(&keys, n_arguments, n_bytes);
 
     let mut text = String::with_capacity(96);
-    call.arg(write_id(&mut text, &admission.hold));
-    call.arg(admission.lease_ms.min(MAX_EXACT)).arg(admission.amount.0).arg(admission.minimum.0);
+    keys::write_hold(&mut text, admission.hold);
+    call.arg(&text);
     keys::write_revoked_flag(&mut text, admission.key);
     call.arg(&text);
-    text.clear();
-    std::fmt::Write::write_fmt(&mut text, format_args!("node {} key {}", admission.node, admission.key))
-        .expect("a string takes all");
-    call.arg(&text).arg(u8::from(admission.wallet && !is_free)).arg(budgets.len());
-    call.arg(admission.tokens.min(MAX_EXACT));
+    keys::write_owner_note(&mut text, admission.node, admission.key);
+    call.arg(&text);
+    call.arg(pack_numbers(admission, has_wallet, budgets));
     for check in budgets {
-        call.arg(check.limit.0).arg(check.periods.current.ends_at.0);
         for period in [check.periods.current, check.periods.next] {
             keys::write_counter(&mut text, check.budget, period.starts_at);
             call.arg(&text);
@@ -66,21 +66,40 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
     for check in admission.limits {
         keys::write_owner(&mut text, check.owner);
         call.arg(&text);
-        let limits = check.limits;
-        for limit in [limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests] {
-            match limit {
-                Some(limit) => call.arg(limit.min(MAX_EXACT)),
-                None => call.arg(""),
-            };
-        }
     }
     call
 }
 
-fn write_id<'a, T>(text: &'a mut String, id: &tollgate_domain::Id<T>) -> &'a str {
-    text.clear();
-    std::fmt::Write::write_fmt(text, format_args!("{id}")).expect("a string takes all");
-    text
+/// All numbers of a call in one argument, in the order that `admit.lua` says.
+fn pack_numbers(admission: &Admission<'_>, has_wallet: bool, budgets: &[BudgetCheck]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(8 * (7 + 2 * budgets.len() + 3 * admission.limits.len()));
+    let mut push = |number: i64| packed.extend_from_slice(&number.to_le_bytes());
+    push(exact(admission.lease_ms));
+    push(admission.amount.0);
+    push(admission.minimum.0);
+    push(i64::from(has_wallet));
+    push(exact(admission.tokens));
+    push(count(budgets.len()));
+    push(count(admission.limits.len()));
+    for check in budgets {
+        push(check.limit.0);
+        push(check.periods.current.ends_at.0);
+    }
+    for check in admission.limits {
+        let limits = check.limits;
+        for limit in [limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests] {
+            push(limit.map_or(NOT_LIMITED, exact));
+        }
+    }
+    packed
+}
+
+fn exact(number: u64) -> i64 {
+    i64::try_from(number).map_or(MAX_EXACT, |number| number.min(MAX_EXACT))
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).expect("no slice is longer")
 }
 
 // === the answer ===

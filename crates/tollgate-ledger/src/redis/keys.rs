@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tollgate_domain::{BudgetId, HoldId, KeyId, TenantId, UnixMillis};
+use tollgate_domain::{BudgetId, HoldId, KeyId, NodeId, TenantId, UnixMillis};
 
 use crate::types::LimitOwner;
 
@@ -75,6 +75,18 @@ pub(super) fn outbox_shard(key: &str) -> Option<u16> {
 pub(super) fn write_counter(into: &mut String, budget: BudgetId, period_starts_at: UnixMillis) {
     into.clear();
     write!(into, "{budget}:{}", period_starts_at.0).expect("a string takes all");
+}
+
+/// A hold, among the holds and the leases.
+pub(super) fn write_hold(into: &mut String, hold: HoldId) {
+    into.clear();
+    write!(into, "{hold}").expect("a string takes all");
+}
+
+/// Whose a hold is: for people and for what cleans up after a dead pod.
+pub(super) fn write_owner_note(into: &mut String, node: NodeId, key: KeyId) {
+    into.clear();
+    write!(into, "node {node} key {key}").expect("a string takes all");
 }
 
 /// The flag of a revoked key, among the counters.
