@@ -1,43 +1,88 @@
-//! The server commands.
+//! The server commands: which parts run in which process, and in which order they start and stop.
 
-use crate::cli::ServerOptions;
+mod clock;
+mod data_dir;
+mod demo;
+mod ops;
+mod plane;
+mod pod;
+mod process;
+mod single;
+mod telemetry;
+
+use anyhow::Context;
+use tollgate_store::{Store, StoreError};
+
+use crate::cli::{ServerOptions, UsageError};
+
 
 /// Everything in one process, seeded for a first try.
 ///
 /// # Errors
 /// Where it cannot start.
-pub async fn dev(_options: ServerOptions) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+pub async fn dev(options: ServerOptions) -> anyhow::Result<()> {
+    single::run(options, single::Flavour::Dev).await
 }
 
 /// Everything in one process, from a configuration.
 ///
 /// # Errors
 /// Where it cannot start.
-pub async fn all(_options: ServerOptions) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+pub async fn all(options: ServerOptions) -> anyhow::Result<()> {
+    if options.config.is_none() {
+        return Err(UsageError::new("`tollgate all` needs a configuration file: give --config FILE").into());
+    }
+    single::run(options, single::Flavour::All).await
 }
 
 /// One data-plane pod.
 ///
 /// # Errors
 /// Where it cannot start.
-pub async fn gateway(_options: ServerOptions) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+pub async fn gateway(options: ServerOptions) -> anyhow::Result<()> {
+    pod::run(options).await
 }
 
 /// One control-plane replica.
 ///
 /// # Errors
 /// Where it cannot start.
-pub async fn control(_options: ServerOptions) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+pub async fn control(options: ServerOptions) -> anyhow::Result<()> {
+    plane::run(options).await
 }
 
 /// Applies the database migrations.
 ///
 /// # Errors
 /// Where the database refuses.
-pub async fn migrate(_options: ServerOptions) -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet")
+pub async fn migrate(options: ServerOptions) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(&options, "migrate")?;
+    let stop = process::stop_on_signal()?;
+    let url = match options.database_url.clone() {
+        Some(url) => url,
+        None => data_dir::DataDir::open(&options.data_dir)?.database_url(),
+    };
+    let store = open_store(&url, &stop).await?;
+    store.close().await;
+    tracing::info!("the database is migrated");
+    Ok(())
+}
+
+/// Connects, waiting for a database that is not there yet, and migrates.
+async fn open_store(
+    url: &tollgate_domain::Secret,
+    stop: &tokio_util::sync::CancellationToken,
+) -> anyhow::Result<Store> {
+    let store =
+        process::patiently("the database", stop, StoreError::is_unavailable, || Store::connect(url.expose()))
+            .await?;
+    process::patiently("the database's migrations", stop, StoreError::is_unavailable, || store.migrate())
+        .await?;
+    Ok(store)
+}
+
+/// An option that this command cannot do without.
+fn required<T: Clone>(option: Option<&T>, name: &str, why: &str) -> anyhow::Result<T> {
+    let missing = || UsageError::new(format!("{name} is not set: {why}"));
+    option.cloned().ok_or_else(missing).context("the command cannot start")
 }

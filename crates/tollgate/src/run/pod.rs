@@ -1,0 +1,129 @@
+//! One data-plane pod: policy over gRPC, money in Redis, nothing on disk.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tollgate_catalog::Catalog;
+use tollgate_domain::Secret;
+use tollgate_gateway::{
+    ControlLink, Gateway, GatewayConfig, GatewayParts, PolicyFeedConfig, PolicyState, run_policy_feed, serve,
+};
+use tollgate_ledger::{Ledger, LedgerError, RedisConfig};
+use tollgate_telemetry::{Metrics, RequestTracer};
+use tollgate_upstream::{UpstreamClient, UpstreamConfig};
+
+use super::clock::SystemClock;
+use super::data_dir::node_id;
+use super::ops::{OpsServer, Readiness};
+use super::process::{bind, patiently, stop_on_signal};
+use super::{required, telemetry};
+use crate::cli::ServerOptions;
+
+pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
+    let telemetry = telemetry::start(&options, "gateway")?;
+    let stop = stop_on_signal()?;
+    let redis_url = required(
+        options.redis_url.as_ref(),
+        "TOLLGATE_REDIS_URL",
+        "pods share their counters through Redis",
+    )?;
+    let control_url = required(
+        options.control_url.as_ref(),
+        "TOLLGATE_CONTROL_URL",
+        "a pod takes its policy from the control plane",
+    )?;
+    let metrics = Metrics::new();
+    let policy = PolicyState::new(Arc::new(Catalog::embedded()?), metrics.clone());
+    let readiness = readiness(&policy);
+    let ops = OpsServer::start(options.ops_listen, metrics.clone(), readiness.clone())?;
+    let listener = bind(options.listen, "--listen").await?;
+    let address = listener.local_addr()?;
+    let node = node_id()?;
+    let link = ControlLink::new(&PolicyFeedConfig {
+        control_url,
+        plane_token: options.plane_token.clone(),
+        node,
+        node_name: node_name(&address),
+    })?;
+    let tasks = TaskTracker::new();
+    let stop_feed = CancellationToken::new();
+    tasks.spawn(run_policy_feed(link.clone(), policy.clone(), stop_feed.clone()));
+    let ledger = connect_ledger(&redis_url, &stop).await?;
+    let gateway = Gateway::start(GatewayParts {
+        config: GatewayConfig::default(),
+        clock: Arc::new(SystemClock),
+        node,
+        policy: policy.clone(),
+        ledger,
+        seeder: link.seeder(),
+        upstream: UpstreamClient::new(&UpstreamConfig::default())?,
+        metrics,
+        tracer: telemetry.tracer(),
+    });
+    wait_for_policy(&policy, &stop).await;
+    super::process::print_ready(&[("traffic", address), ("ops", ops.address())])?;
+    let draining = stop.clone();
+    let not_ready = async move {
+        draining.cancelled().await;
+        readiness.stop();
+    };
+    tasks.spawn(not_ready);
+    serve(gateway.clone(), listener, stop).await;
+    gateway.drain().await;
+    stop_feed.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// The gateway of a single process, with its parts at hand.
+pub(super) struct LocalPod {
+    pub(super) policy: PolicyState,
+    pub(super) ledger: Ledger,
+    pub(super) seeder: tollgate_gateway::Seeder,
+    pub(super) metrics: Metrics,
+    pub(super) tracer: RequestTracer,
+}
+
+/// Starts a pod that shares its process with the control plane.
+pub(super) fn start_local(parts: LocalPod) -> anyhow::Result<Gateway> {
+    Ok(Gateway::start(GatewayParts {
+        config: GatewayConfig::default(),
+        clock: Arc::new(SystemClock),
+        node: node_id()?,
+        policy: parts.policy,
+        ledger: parts.ledger,
+        seeder: parts.seeder,
+        upstream: UpstreamClient::new(&UpstreamConfig::default())?,
+        metrics: parts.metrics,
+        tracer: parts.tracer,
+    }))
+}
+
+/// Ready is a pod that has a policy, whoever else is up.
+pub(super) fn readiness(policy: &PolicyState) -> Readiness {
+    let policy = policy.clone();
+    Readiness::new(vec![("policy", Arc::new(move || policy.is_ready()))])
+}
+
+/// Connects to Redis, waiting for one that is not there yet.
+pub(super) async fn connect_ledger(url: &Secret, stop: &CancellationToken) -> anyhow::Result<Ledger> {
+    let config = RedisConfig::new(url.clone());
+    let is_passing = |error: &LedgerError| matches!(error, LedgerError::Unavailable(_));
+    patiently("Redis", stop, is_passing, || Ledger::redis(&config)).await
+}
+
+/// A pod without policy answers 503; the ready line waits for the first one.
+async fn wait_for_policy(policy: &PolicyState, stop: &CancellationToken) {
+    let mut revision = policy.subscribe();
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = revision.wait_for(Option::is_some) => {}
+    }
+}
+
+fn node_name(address: &std::net::SocketAddr) -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()))
+}

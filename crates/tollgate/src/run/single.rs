@@ -1,0 +1,236 @@
+//! Everything in one process: the same parts as the split set-up, with the two channels between the planes
+//! connected directly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tollgate_admin::AdminState;
+use tollgate_catalog::Catalog;
+use tollgate_control::{Actor, ApplyOptions, ConfigDocument, Control, ControlConfig, MasterKey};
+use tollgate_domain::{Clock, Secret};
+use tollgate_gateway::{PolicyState, Seeder, serve};
+use tollgate_ledger::Ledger;
+use tollgate_store::Store;
+use tollgate_telemetry::Metrics;
+
+use super::clock::SystemClock;
+use super::data_dir::DataDir;
+use super::demo;
+use super::ops::OpsServer;
+use super::pod::{LocalPod, connect_ledger, readiness, start_local};
+use super::process::{bind, print_ready, stop_on_signal};
+use super::{open_store, telemetry};
+use crate::cli::ServerOptions;
+use crate::config::Environment;
+
+/// How often the journal's backlog is measured.
+const MEASURE_JOURNAL_EVERY: Duration = Duration::from_secs(1);
+
+/// For whom the single process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flavour {
+    /// For a first try: a demo tenant, key and provider, and one provider per vendor key found.
+    Dev,
+    /// For a small installation: only what the configuration says.
+    All,
+}
+
+pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Result<()> {
+    let telemetry = telemetry::start(&options, "single")?;
+    let stop = stop_on_signal()?;
+    let document = load_configuration(&options)?;
+    let data_dir = DataDir::open(&options.data_dir)?;
+    let metrics = Metrics::new();
+    let policy = PolicyState::new(Arc::new(Catalog::embedded()?), metrics.clone());
+    let readiness = readiness(&policy);
+    let ops = OpsServer::start(options.ops_listen, metrics.clone(), readiness.clone())?;
+    let traffic = bind(options.listen, "--listen").await?;
+    let admin = bind(options.admin_listen, "--admin-listen").await?;
+    let (traffic_address, admin_address) = (traffic.local_addr()?, admin.local_addr()?);
+
+    let admin_token = admin_token(&options, &data_dir)?;
+    let parts = Parts::open(&options, &data_dir, &admin_token, &stop).await?;
+    let control = Arc::new(parts.control);
+    let is_configured = document.is_some();
+    if let Some(document) = document {
+        apply_configuration(&control, document).await?;
+    } else if flavour == Flavour::Dev {
+        let demo_key = data_dir.demo_key()?;
+        apply_configuration(&control, demo::configuration(&demo_key)?).await?;
+    }
+    let tasks = TaskTracker::new();
+    let stop_rest = CancellationToken::new();
+    control.policy_is_current().await.context("policy cannot be read back")?;
+    tasks.spawn(follow_policy(Arc::clone(&control), policy.clone(), stop_rest.clone()));
+    let gateway = start_local(LocalPod {
+        policy: policy.clone(),
+        ledger: parts.ledger.clone(),
+        seeder: local_seeder(&control),
+        metrics: metrics.clone(),
+        tracer: telemetry.tracer(),
+    })?;
+    policy.subscribe().wait_for(Option::is_some).await.context("no policy came")?;
+    tasks.spawn(report_journal(Arc::clone(&control), parts.ledger, metrics, stop_rest.clone()));
+    tasks.spawn(serve_admin(&control, admin, stop_rest.clone()));
+    if flavour == Flavour::Dev {
+        let key = if is_configured { None } else { Some(data_dir.demo_key()?) };
+        demo::print_banner(traffic_address, admin_address, &admin_token, key.as_ref())?;
+    }
+    print_ready(&[("traffic", traffic_address), ("admin", admin_address), ("ops", ops.address())])?;
+
+    let draining = stop.clone();
+    let not_ready = async move {
+        draining.cancelled().await;
+        readiness.stop();
+    };
+    tasks.spawn(not_ready);
+    serve(gateway.clone(), traffic, stop).await;
+    gateway.drain().await;
+    stop_rest.cancel();
+    tasks.close();
+    tasks.wait().await;
+    drop(gateway);
+    // the journal takes what is left in the outbox
+    match Arc::into_inner(control) {
+        Some(control) => control.shutdown().await,
+        None => tracing::warn!(
+            "something still uses the control plane; its last events may be journaled at the next start"
+        ),
+    }
+    Ok(())
+}
+
+struct Parts {
+    control: Control,
+    ledger: Ledger,
+}
+
+impl Parts {
+    async fn open(
+        options: &ServerOptions,
+        data_dir: &DataDir,
+        admin_token: &Secret,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = options.database_url.clone().unwrap_or_else(|| data_dir.database_url());
+        let store: Store = open_store(&url, stop).await?;
+        let ledger = match &options.redis_url {
+            Some(url) => connect_ledger(url, stop).await?,
+            None => Ledger::memory(Arc::clone(&clock)),
+        };
+        let master_key = match options.master_key_bytes() {
+            Some(bytes) => bytes,
+            None => data_dir.master_key()?,
+        };
+        let config = ControlConfig {
+            admin_token: Some(admin_token.clone()),
+            plane_token: options.plane_token.clone(),
+        };
+        let control =
+            Control::start(config, store, ledger.clone(), clock, MasterKey::new(master_key)).await?;
+        Ok(Self { control, ledger })
+    }
+}
+
+/// The given token, else the kept one; either way the admin subcommands on this machine find it.
+fn admin_token(options: &ServerOptions, data_dir: &DataDir) -> anyhow::Result<Secret> {
+    match &options.admin_token {
+        Some(token) => {
+            data_dir.keep_admin_token(token)?;
+            Ok(token.clone())
+        }
+        None => data_dir.admin_token(),
+    }
+}
+
+/// The configuration file, where one is given.
+pub(super) fn load_configuration(options: &ServerOptions) -> anyhow::Result<Option<ConfigDocument>> {
+    let Some(path) = &options.config else { return Ok(None) };
+    let loaded = crate::config::load(path, &Environment::of_process())?;
+    Ok(Some(loaded.document))
+}
+
+/// Makes the installation match the document; what the document does not name stays.
+pub(super) async fn apply_configuration(control: &Control, document: ConfigDocument) -> anyhow::Result<()> {
+    let options = ApplyOptions { dry_run: false, prune: false };
+    let report = control.app().apply_config(&Actor::system(), document, options).await;
+    let report = report.context("the configuration cannot be applied")?;
+    let n_changes = report.changes.len();
+    tracing::info!(changes = n_changes, "the configuration is applied");
+    for generated in &report.generated_secrets {
+        tracing::warn!(key = %generated.key, "a key without a secret was made: rotate it to learn its secret");
+    }
+    Ok(())
+}
+
+fn local_seeder(control: &Arc<Control>) -> Seeder {
+    let control = Arc::downgrade(control);
+    Seeder::new(move |tenant| {
+        let control = control.upgrade();
+        Box::pin(async move {
+            let control = control.ok_or_else(|| "the process is stopping".to_owned())?;
+            control.seed_tenant(tenant).await.map_err(|error| error.to_string())
+        })
+    })
+}
+
+/// Hands every policy version to the gateway beside.
+async fn follow_policy(control: Arc<Control>, policy: PolicyState, stop: CancellationToken) {
+    let mut versions = control.policy();
+    drop(control);
+    loop {
+        let version = Arc::clone(&versions.borrow_and_update());
+        match policy.offer(&version.set, version.revision) {
+            Ok(()) => {
+                tracing::info!(revision = version.revision, objects = version.set.len(), "policy is in force")
+            }
+            Err(refused) => {
+                tracing::error!(revision = version.revision, %refused, "policy refused; the last good one stays in force");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = versions.changed() => if changed.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Keeps the journal's metrics current.
+pub(super) async fn report_journal(
+    control: Arc<Control>,
+    ledger: Ledger,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let mut journaled = 0;
+    while stop.run_until_cancelled(tokio::time::sleep(MEASURE_JOURNAL_EVERY)).await.is_some() {
+        let status = control.journal_status();
+        metrics.journal_events_written(status.journaled.saturating_sub(journaled));
+        journaled = status.journaled;
+        if let Ok(waiting) = ledger.outbox_len().await {
+            metrics.set_journal_lag_events(waiting);
+        }
+    }
+}
+
+/// Serves the admin API until `stop`.
+pub(super) fn serve_admin(
+    control: &Control,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let router = tollgate_admin::router(AdminState::new(control.app().clone(), None));
+    async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin API is not served any more");
+        }
+    }
+}
