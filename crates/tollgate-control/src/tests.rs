@@ -1,1 +1,8 @@
-//! Use cases over SQLite in memory and the in-process ledger.
+//! Use cases, configuration, the policy channel and the journal writer over SQLite in memory and the
+//! in-process ledger.
+
+mod app;
+mod channel;
+mod config;
+mod harness;
+mod money;

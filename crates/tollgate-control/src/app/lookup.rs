@@ -165,7 +165,7 @@ impl Names {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.tenant(id).await.map(|tenant| tenant.name), id)?;
+        let name = name_or_id(self.store.tenant(id).await.map(|tenant| tenant.name), &id)?;
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
@@ -175,7 +175,7 @@ impl Names {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.project(id).await.map(|project| project.name), id)?;
+        let name = name_or_id(self.store.project(id).await.map(|project| project.name), &id)?;
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
@@ -185,7 +185,7 @@ impl Names {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.key(id).await.map(|key| key.name), id)?;
+        let name = name_or_id(self.store.key(id).await.map(|key| key.name), &id)?;
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
@@ -200,7 +200,7 @@ impl Names {
     }
 }
 
-fn name_or_id(name: Result<String, StoreError>, id: impl ToString) -> Result<String, AppError> {
+fn name_or_id(name: Result<String, StoreError>, id: &impl ToString) -> Result<String, AppError> {
     match name {
         Ok(name) => Ok(name),
         Err(StoreError::NotFound { .. }) => Ok(id.to_string()),

@@ -119,16 +119,18 @@ impl JournalWriter {
             }
             handles.push(entry.handle);
         }
+        if n_entries == 0 {
+            return 0;
+        }
         let mut backoff = MIN_BACKOFF;
-        while n_entries > 0 {
+        loop {
             match self.write(&events, &handles).await {
-                Ok(()) => break,
+                Ok(()) => return n_entries,
                 Err(error) => self.failed(&error),
             }
             tokio::time::sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
-        n_entries
     }
 
     async fn write(&self, events: &[UsageEvent], handles: &[OutboxHandle]) -> Result<(), JournalError> {
