@@ -57,7 +57,8 @@ async fn measure(plan: &Plan, cores: Cores) -> anyhow::Result<Vec<TargetFigures>
             for (target, expected, figures) in &mut measured {
                 measure_slice(target, scenario, expected.of(scenario), plan.slice, figures)
                     .await
-                    .with_context(|| format!("{}, {}", target.name, scenario.name()))?;
+                    .with_context(|| format!("{}, {}", target.name, scenario.name()))
+                    .with_context(|| target.last_log_lines())?;
             }
         }
         let request: Arc<[u8]> = Scenario::Small.request().into();

@@ -25,6 +25,8 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 const SETTLED_CPU: Duration = Duration::from_millis(10);
 /// Looks at rest, one after the other, after which a server is done.
 const SETTLED_LOOKS: u32 = 2;
+/// How much of a log an error shows.
+const SHOWN_LOG_LINES: usize = 10;
 /// A server that is not at rest after this long is measured as it stands.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -73,6 +75,16 @@ impl Target {
     /// The process under test.
     pub(crate) fn process_id(&self) -> u32 {
         self.processes[0].process_id()
+    }
+
+    /// The last lines that each of its processes logged, for a run that fails.
+    pub(crate) fn last_log_lines(&self) -> String {
+        let logs = self.processes.iter().map(ChildProcess::stderr_text);
+        let tails = logs.map(|log| {
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(SHOWN_LOG_LINES)..].join("\n")
+        });
+        tails.collect::<Vec<_>>().join("\n")
     }
 
     /// CPU time of the process under test.
