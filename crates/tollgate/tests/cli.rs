@@ -57,7 +57,6 @@ fn bad_arguments_and_environment_exit_with_2() {
         (&["all"], &[], "error: `tollgate all` needs --config FILE or TOLLGATE_CONFIG\n"),
         (&["gateway"], &[], "error: `tollgate gateway` needs --control-url URL or TOLLGATE_CONTROL_URL\n"),
         (&["control"], &[], "error: `tollgate control` needs TOLLGATE_DATABASE_URL\n"),
-        (&["migrate"], &[], "error: `tollgate migrate` needs TOLLGATE_DATABASE_URL\n"),
         (&["dev"], &[("TOLLGATE_MASTER_KEY", "short")], "TOLLGATE_MASTER_KEY is not base64 of 32 bytes"),
         (&["tenants", "list", "--admin-url", "ftp://h"], &[], "it must start with http:// or https://"),
         (&["check", "-f", "absent.yaml"], &[], "absent.yaml: cannot be read: "),

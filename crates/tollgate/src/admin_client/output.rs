@@ -165,8 +165,11 @@ pub(super) fn explain_refusal(status: StatusCode, text: &str) -> String {
         .unwrap_or_else(|| format!("the admin API answered {status}"));
     let details = ["fields", "problems", "errors", "details"];
     for detail in details.iter().filter_map(|name| error.get(*name).and_then(Value::as_array)).flatten() {
-        message.push_str("\n  ");
-        message.push_str(&explain_field(detail));
+        // The sentence of a single problem often is that problem's.
+        if detail.get("message").and_then(Value::as_str).is_none_or(|text| !message.contains(text)) {
+            message.push_str("\n  ");
+            message.push_str(&explain_field(detail));
+        }
     }
     message
 }
@@ -174,8 +177,8 @@ pub(super) fn explain_refusal(status: StatusCode, text: &str) -> String {
 fn explain_field(detail: &Value) -> String {
     let text = |name: &str| detail.get(name).and_then(Value::as_str);
     match (text("path").or_else(|| text("field")), text("message")) {
-        (Some(path), Some(message)) => format!("{path}: {message}"),
-        (None, Some(message)) => message.to_owned(),
+        (Some(path), Some(message)) if !path.is_empty() => format!("{path}: {message}"),
+        (_, Some(message)) => message.to_owned(),
         _ => detail.as_str().map_or_else(|| detail.to_string(), str::to_owned),
     }
 }

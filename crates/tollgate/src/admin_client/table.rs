@@ -77,6 +77,11 @@ fn cell(value: Option<&Value>) -> String {
             if texts.is_empty() { NOTHING.to_owned() } else { texts.join(",") }
         }
         Some(Value::Object(fields)) => {
+            if let (Some(Value::String(provider)), Some(Value::String(model))) =
+                (fields.get("provider"), fields.get("model"))
+            {
+                return printable(&format!("{provider}/{model}"));
+            }
             let pairs: Vec<String> =
                 fields.iter().map(|(name, value)| format!("{name}={}", cell(Some(value)))).collect();
             if pairs.is_empty() { NOTHING.to_owned() } else { pairs.join(",") }

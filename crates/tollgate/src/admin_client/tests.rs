@@ -270,6 +270,10 @@ fn tables_align_numbers_to_the_right() {
         "MODEL      REQUESTS  COST_USD  TAGS\na                 7       0.5  x,y\nlong-name      1200     12.25  -\n"
     );
     assert_eq!(table::of_rows(&[], &["model"]), "");
+    let targets = [
+        json!({"targets": [{"provider": "p", "model": "a/b", "priority": 0}, {"provider": "q", "model": "c"}]}),
+    ];
+    assert_eq!(table::of_rows(&targets, &["targets"]), "TARGETS\np/a/b,q/c\n");
     assert_eq!(
         table::of_object(
             &json!({"name": "a\u{1b}[31m", "limits": {"requests_per_minute": 6}, "list": [{"x": 1}], "no": null})

@@ -9,6 +9,7 @@ use super::UsageError;
 use super::options::{ServerArgs, StoreArgs, read_secret, read_secret_file};
 use crate::admin_client::AdminClient;
 use crate::config::Environment;
+use crate::run::ADMIN_TOKEN_FILE;
 
 const SECRETS_HELP: &str =
     "Secrets come from the environment only, or from the files that the …-file flags name:
@@ -149,9 +150,6 @@ pub(crate) struct AdminArgs {
     pub(crate) output: OutputFormat,
 }
 
-/// The file in the data directory that holds the admin token of `tollgate dev` and `tollgate all`.
-const ADMIN_TOKEN_FILE_NAME: &str = "admin-token";
-
 impl AdminArgs {
     /// A client with the token found.
     pub(crate) fn client(&self, environment: &Environment) -> Result<AdminClient, UsageError> {
@@ -164,7 +162,7 @@ impl AdminArgs {
     }
 
     fn token_in_data_dir(&self) -> Result<Option<Secret>, UsageError> {
-        let path = self.data_dir.join(ADMIN_TOKEN_FILE_NAME);
+        let path = self.data_dir.join(ADMIN_TOKEN_FILE);
         if !path.exists() {
             return Ok(None);
         }

@@ -71,11 +71,7 @@ fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()
             required(options.database_url.is_some(), "`tollgate control` needs TOLLGATE_DATABASE_URL")?;
             serve(run::control(options))
         }
-        Command::Migrate(arguments) => {
-            let options = arguments.into_options(environment)?;
-            required(options.database_url.is_some(), "`tollgate migrate` needs TOLLGATE_DATABASE_URL")?;
-            serve(run::migrate(options))
-        }
+        Command::Migrate(arguments) => serve(run::migrate(arguments.into_options(environment)?)),
         Command::Check(arguments) => configuration::check(&arguments, environment),
         Command::Apply(arguments) => {
             let config = crate::config::load(&arguments.file, environment)?;
