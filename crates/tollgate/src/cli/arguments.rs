@@ -9,7 +9,6 @@ use super::UsageError;
 use super::options::{ServerArgs, StoreArgs, read_secret, read_secret_file};
 use crate::admin_client::AdminClient;
 use crate::config::Environment;
-use crate::run::ADMIN_TOKEN_FILE;
 
 const SECRETS_HELP: &str =
     "Secrets come from the environment only, or from the files that the …-file flags name:
@@ -149,6 +148,9 @@ pub(crate) struct AdminArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Admin API")]
     pub(crate) output: OutputFormat,
 }
+
+/// The file in the data directory that holds the admin token of `tollgate dev` and `tollgate all`.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
 
 impl AdminArgs {
     /// A client with the token found.
