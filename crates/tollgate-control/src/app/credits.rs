@@ -104,12 +104,13 @@ impl From<CreditRecord> for CreditView {
 
 fn check(input: &CreateCredit) -> Result<NanoUsd, AppError> {
     let mut problems = Problems::default();
-    let amount = problems.take("amount", input.amount.parse::<NanoUsd>()).unwrap_or_default();
+    let parsed = problems.take("amount", input.amount.parse::<NanoUsd>());
+    let amount = parsed.unwrap_or_default();
     let may_be_negative = matches!(input.kind, CreditKindName::Refund | CreditKindName::Adjustment);
     if amount < NanoUsd::ZERO && !may_be_negative {
         problems.add("amount", "is negative: only refunds and adjustments may be");
     }
-    if amount == NanoUsd::ZERO {
+    if parsed == Some(NanoUsd::ZERO) {
         problems.add("amount", "must not be zero");
     }
     if input

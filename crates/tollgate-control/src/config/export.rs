@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{TenantId, UnixMillis};
+use tollgate_domain::{BudgetWindow, TenantId, UnixMillis};
 use tollgate_store::{PriceFilter, PriceRecord, TenantRecord};
 
 use super::document::{
@@ -34,6 +34,10 @@ impl App {
         for record in &tenant_records {
             tenants.push(self.export_tenant(actor, record).await?);
         }
+        // By name, so that two exports can be compared line by line.
+        providers.sort_by(|a: &ConfigProvider, b| a.name.cmp(&b.name));
+        models.sort_by(|a: &ConfigModel, b| a.name.cmp(&b.name));
+        tenants.sort_by(|a: &ConfigTenant, b| a.name.cmp(&b.name));
         let prices = self.all_prices(&PriceFilter::default()).await?;
         Ok(ConfigDocument {
             version: VERSION,
@@ -50,7 +54,9 @@ impl App {
         let budgets = self.every_budget(actor, &view.id).await?;
         let mut projects = Vec::new();
         for project in self.every_project(actor, &view.id).await? {
-            let keys = self.every_key(actor, &project.id).await?.into_iter().map(|key| ConfigKey {
+            let mut keys = self.every_key(actor, &project.id).await?;
+            keys.sort_by(|a, b| a.name.cmp(&b.name));
+            let keys = keys.into_iter().map(|key| ConfigKey {
                 budgets: own_budgets(&budgets, &key.id),
                 name: key.name,
                 secret: None,
@@ -70,6 +76,7 @@ impl App {
                 keys: keys.collect(),
             });
         }
+        projects.sort_by(|a: &ConfigProject, b| a.name.cmp(&b.name));
         Ok(ConfigTenant {
             billing: view.billing,
             time_zone: Some(view.time_zone),
@@ -93,13 +100,14 @@ impl App {
 }
 
 fn own_budgets(budgets: &[BudgetView], owner: &str) -> Vec<ConfigBudget> {
-    let own = budgets.iter().filter(|budget| budget.owner_id == owner);
-    own.map(|budget| ConfigBudget {
+    let mut own: Vec<&BudgetView> = budgets.iter().filter(|budget| budget.owner_id == owner).collect();
+    own.sort_by_key(|budget| BudgetWindow::from(budget.window));
+    let entry = |budget: &BudgetView| ConfigBudget {
         limit: budget.limit.0.to_string(),
         window: budget.window,
         alert_at: Vec::new(),
-    })
-    .collect()
+    };
+    own.into_iter().map(entry).collect()
 }
 
 /// The variable a credential's secret is to be found in: `OPENAI_MAIN_SECRET`.

@@ -209,7 +209,8 @@ async fn an_export_has_no_secrets_and_changes_nothing_where_it_came_from() {
     let text = serde_json::to_string(&exported).unwrap();
     assert!(!text.contains("sk-") && text.contains("${OPENAI_MAIN_SECRET}"), "{text}");
     let mut resolved = exported.clone();
-    resolved.providers[0].credentials[0].secret = Some(SecretText::new("sk-1"));
+    let openai = resolved.providers.iter_mut().find(|provider| provider.name == "openai").unwrap();
+    openai.credentials[0].secret = Some(SecretText::new("sk-1"));
     assert_eq!(validate(&resolved), []);
     let app = world.app();
     let same = app.apply_config(&world.admin, resolved.clone(), PRUNE).await.unwrap();
