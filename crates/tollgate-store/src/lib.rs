@@ -1,10 +1,10 @@
 //! The record: PostgreSQL and SQLite behind one [`Store`].
 //!
-//! Read [`db`] first: one SQL text runs on both databases through [`db::Statement`], and every write is a
-//! transaction through [`store::run_tx`]. Then one file per aggregate, each showing its SQL whole:
-//! [`tenants`], [`projects`], [`keys`], [`budgets`], [`providers`], [`models`], [`prices`], [`settings`] are
-//! policy; [`policy_log`] numbers their changes; [`audit`] says who made them. [`credits`] and [`journal`]
-//! are money, [`requests`] and [`usage_report`] read it.
+//! Read `db` first: one SQL text runs on both databases through `db::Statement`, and every write is a
+//! transaction through `store::run_tx`. Then one file per aggregate, each showing its SQL whole:
+//! `tenants`, `projects`, `keys`, `budgets`, `providers`, `models`, `prices`, `settings` are
+//! policy; `policy_log` numbers their changes; `audit` says who made them. `credits` and `journal`
+//! are money, `requests` and `usage_report` read it.
 //!
 //! Every write takes a [`WriteContext`] first, appends an audit row, and, where it changes policy, a row of
 //! `policy_changes` with the next revision, all in the same transaction.
