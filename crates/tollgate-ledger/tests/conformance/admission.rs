@@ -31,7 +31,7 @@ async fn holds_and_charges_every_level(stand: Stand) {
     let tenant = tenant();
     let (day, month) = (budget(1_000, long_period()), budget(5_000, long_period()));
     stand.ledger.seed(&seed(tenant, 10_000, &[(day, 0), (month, 100)])).await.unwrap();
-    let ask = Ask::of(tenant).exactly(300).from_wallet().under(day).under(month);
+    let ask = Ask::of(tenant).exactly(300).with_wallet().under(day).under(month);
 
     let grant = stand.granted(&ask).await;
     assert_eq!((grant.granted, grant.requests, grant.tokens), (NanoUsd(300), None, None));
@@ -50,7 +50,7 @@ async fn the_tightest_level_clamps(stand: Stand) {
     let tenant = tenant();
     let (wide, tight) = (budget(1_000, long_period()), budget(500, long_period()));
     stand.ledger.seed(&seed(tenant, 10_000, &[(wide, 0), (tight, 150)])).await.unwrap();
-    let ask = Ask::of(tenant).between(50, 800).from_wallet().under(wide).under(tight);
+    let ask = Ask::of(tenant).between(50, 800).with_wallet().under(wide).under(tight);
 
     assert_eq!(stand.granted(&ask).await.granted, NanoUsd(350));
     assert_eq!(stand.budget(tenant, wide).await, balance(1_000, 0, 350));
@@ -64,14 +64,14 @@ async fn refusals_name_the_level(stand: Stand) {
     let tenant = tenant();
     let (wide, tight) = (budget(1_000, long_period()), budget(500, long_period()));
     stand.ledger.seed(&seed(tenant, 600, &[(wide, 0), (tight, 150)])).await.unwrap();
-    let ask = Ask::of(tenant).exactly(351).from_wallet().under(wide).under(tight);
+    let ask = Ask::of(tenant).exactly(351).with_wallet().under(wide).under(tight);
 
     let resets_at = Some(long_period().current.ends_at);
     let node = MoneyNode::Budget(tight.budget);
     let (limit, settled, held) = (NanoUsd(500), NanoUsd(150), NanoUsd::ZERO);
     assert_eq!(stand.spent(&ask).await, MoneyRefusal { node, limit, settled, held, resets_at });
 
-    let wallet_only = Ask::of(tenant).exactly(601).from_wallet();
+    let wallet_only = Ask::of(tenant).exactly(601).with_wallet();
     let node = MoneyNode::Wallet;
     let (limit, settled) = (NanoUsd(600), NanoUsd::ZERO);
     assert_eq!(stand.spent(&wallet_only).await, MoneyRefusal { node, limit, settled, held, resets_at: None });
@@ -96,7 +96,7 @@ async fn one_refusing_level_leaves_the_others_alone(stand: Stand) {
     let tenant = tenant();
     let (wide, tight) = (budget(1_000, long_period()), budget(10, long_period()));
     stand.ledger.seed(&seed(tenant, 1_000, &[(wide, 0), (tight, 0)])).await.unwrap();
-    stand.spent(&Ask::of(tenant).exactly(11).from_wallet().under(wide).under(tight)).await;
+    stand.spent(&Ask::of(tenant).exactly(11).with_wallet().under(wide).under(tight)).await;
     assert_eq!(stand.wallet(tenant).await, Some(balance(1_000, 0, 0)));
     assert_eq!(stand.budget(tenant, wide).await, balance(1_000, 0, 0));
 }
@@ -144,7 +144,7 @@ async fn free_requests_skip_money(stand: Stand) {
     let tenant = tenant();
     let check = budget(0, long_period());
     // Not even seeded.
-    let ask = Ask::of(tenant).exactly(0).from_wallet().under(check);
+    let ask = Ask::of(tenant).exactly(0).with_wallet().under(check);
     assert_eq!(stand.granted(&ask).await.granted, NanoUsd::ZERO);
     assert_eq!(stand.settle(&ask, 0).await, SettleOutcome::Settled);
     assert_eq!(stand.ledger.outbox_len().await.unwrap(), 1);
@@ -200,7 +200,7 @@ async fn revoked_keys(stand: Stand) {
     let other = Ask { key: KeyId::from_u128(2), ..ask.again() };
     stand.granted(&other).await;
     // Before everything else: a revoked key learns nothing of the money.
-    assert_eq!(stand.admit(&ask.again().exactly(5).from_wallet()).await, AdmitOutcome::Revoked);
+    assert_eq!(stand.admit(&ask.again().exactly(5).with_wallet()).await, AdmitOutcome::Revoked);
     stand.ledger.set_key_revoked(tenant, ask.key, false).await.unwrap();
     stand.granted(&ask).await;
     // A call in flight is still answered and settled.
@@ -230,16 +230,16 @@ async fn large_amounts_stay_exact(stand: Stand) {
     let max = MAX_LIMIT.0;
     let check = budget(max, long_period());
     stand.ledger.seed(&seed(tenant, max, &[(check, max - 10)])).await.unwrap();
-    let ask = Ask::of(tenant).between(1, max).from_wallet().under(check);
+    let ask = Ask::of(tenant).between(1, max).with_wallet().under(check);
     assert_eq!(stand.granted(&ask).await.granted, NanoUsd(10));
     stand.settle(&ask, 9).await;
     assert_eq!(stand.budget(tenant, check).await, balance(max, max - 1, 0));
-    let ask = Ask::of(tenant).exactly(max - 9).from_wallet();
+    let ask = Ask::of(tenant).exactly(max - 9).with_wallet();
     assert_eq!(stand.granted(&ask).await.granted, NanoUsd(max - 9));
     assert_eq!(stand.wallet(tenant).await, Some(balance(max, 9, max - 9)));
     stand.settle(&ask, max - 10).await;
     assert_eq!(stand.wallet(tenant).await, Some(balance(max, max - 1, 0)));
-    let refusal = stand.spent(&Ask::of(tenant).exactly(2).from_wallet()).await;
+    let refusal = stand.spent(&Ask::of(tenant).exactly(2).with_wallet()).await;
     assert_eq!((refusal.limit, refusal.settled), (NanoUsd(max), NanoUsd(max - 1)));
 }
 

@@ -14,7 +14,7 @@ async fn a_budget_for_one_hundred(stand: Stand) {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..400 {
         let ledger = stand.ledger.clone();
-        let ask = Ask::of(tenant).exactly(10).from_wallet().under(check);
+        let ask = Ask::of(tenant).exactly(10).with_wallet().under(check);
         calls.spawn(async move { ledger.admit(&ask.admission()).await.unwrap() });
     }
     let outcomes = calls.join_all().await;

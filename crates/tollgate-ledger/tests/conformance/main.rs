@@ -1,5 +1,7 @@
 //! One suite over both backends: whatever holds for the ledger in process holds for the one in Redis.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod admission;
 mod concurrency;
 mod model;

@@ -89,7 +89,7 @@ async fn a_restarted_server_is_found_again_and_is_cold() {
     let (mut server, ledger) = server_and_ledger(patient_config).await;
     let tenant = tenant();
     ledger.seed(&seed(tenant, 100, &[])).await.unwrap();
-    let ask = Ask::of(tenant).exactly(10).from_wallet();
+    let ask = Ask::of(tenant).exactly(10).with_wallet();
     assert!(matches!(ledger.admit(&ask.admission()).await, Ok(AdmitOutcome::Admitted(_))));
     server.stop().await.unwrap();
     let unavailable = async || ledger.admit(&ask.again().admission()).await.err();

@@ -19,20 +19,20 @@ async fn what_is_cold(stand: Stand) {
     let tenant = tenant();
     let check = budget(1_000, long_period());
     let fresh = budget(1_000, fresh_period());
-    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).from_wallet()).await, Cold);
+    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).with_wallet()).await, Cold);
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).under(check)).await, Cold);
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).under(fresh)).await, Cold);
     assert_eq!(stand.wallet(tenant).await, None);
     // A limit alone is no knowledge of what was spent.
     stand.ledger.set_wallet_limit(tenant, NanoUsd(500), 3).await.unwrap();
-    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).from_wallet()).await, Cold);
+    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).with_wallet()).await, Cold);
     assert_eq!(stand.wallet(tenant).await, None);
 
     stand.ledger.seed(&seed(tenant, 400, &[])).await.unwrap();
-    stand.granted(&Ask::of(tenant).exactly(1).from_wallet()).await;
+    stand.granted(&Ask::of(tenant).exactly(1).with_wallet()).await;
     assert_eq!(stand.wallet(tenant).await, Some(balance(500, 0, 1)), "the later version stays");
     // Its period began before the seed, which did not mention it.
-    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).from_wallet().under(check)).await, Cold);
+    assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).with_wallet().under(check)).await, Cold);
     stand.granted(&Ask::of(tenant).exactly(1).under(fresh)).await;
 }
 
@@ -52,7 +52,7 @@ async fn seeding_again_changes_nothing_live(stand: Stand) {
     let check = budget(1_000, long_period());
     let first = seed(tenant, 2_000, &[(check, 300)]);
     stand.ledger.seed(&first).await.unwrap();
-    let ask = Ask::of(tenant).exactly(200).from_wallet().under(check);
+    let ask = Ask::of(tenant).exactly(200).with_wallet().under(check);
     stand.granted(&ask).await;
     let mut second = seed(tenant, 9_000, &[(check, 0)]);
     second.wallet_settled = NanoUsd(77);
@@ -90,8 +90,8 @@ async fn wallet_versions(stand: Stand) {
         stand.ledger.set_wallet_limit(tenant, NanoUsd(asked), version).await.unwrap();
         assert_eq!(stand.wallet(tenant).await, Some(balance(expected, 60, 0)), "version {version}");
     }
-    stand.granted(&Ask::of(tenant).exactly(10).from_wallet()).await;
-    stand.held(&Ask::of(tenant).exactly(1).from_wallet()).await;
+    stand.granted(&Ask::of(tenant).exactly(10).with_wallet()).await;
+    stand.held(&Ask::of(tenant).exactly(1).with_wallet()).await;
 }
 
 async fn forgetting_a_tenant(stand: Stand) {
@@ -99,7 +99,7 @@ async fn forgetting_a_tenant(stand: Stand) {
     for one in [tenant, neighbour] {
         stand.ledger.seed(&seed(one, 1_000, &[])).await.unwrap();
     }
-    let ask = Ask::of(tenant).exactly(10).from_wallet();
+    let ask = Ask::of(tenant).exactly(10).with_wallet();
     stand.granted(&ask).await;
     stand.ledger.forget_tenant(tenant).await.unwrap();
     assert_eq!(stand.admit(&ask.again()).await, Cold);

@@ -177,7 +177,7 @@ impl Ask {
         self
     }
 
-    pub(crate) fn from_wallet(mut self) -> Self {
+    pub(crate) fn with_wallet(mut self) -> Self {
         self.wallet = true;
         self
     }
