@@ -66,7 +66,8 @@ impl PolicyFeed {
         }
         let deltas = self.deltas.lock();
         let first = deltas.iter().position(|delta| delta.from_revision == revision)?;
-        Some(deltas.iter().skip(first).cloned().collect())
+        let told = deltas.iter().skip(first).take_while(|delta| delta.to_revision <= newest);
+        Some(told.cloned().collect())
     }
 }
 

@@ -45,8 +45,7 @@ impl App {
             Err(_) => store.tenant_by_name(reference).await,
         };
         let record = record.map_err(|error| missing(error, "tenant", reference))?;
-        let kind_action = action;
-        match permitted(actor, kind_action, record.id, reference, record) {
+        match permitted(actor, action, record.id, reference, record) {
             Err(AppError::NotFound { .. }) => Err(AppError::not_found("tenant", reference)),
             other => other,
         }
@@ -106,7 +105,10 @@ impl App {
             return store.key(id).await.map_err(missing);
         }
         if let Some((project, key)) = reference.rsplit_once('/') {
-            let project = self.find_project(actor, project).await?;
+            let project = match self.find_project(actor, project).await {
+                Err(AppError::NotFound { .. }) => return Err(AppError::not_found("key", reference)),
+                other => other?,
+            };
             return store.key_by_name(project.id, key).await.map_err(missing);
         }
         let name = Some(reference.to_owned());

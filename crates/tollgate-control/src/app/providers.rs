@@ -1,17 +1,21 @@
 //! Providers and their credentials. Secrets go in and never come out.
 
+mod checks;
+
 use serde::{Deserialize, Serialize};
-use tollgate_catalog::Catalog;
 use tollgate_domain::{CredentialId, ProviderId};
 use tollgate_policy::{Dialect, Retention};
 use tollgate_store::{CredentialRecord, NewCredential, NewProvider, ProviderRecord};
 use utoipa::ToSchema;
 
+use self::checks::{
+    base_url, check_concurrency, check_credentials, check_host_change, check_region, dialect,
+};
 use super::lookup::missing;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
 use crate::parts::{CredentialBody, Time, name, retention, retention_text};
-use crate::secrets::{CredentialBinding, host_of};
+use crate::secrets::CredentialBinding;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// Dialects that a later release will speak.
@@ -173,71 +177,6 @@ impl CreateProvider {
             self.retention.as_deref().map(|text| problems.take(format!("{path}retention"), retention(text)));
         check_concurrency(self.max_concurrent_requests, &format!("{path}max_concurrent_requests"), problems);
         Some(CheckedProvider { dialect: dialect?, base_url: base_url?, retention: retention.flatten() })
-    }
-}
-
-fn dialect(text: &str) -> Result<Dialect, String> {
-    if let Some(dialect) = Dialect::from_name(text) {
-        return Ok(dialect);
-    }
-    if LATER_DIALECTS.contains(&text) {
-        return Err(format!("not supported yet: `{text}`; write openai or demo"));
-    }
-    Err(format!("`{}` is no dialect: write openai or demo", text.escape_debug()))
-}
-
-/// The URL as given, or the vendor's of that name, without a trailing slash.
-fn base_url(dialect: Dialect, provider: &str, given: Option<&str>) -> Result<String, String> {
-    if dialect == Dialect::Demo {
-        return match given {
-            None | Some("") => Ok(String::new()),
-            Some(_) => Err("the demo provider answers by itself: leave base_url out".to_owned()),
-        };
-    }
-    let Some(given) = given else {
-        let catalog = Catalog::embedded().map_err(|error| error.to_string())?;
-        let vendor = catalog.vendor(provider).filter(|vendor| !vendor.base_url.is_empty());
-        let vendor = vendor.or_else(|| catalog.vendor("openai"));
-        return vendor.map(|vendor| vendor.base_url.clone()).ok_or_else(|| "is missing".to_owned());
-    };
-    let refused = || format!("`{}` is not a URL like https://api.openai.com/v1", given.escape_debug());
-    let rest =
-        given.strip_prefix("https://").or_else(|| given.strip_prefix("http://")).ok_or_else(refused)?;
-    let is_visible = given.bytes().all(|byte| byte.is_ascii_graphic());
-    let has_extras = given.contains(['?', '#', '@', '\\']);
-    if rest.is_empty() || rest.starts_with(['/', ':']) || !is_visible || given.len() > MAX_URL_CHARS {
-        return Err(refused());
-    }
-    if has_extras {
-        return Err("must have no user, query or fragment".to_owned());
-    }
-    let is_valid = given
-        .parse::<tonic::transport::Uri>()
-        .is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-    if is_valid { Ok(given.trim_end_matches('/').to_owned()) } else { Err(refused()) }
-}
-
-fn check_credentials(credentials: &[CredentialBody], path: &str, problems: &mut Problems) {
-    if credentials.len() > MAX_CREDENTIALS {
-        problems.add(path, format!("has more than {MAX_CREDENTIALS} entries"));
-    }
-    for (index, credential) in credentials.iter().enumerate() {
-        credential.check(&format!("{path}[{index}]"), problems);
-        if credentials[..index].iter().any(|other| other.name == credential.name) {
-            problems.add(format!("{path}[{index}].name"), format!("`{}` stands here twice", credential.name));
-        }
-    }
-}
-
-fn check_region(region: Option<&str>, path: &str, problems: &mut Problems) {
-    if let Some(region) = region {
-        problems.take(path, name(region));
-    }
-}
-
-fn check_concurrency(most: Option<u32>, path: &str, problems: &mut Problems) {
-    if most == Some(0) {
-        problems.add(path, "must be at least 1");
     }
 }
 
@@ -428,24 +367,5 @@ impl App {
         let Some(secret) = &wanted.secret else { return Ok(true) };
         let binding = CredentialBinding::new(record.id, &record.base_url);
         Ok(self.parts.credentials.open(&binding, &stored.ciphertext).is_ok_and(|stored| stored == secret.0))
-    }
-}
-
-/// A credential must not be sent to another host than the one it was given for.
-fn check_host_change(
-    record: &ProviderRecord,
-    url: &str,
-    credentials: Option<&[CredentialBody]>,
-    problems: &mut Problems,
-) {
-    if host_of(url) == host_of(&record.base_url) {
-        return;
-    }
-    let keeps_one = match credentials {
-        None => !record.credentials.is_empty(),
-        Some(wanted) => wanted.iter().any(|credential| credential.secret.is_none()),
-    };
-    if keeps_one {
-        problems.add("credentials", "the host changes: give every secret again, they are bound to the host");
     }
 }

@@ -81,7 +81,8 @@ async fn watch(
     service.nodes.connected(node, &hello.node_name, &hello.version, hello.have_revision, service.clock.now());
     let _connected = Connected { service, node };
     let mut newest = service.feed.newest();
-    let mut position = Position { service, sender, revision: hello.have_revision };
+    let has_policy = hello.have_revision > 0;
+    let mut position = Position { service, sender, revision: has_policy.then_some(hello.have_revision) };
     loop {
         newest.mark_unchanged();
         if position.send_newer().await.is_err() {
@@ -96,7 +97,7 @@ async fn watch(
                 return Err(Status::unavailable("the control plane stops: connect again").into());
             },
             () = tokio::time::sleep(HEARTBEAT_EVERY) => {
-                let revision = position.revision;
+                let revision = position.revision.unwrap_or(0);
                 if position.send(Answer::Heartbeat(v1::Heartbeat { revision })).await.is_err() {
                     return Ok(());
                 }
@@ -129,11 +130,11 @@ fn take(service: &PolicyService, node: NodeId, message: v1::WatchRequest) -> Res
     Ok(())
 }
 
-/// How far a pod was told.
+/// How far a pod was told; `None` before its first policy.
 struct Position<'a> {
     service: &'a PolicyService,
     sender: &'a ResponseSender,
-    revision: u64,
+    revision: Option<u64>,
 }
 
 impl Position<'_> {
@@ -141,24 +142,29 @@ impl Position<'_> {
         self.sender.send(Ok(v1::WatchResponse { message: Some(message) })).await.map_err(|_| Gone)
     }
 
-    /// Sends what is newer than the pod has: deltas where all are there and small, else everything.
+    /// Sends what is newer than the pod has, until there is no more: deltas where all are there and small,
+    /// else everything. The whole set may be a moment behind its newest delta, which then follows.
     async fn send_newer(&mut self) -> Result<(), Gone> {
-        let deltas = if self.revision == 0 { None } else { self.service.feed.deltas_since(self.revision) };
-        let Some(deltas) = deltas else { return self.send_snapshot().await };
-        for delta in deltas {
-            let message = delta_message(&delta);
-            if delta_bytes(&message) > MAX_CHUNK_BYTES {
-                return self.send_snapshot().await;
+        loop {
+            let deltas = self.revision.and_then(|revision| self.service.feed.deltas_since(revision));
+            let messages: Option<Vec<_>> =
+                deltas.map(|deltas| deltas.iter().map(|one| delta_message(one)).collect());
+            match messages {
+                Some(messages) if messages.is_empty() => return Ok(()),
+                Some(messages) if messages.iter().all(|message| delta_bytes(message) <= MAX_CHUNK_BYTES) => {
+                    for message in messages {
+                        self.revision = Some(message.to_revision);
+                        self.send(Answer::Delta(message)).await?;
+                    }
+                }
+                _ => self.send_snapshot().await?,
             }
-            self.revision = delta.to_revision;
-            self.send(Answer::Delta(message)).await?;
         }
-        Ok(())
     }
 
     async fn send_snapshot(&mut self) -> Result<(), Gone> {
         let version = self.service.feed.versions().borrow().clone();
-        self.revision = version.revision;
+        self.revision = Some(version.revision);
         for chunk in snapshot_chunks(version.revision, version.set.iter()) {
             self.send(Answer::SnapshotChunk(chunk)).await?;
         }

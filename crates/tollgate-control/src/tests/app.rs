@@ -5,8 +5,8 @@ use tollgate_policy::{KeyState, PolicyObject};
 use super::harness::{NOW, World, credential, paths, provider_body, start, target};
 use crate::{
     Actor, AppError, AuditQuery, BudgetQuery, BudgetWindowName, CreateBudget, CreateKey, CreateModel,
-    CreatePrice, CreateTenant, KeyStateName, LimitsBody, ListQuery, Role, RotateKey, SecretText, UpdateKey,
-    UpdateModel, UpdateProvider, UpdateTenant,
+    CreatePrice, CreateTenant, IdempotentAnswer, IdempotentState, IdempotentWrite, KeyStateName, LimitsBody,
+    ListQuery, Role, RotateKey, SecretText, UpdateKey, UpdateModel, UpdateProvider, UpdateTenant,
 };
 
 #[tokio::test]
@@ -271,4 +271,24 @@ async fn policy_in_this_process_follows_every_write() {
     world.app().delete_tenant(&world.admin, "acme").await.unwrap();
     world.control.policy_is_current().await.unwrap();
     assert_eq!(state(&world), None);
+}
+
+#[tokio::test]
+async fn a_repeated_write_gets_the_first_answer_which_lies_encrypted() {
+    let world = World::new().await;
+    let app = world.app();
+    let write = IdempotentWrite::new(&world.admin, "key-1", &[b"POST", b"/x", b"{}"]);
+    assert_eq!(app.begin_idempotent(&write).await.unwrap(), IdempotentState::First);
+    assert_eq!(app.begin_idempotent(&write).await.unwrap(), IdempotentState::InProgress);
+    let answer = IdempotentAnswer { status: 201, body: r#"{"secret":"tgk_canary"}"#.into() };
+    app.finish_idempotent(&write, &answer).await.unwrap();
+    assert!(!format!("{answer:?}").contains("canary"));
+    assert_eq!(app.begin_idempotent(&write).await.unwrap(), IdempotentState::Done(answer));
+    let other = IdempotentWrite::new(&world.admin, "key-1", &[b"POST", b"/x", b"{ }"]);
+    assert_eq!(app.begin_idempotent(&other).await.unwrap(), IdempotentState::Mismatch);
+    let stranger = Actor::new("bob", Role::PlatformAdmin);
+    let stranger = IdempotentWrite::new(&stranger, "key-1", &[b"POST", b"/x", b"{}"]);
+    assert_eq!(app.begin_idempotent(&stranger).await.unwrap(), IdempotentState::First);
+    app.abandon_idempotent(&stranger).await.unwrap();
+    assert_eq!(app.begin_idempotent(&stranger).await.unwrap(), IdempotentState::First);
 }

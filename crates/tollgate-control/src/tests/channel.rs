@@ -136,6 +136,18 @@ async fn a_pod_gets_a_snapshot_then_deltas_and_goes_on_after_a_reconnect() {
 }
 
 #[tokio::test]
+async fn an_empty_installation_has_policy_and_a_pod_that_has_it_gets_nothing_again() {
+    let Served { world, channel, .. } = serve().await;
+    let mut pod = Pod::connect(&channel, 0).await;
+    let (at, set) = pod.snapshot().await;
+    assert_eq!((at, set.len()), (world.store.policy_revision().await.unwrap(), 1));
+    world.tenant("acme").await;
+    let (mut at, mut set) = (at, set);
+    pod.follow(&mut at, &mut set, world.store.policy_revision().await.unwrap()).await;
+    assert_eq!(set.len(), 2);
+}
+
+#[tokio::test]
 async fn pods_are_listed_with_what_they_serve_and_refuse() {
     let Served { world, channel, .. } = serve().await;
     world.tenant("acme").await;

@@ -1,15 +1,19 @@
 //! Credit, budgets and the way of a finished request into the journal.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tollgate_domain::{
-    Attempt, AttemptOutcome, EventId, HoldId, Id, NanoUsd, RequestOutcome, SettlementBasis, Surface,
-    TenantId, Usage, UsageEvent,
+    Attempt, AttemptOutcome, EventId, HoldId, Id, ManualClock, NanoUsd, RequestOutcome, SettlementBasis,
+    Surface, TenantId, Usage, UsageEvent,
 };
-use tollgate_ledger::{Admission, AdmitOutcome, BudgetCheck, Settlement};
+use tollgate_ledger::{Admission, AdmitOutcome, BudgetCheck, Ledger, Settlement};
+use tollgate_store::Store;
 use tollgate_testkit::wait::eventually;
 
 use super::harness::{NOW, PATIENCE, World, paths};
+use crate::jobs::JournalWriter;
 use crate::{
     BalanceSource, BillingName, BudgetView, BudgetWindowName, CreateBudget, CreateCredit, CreateTenant,
     CreatedKey, CreditKindName, ListQuery, RequestQuery, UsageQuery,
@@ -157,6 +161,36 @@ async fn a_settled_request_reaches_journal_balances_and_reports_once() {
     assert_eq!((report[0].tenant.as_deref(), report[0].key.as_deref()), (Some("acme"), Some("prod")));
     let postings = app.list_ledger(admin, "acme", &ListQuery::default()).await.unwrap().data;
     assert_eq!(postings.iter().filter(|posting| posting.kind == "charge").count(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_and_nothing_doubled_while_the_database_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("journal.db").display());
+    // Without its tables the database refuses every batch.
+    let store = Store::connect(&url).await.unwrap();
+    let ledger = Ledger::memory(Arc::new(ManualClock::new(NOW)));
+    let world = World::new().await;
+    let (tenant, key, _) = prepaid(&world).await;
+    for number in 1..=3 {
+        let hold = Id::from_u128(number);
+        let event = event(tenant, &key, hold, number);
+        let settlement =
+            Settlement { tenant, hold, actual: NanoUsd::ZERO, tokens: 0, event: Some(Box::new(event)) };
+        ledger.settle(&settlement).await.unwrap();
+    }
+    let (writer, stop) = (JournalWriter::new(store.clone(), ledger.clone()), CancellationToken::new());
+    let running = tokio::spawn(writer.clone().run(stop.clone()));
+    let failing = async || writer.status().is_failing.then_some(());
+    eventually(PATIENCE, "a refused batch", failing).await.unwrap();
+    assert_eq!((writer.status().journaled, ledger.outbox_len().await.unwrap()), (0, 3));
+    store.migrate().await.unwrap();
+    let emptied = async || (ledger.outbox_len().await.unwrap() == 0).then_some(());
+    eventually(PATIENCE, "an empty outbox", emptied).await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!((writer.status().journaled, writer.status().repeated), (3, 0));
+    assert_eq!(store.wallet_settled(tenant).await.unwrap(), NanoUsd(750_000_000));
 }
 
 #[tokio::test]
