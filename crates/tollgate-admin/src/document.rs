@@ -41,6 +41,18 @@ fn complete_operation(path: &str, method: &Method, operation: &mut Operation) {
     if path.contains('{') {
         refuse(operation, "404", "no such object, or none that the caller may know of");
     }
+    let queries: Vec<String> = operation.parameters.iter().flatten().filter_map(query_name).collect();
+    if !queries.is_empty() {
+        refuse(operation, "422", "a parameter does not hold; `fields` names it");
+    }
+    let names_another = |name: &str| queries.iter().any(|query| query == name);
+    if ["tenant", "project", "key"].into_iter().any(names_another) {
+        refuse(operation, "404", "a parameter names no object, or none that the caller may know of");
+    }
+    if ["project", "key"].into_iter().any(|name| names_another(name) || path.contains(&format!("{{{name}}}")))
+    {
+        refuse(operation, "409", "there are several of that name: use the id");
+    }
     if is_write {
         operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_parameter()));
         refuse(operation, "409", "it contradicts what is there");
@@ -49,6 +61,14 @@ fn complete_operation(path: &str, method: &Method, operation: &mut Operation) {
     }
     if operation.request_body.is_some() {
         refuse(operation, "415", "the body is not sent as JSON");
+    }
+}
+
+/// The name of a query parameter; `None` for others.
+pub(crate) fn query_name(parameter: &RefOr<Parameter>) -> Option<String> {
+    match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        _ => None,
     }
 }
 

@@ -12,12 +12,11 @@ use axum::response::{IntoResponse, Response};
 use tollgate_control::{Actor, App, AppError, IdempotentAnswer, IdempotentState, IdempotentWrite};
 use tollgate_domain::{EntropySource, RequestId};
 use tracing::Instrument;
-use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::OpenApi;
 
 use crate::AdminState;
 use crate::answer::ApiError;
-use crate::document::operations;
+use crate::document::{operations, query_name};
 
 /// Longest time a request may take, its body's arrival included: applying a large configuration takes seconds.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -209,13 +208,6 @@ impl QueryNames {
             }
         }
         Ok(())
-    }
-}
-
-fn query_name(parameter: &RefOr<Parameter>) -> Option<String> {
-    match parameter {
-        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
-        _ => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The admin API: REST over the control plane's use cases, described by an OpenAPI document that is made from
 //! the router itself. This crate translates; what may be done and what holds is decided in `tollgate-control`.
 //!
-//! A request passes, in order: [`guard::identify`] (request id, time limit, security headers),
-//! [`guard::authenticate`], [`guard::check_query`], [`guard::receive_write`] (body limit, idempotency key),
+//! A request passes, in order: `guard::identify` (request id, time limit, security headers),
+//! `guard::authenticate`, `guard::check_query`, `guard::receive_write` (body limit, idempotency key),
 //! then its operation in `routes`.
 
 mod answer;
@@ -50,7 +50,6 @@ impl AdminState {
 }
 
 /// The API under `/api/v1`; other paths answer a JSON 404.
-#[must_use]
 pub fn router(mut state: AdminState) -> Router {
     let (operations, mut document) = routes::operations();
     state.query_names = Arc::new(QueryNames::of(&mut document));

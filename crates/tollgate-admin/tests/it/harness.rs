@@ -11,6 +11,8 @@ use tollgate_ledger::Ledger;
 use tollgate_store::Store;
 use tollgate_testkit::http::{Answer, HttpClient};
 
+use crate::conformance::Contract;
+
 /// The bootstrap admin's token.
 pub(crate) const TOKEN: &str = "canary-admin-token";
 /// The moment all tests happen at.
@@ -22,6 +24,7 @@ pub(crate) struct TestAdmin {
     pub(crate) admin: HttpClient,
     pub(crate) nobody: HttpClient,
     pub(crate) store: Store,
+    contract: Contract,
     _control: Control,
     server: tokio::task::JoinHandle<()>,
 }
@@ -45,19 +48,23 @@ impl TestAdmin {
         let base = format!("http://{}/api/v1", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let nobody = HttpClient::new();
-        Self { base, admin: nobody.with_bearer(TOKEN), nobody, store, _control: control, server }
+        let document = nobody.get(&format!("{base}/openapi.json")).await.unwrap();
+        let contract = Contract::new(document.expect_status(200).unwrap().json().unwrap());
+        Self { base, admin: nobody.with_bearer(TOKEN), nobody, store, contract, _control: control, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// Any call; `Value::Null` sends no body.
+    /// Any call, held against the document; `Value::Null` sends no body.
     pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let method: Method = method.parse().unwrap();
-        let request = self.admin.request(method, &self.url(path), body).unwrap();
-        self.admin.send(request).await.unwrap()
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let verb: Method = method.parse().unwrap();
+        let request = self.admin.request(verb, &self.url(path), text).unwrap();
+        let answer = self.admin.send(request).await.unwrap();
+        self.contract.check(method, path, body, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {

@@ -132,3 +132,31 @@ async fn every_answer_has_its_id_and_plain_security_headers() {
     let preflight = admin.call("OPTIONS", "/tenants", &Value::Null).await;
     assert_eq!(preflight.status, 405);
 }
+
+/// A name that several objects have is refused where it would be a guess.
+#[tokio::test]
+async fn ambiguous_names_ask_for_the_id() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    admin.post("/tenants", json!({"name": "other"})).await;
+    admin.post("/tenants/other/projects", json!({"name": "bot"})).await;
+    admin.post("/projects/other%2Fbot/keys", json!({"name": "prod"})).await;
+    for (method, path) in [
+        ("GET", "/projects/bot"),
+        ("DELETE", "/projects/bot"),
+        ("GET", "/keys/prod"),
+        ("GET", "/budgets?project=bot"),
+        ("GET", "/requests?key=prod"),
+        ("GET", "/usage?project=bot"),
+    ] {
+        let error = admin.refused(409, method, path, Value::Null).await;
+        assert!(error["message"].as_str().unwrap().contains("use the id"), "{method} {path}: {error}");
+    }
+    assert_eq!(admin.get("/keys/other%2Fbot%2Fprod").await["tenant"], "other");
+    for path in
+        ["/budgets?tenant=nobody", "/usage?tenant=nobody", "/requests?key=nobody", "/prices?tenant=nobody"]
+    {
+        admin.refused(404, "GET", path, Value::Null).await;
+    }
+    admin.refused(400, "GET", "/tenants/%ff", Value::Null).await;
+}
