@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tollgate_catalog::PriceRow;
-use tollgate_domain::{TenantId, UnixMillis};
-use tollgate_store::{PriceFilter, PriceRecord};
 use utoipa::{IntoParams, ToSchema};
 
 use super::diff;
 use super::document::{ConfigDocument, ConfigModel, ConfigProvider};
 use super::validate::{KnownNames, validate_against};
-use crate::app::{App, CreatePrice, UpdateDefaultModels, UpdateModel, UpdateProvider};
+use crate::app::{App, UpdateDefaultModels, UpdateModel, UpdateProvider};
 use crate::error::Problems;
 use crate::parts::SecretText;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
@@ -277,65 +274,6 @@ impl Applying<'_> {
         Ok(())
     }
 
-    async fn prices(&mut self, document: &ConfigDocument) -> Result<(), AppError> {
-        let now = self.app.now();
-        let all = self.app.all_prices(&PriceFilter::default()).await?;
-        let mut named = BTreeSet::new();
-        for (index, price) in document.prices.iter().enumerate() {
-            let path = format!("prices[{index}]");
-            let tenant = self.price_tenant(price.tenant.as_deref()).await?;
-            let is_new = !all.iter().any(|record| {
-                record.row.provider == price.provider
-                    && record.row.model == price.model
-                    && record.row.tenant == tenant
-            });
-            for mut wanted in price.rows() {
-                let mut unused = Problems::default();
-                let Some(row) = wanted.check("", now, &mut unused) else { continue };
-                let row = PriceRow { tenant, ..row };
-                if let Some(record) = standing(&all, &row, wanted.effective_from.is_some(), now) {
-                    named.insert(record.id);
-                    self.report.note(ChangeAction::Unchanged, "price", price_name(&row), "");
-                    continue;
-                }
-                if is_new && wanted.effective_from.is_none() {
-                    // All meters of a new model begin at the same moment.
-                    wanted.effective_from = now.to_rfc3339();
-                }
-                self.price(wanted, &row).await.map_err(|error| below(error, &path))?;
-            }
-        }
-        if self.options.prune {
-            let is_future =
-                |record: &&PriceRecord| record.row.effective_from > now && !named.contains(&record.id);
-            for record in all.iter().filter(is_future) {
-                if self.is_real() {
-                    self.app.delete_price(self.actor, &record.id.to_string()).await?;
-                }
-                self.report.note(ChangeAction::Delete, "price", price_name(&record.row), "");
-            }
-        }
-        Ok(())
-    }
-
-    async fn price(&mut self, wanted: CreatePrice, row: &PriceRow) -> Result<(), AppError> {
-        if self.is_real() {
-            self.app.create_price(self.actor, wanted).await?;
-        }
-        self.report.note(ChangeAction::Create, "price", price_name(row), "");
-        Ok(())
-    }
-
-    /// In a dry run the tenant may not be there yet.
-    async fn price_tenant(&self, tenant: Option<&str>) -> Result<Option<TenantId>, AppError> {
-        let Some(name) = tenant else { return Ok(None) };
-        match self.app.tenant(self.actor, name).await {
-            Ok(view) => Ok(view.id.parse().ok()),
-            Err(AppError::NotFound { .. }) if self.options.dry_run => Ok(Some(TenantId::from_u128(0))),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Models first: they lead to providers.
     async fn prune_models(&mut self, document: &ConfigDocument) -> Result<(), AppError> {
         let is_named = |name: &String| document.models.iter().any(|model| model.name == *name);
@@ -364,47 +302,6 @@ impl Applying<'_> {
         }
         Ok(())
     }
-}
-
-fn price_name(row: &PriceRow) -> String {
-    format!("{}/{} {}", row.provider, row.model, row.meter.map_or("free", |meter| meter.name()))
-}
-
-/// The stored row that already says what `wanted` says: with the same start where one is given, else the one
-/// in force now.
-fn standing<'a>(
-    all: &'a [PriceRecord],
-    wanted: &PriceRow,
-    has_start: bool,
-    now: UnixMillis,
-) -> Option<&'a PriceRecord> {
-    let of_model = |row: &PriceRow| {
-        (&row.provider, &row.model, row.tenant) == (&wanted.provider, &wanted.model, wanted.tenant)
-    };
-    let same_thing = |row: &PriceRow| {
-        (row.meter, row.service_tier, row.context_from)
-            == (wanted.meter, wanted.service_tier, wanted.context_from)
-    };
-    let rows = || all.iter().filter(|record| of_model(&record.row));
-    if has_start {
-        return rows().find(|record| {
-            same_thing(&record.row)
-                && record.row.effective_from == wanted.effective_from
-                && record.row.price == wanted.price
-        });
-    }
-    let in_force = |record: &&PriceRecord| record.row.effective_from <= now;
-    let latest = |is_wanted: &dyn Fn(&PriceRow) -> bool| {
-        rows()
-            .filter(in_force)
-            .filter(|record| is_wanted(&record.row))
-            .max_by_key(|record| record.row.effective_from)
-    };
-    let own = latest(&same_thing)?;
-    let free_since = latest(&|row| row.meter.is_none()).map(|record| record.row.effective_from);
-    let paid_since = latest(&|row| row.meter.is_some()).map(|record| record.row.effective_from);
-    let is_free = free_since.is_some() && free_since >= paid_since;
-    (is_free == wanted.meter.is_none() && own.row.price == wanted.price).then_some(own)
 }
 
 /// Puts the entry's path before the paths of an error.
