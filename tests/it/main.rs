@@ -2,3 +2,7 @@
 
 mod compose;
 mod documentation;
+mod installation;
+mod money;
+mod resilience;
+mod sdk;

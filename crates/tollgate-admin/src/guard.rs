@@ -87,7 +87,8 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Bounds and reads the body of a write, and does a write with an idempotency key once.
+/// Bounds and reads the body of a write, does a write with an idempotency key once, and answers when the pods
+/// have what was written.
 pub(crate) async fn receive_write(
     State(state): State<AdminState>,
     request: Request,
@@ -105,10 +106,14 @@ pub(crate) async fn receive_write(
         IdempotentWrite::new(actor, key, &[parts.method.as_str().as_bytes(), target.as_bytes(), &body])
     });
     let request = Request::from_parts(parts, Body::from(body));
-    match write {
-        Some(write) => write_once(&state.app, &write, request, next).await,
-        None => Ok(next.run(request).await),
+    let response = match write {
+        Some(write) => write_once(&state.app, &write, request, next).await?,
+        None => next.run(request).await,
+    };
+    if response.status().is_success() {
+        state.app.rolled_out().await;
     }
+    Ok(response)
 }
 
 fn body_limit(request: &Request) -> usize {

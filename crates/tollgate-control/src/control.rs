@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_catalog::{Catalog, CatalogError};
-use tollgate_domain::{Clock, Secret, TenantId};
+use tollgate_domain::{Clock, NodeId, Secret, TenantId};
 use tollgate_ledger::Ledger;
 use tollgate_store::{Store, StoreError};
 
@@ -153,6 +153,14 @@ impl Control {
         reached.map(|version| version.revision).map_err(|_| AppError::Unavailable("policy stops".to_owned()))
     }
 
+    /// Lists the gateway of the same process among the pods.
+    #[must_use]
+    pub fn local_pod(&self, id: NodeId, name: &str) -> LocalPod {
+        let (nodes, clock) = (self.service.nodes.clone(), Arc::clone(&self.service.clock));
+        nodes.connected(id, name, env!("CARGO_PKG_VERSION"), 0, clock.now());
+        LocalPod { id, nodes, clock }
+    }
+
     /// Serves the policy channel on `listener` until `stop`, or until [`Control::shutdown`].
     ///
     /// # Errors
@@ -187,6 +195,26 @@ impl Control {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!("some tasks of the control plane did not stop in time");
         }
+    }
+}
+
+/// The gateway of the same process, as the control plane sees it.
+#[derive(Debug)]
+pub struct LocalPod {
+    id: NodeId,
+    nodes: NodeRegistry,
+    clock: Arc<dyn Clock>,
+}
+
+impl LocalPod {
+    /// A revision serves.
+    pub fn acknowledge(&self, revision: u64) {
+        self.nodes.acknowledged(self.id, revision, self.clock.now());
+    }
+
+    /// A revision was refused; the one before goes on serving.
+    pub fn refuse(&self, revision: u64, reason: &str) {
+        self.nodes.refused(self.id, revision, reason, self.clock.now());
     }
 }
 

@@ -27,7 +27,7 @@ pub use config::{
     ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, GeneratedSecret, KnownNames,
     validate, validate_against,
 };
-pub use control::{Control, ControlConfig, ControlError};
+pub use control::{Control, ControlConfig, ControlError, LocalPod};
 pub use error::{AppError, FieldProblem};
 pub use jobs::JournalStatus;
 pub use parts::{

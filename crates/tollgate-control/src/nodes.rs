@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tollgate_domain::{NodeId, UnixMillis};
 
 use crate::app::{NodeRefusalView, NodeView};
@@ -29,6 +30,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    fn is_behind(&self, revision: u64) -> bool {
+        let refused = self.refused.as_ref().is_some_and(|(refused, _)| *refused >= revision);
+        self.streams > 0 && self.revision < revision && !refused
+    }
+
     pub(crate) fn view(self, newest: u64) -> NodeView {
         NodeView {
             id: self.id.to_string(),
@@ -47,6 +53,8 @@ impl Node {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeRegistry {
     nodes: Arc<Mutex<HashMap<NodeId, Node>>>,
+    /// Told whenever a pod says something.
+    heard: Arc<watch::Sender<()>>,
 }
 
 fn short(text: &str) -> String {
@@ -90,6 +98,16 @@ impl NodeRegistry {
         if let Some(node) = self.nodes.lock().get_mut(&id) {
             node.last_seen = now;
             change(node);
+        }
+        self.heard.send_replace(());
+    }
+
+    /// Waits until every connected pod serves `revision` or has refused it.
+    pub(crate) async fn reached(&self, revision: u64) {
+        let mut heard = self.heard.subscribe();
+        while self.nodes.lock().values().any(|node| node.is_behind(revision)) {
+            // the sender lives as long as this registry
+            let _ = heard.changed().await;
         }
     }
 

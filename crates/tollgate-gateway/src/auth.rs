@@ -1,5 +1,6 @@
 //! Whose request this is: the key out of the headers, the snapshot pinned for the rest of its life.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -7,6 +8,7 @@ use http::header::AUTHORIZATION;
 use tollgate_domain::{ErrorKind, UnixMillis};
 use tollgate_policy::{KeyContext, Snapshot};
 
+use crate::edge::percent_decoded;
 use crate::error::{Refusal, policy_unavailable};
 use crate::gateway::Pod;
 
@@ -19,18 +21,22 @@ pub(crate) struct Authenticated {
 }
 
 /// Finds the key in the places clients put it and looks it up.
-pub(crate) fn authenticate(gateway: &Pod, headers: &HeaderMap) -> Result<Authenticated, Refusal> {
+pub(crate) fn authenticate(
+    gateway: &Pod,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Authenticated, Refusal> {
     let snapshot = gateway.policy.current().ok_or_else(policy_unavailable)?;
     let now = gateway.clock.now();
-    let presented = presented_key(headers).ok_or_else(|| {
+    let presented = presented_key(headers, query).ok_or_else(|| {
         let message = "no API key: send it as `Authorization: Bearer <key>`";
         Refusal::new(ErrorKind::InvalidApiKey, message)
     })?;
-    let context = Arc::clone(snapshot.authenticate(presented, now)?);
+    let context = Arc::clone(snapshot.authenticate(&presented, now)?);
     Ok(Authenticated { snapshot, context, now })
 }
 
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
+fn presented_key<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
@@ -41,6 +47,14 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
         .or_else(|| text("x-goog-api-key"))
         .or_else(|| text("api-key"))
         .filter(|key| !key.is_empty())
+        .map(Cow::Borrowed)
+        .or_else(|| query.and_then(key_in_query))
+}
+
+/// Google's clients write `?key=…`.
+fn key_in_query(query: &str) -> Option<Cow<'_, str>> {
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key="))?;
+    (!key.is_empty()).then(|| Cow::Owned(percent_decoded(key)))
 }
 
 #[cfg(test)]
@@ -62,7 +76,10 @@ mod tests {
         for (name, value, expected) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            assert_eq!(presented_key(&headers), expected, "{name}: {value}");
+            assert_eq!(presented_key(&headers, None).as_deref(), expected, "{name}: {value}");
         }
+        let in_query = |query| presented_key(&HeaderMap::new(), Some(query)).map(Cow::into_owned);
+        assert_eq!(in_query("alt=sse&key=a%2Db").as_deref(), Some("a-b"));
+        assert_eq!(in_query("monkey=a"), None);
     }
 }

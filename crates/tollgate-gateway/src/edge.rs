@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     let outcome = route(&gateway, request, id, started).await;
     let mut response = outcome.unwrap_or_else(|refusal| {
         let (kind, code) = (refusal.kind, refusal.status().as_u16());
-        tracing::info!(request_id = %id, status = code, error = kind.code(), "request refused");
+        tracing::debug!(request_id = %id, status = code, error = kind.code(), "request refused");
         refuse(&refusal, started.elapsed())
     });
     write_common(response.headers_mut(), id);
@@ -63,7 +63,7 @@ async fn route(
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
     let endpoint = endpoint(request.method(), request.uri().path())?;
-    let caller = match authenticate(gateway, request.headers()) {
+    let caller = match authenticate(gateway, request.headers(), request.uri().query()) {
         Ok(caller) => caller,
         Err(refusal) => {
             observe_refusal(gateway, endpoint, &refusal, started);
@@ -98,7 +98,6 @@ async fn inference(
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
     let (parts, body) = request.into_parts();
-    check_content_type(&parts.headers)?;
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
     let trace = gateway.tracer.start(traceparent, surface, id);
     let body = read_body(gateway, body).await?;
@@ -147,22 +146,6 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
     Ok(endpoint)
 }
 
-fn check_content_type(headers: &http::HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let is_json = value.to_str().is_ok_and(|text| {
-        let essence = text.split(';').next().unwrap_or("").trim();
-        essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
-    });
-    if is_json {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ErrorKind::InvalidRequest,
-        "the body must be JSON: send `content-type: application/json`",
-    )
-    .with_param("content-type"))
-}
-
 /// Reads a body within its bounds of size and time.
 async fn read_body(gateway: &Pod, body: Incoming) -> Result<Bytes, Refusal> {
     let max = gateway.config.max_body_bytes;
@@ -208,7 +191,7 @@ fn too_large(max: usize) -> Refusal {
 }
 
 /// `%2F` and the like in a model's name; what does not decode stays as it is.
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -255,7 +255,8 @@ impl Feed {
     }
 
     fn report(&self, replies: &Replies) {
-        let status = v1::Status { revision: self.revision.unwrap_or(0) };
+        let revision = self.state.current().map_or(0, |snapshot| snapshot.revision());
+        let status = v1::Status { revision };
         send(replies, v1::watch_request::Message::Status(status));
     }
 }

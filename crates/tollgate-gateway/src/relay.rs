@@ -50,7 +50,7 @@ pub(crate) async fn start_stream(
     let skim = &reservation.priced.skim;
     let options = StreamOptions {
         client_wants_usage: skim.include_usage == Some(true),
-        n_choices: skim.n_billed_choices(),
+        n_choices: skim.n_returned_choices(),
     };
     let mut relay = StreamRelay::new(reservation.priced.surface, options);
     let mut events = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tollgate_domain::{HoldId, NanoUsd};
+use tollgate_domain::{HoldId, NanoUsd, TenantId};
 use tollgate_ledger::{
     Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal,
 };
@@ -12,18 +12,50 @@ use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
 use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded, rate_refusal};
 use crate::gateway::Pod;
 use crate::pipeline::Priced;
-use crate::settle::Reservation;
+use crate::settle::{Reservation, SettlePlace};
 
 /// Asks the ledger. Without a [`Reservation`] nothing can be sent.
 pub(crate) async fn reserve(gateway: &Pod, priced: Priced) -> Result<Reservation, Refusal> {
     // the place in the settlement queue first: what is admitted can then always be settled
     let place = gateway.settler.place().ok_or_else(overloaded)?;
     let hold = HoldId::from_uuid(priced.request.as_uuid());
-    let grant = admit(gateway, &priced, hold).await?;
-    Ok(Reservation::new(gateway.clone(), place, priced, grant))
+    let mut asking = Asking { place: Some(place), tenant: priced.caller.context.tenant.id, hold };
+    let grant = match admit(gateway, &priced, hold).await? {
+        Ok(grant) => grant,
+        Err(refusal) => {
+            asking.nothing_is_held();
+            return Err(refusal);
+        }
+    };
+    let place = asking.nothing_is_held().ok_or_else(overloaded)?;
+    Ok(Reservation::new(Pod::clone(gateway), place, priced, grant))
 }
 
-async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Grant, Refusal> {
+/// An admission whose answer is not known. When it is dropped like this (no answer in time, or the client
+/// left meanwhile) the hold may have been written: it is voided, which is harmless where it was not.
+struct Asking {
+    place: Option<SettlePlace>,
+    tenant: TenantId,
+    hold: HoldId,
+}
+
+impl Asking {
+    /// The answer is known: there is no hold, or somebody else ends it.
+    fn nothing_is_held(&mut self) -> Option<SettlePlace> {
+        self.place.take()
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.void(self.tenant, self.hold);
+        }
+    }
+}
+
+/// The outer error is an unknown answer, the inner one a refusal.
+async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Grant, Refusal>, Refusal> {
     let context = &priced.caller.context;
     let budgets = budget_checks(context, priced)?;
     let limits = limit_checks(context);
@@ -41,14 +73,14 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Grant, Re
         tokens: priced.plan.rate_tokens,
         lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
     };
-    match ask(gateway, &admission).await? {
+    Ok(match ask(gateway, &admission).await? {
         AdmitOutcome::Admitted(grant) => Ok(grant),
         AdmitOutcome::Spent(refusal) => Err(money(context, &refusal, priced.plan.minimum, false)),
         AdmitOutcome::Held(refusal) => Err(money(context, &refusal, priced.plan.minimum, true)),
         AdmitOutcome::RateLimited(refusal) => Err(rate_refusal(&refusal, owner_name(refusal.owner))),
         AdmitOutcome::Revoked => Err(tollgate_policy::AuthDenied::Revoked.into()),
         AdmitOutcome::Cold | AdmitOutcome::AlreadySettled => Err(ledger_unavailable()),
-    }
+    })
 }
 
 /// One round trip; a second one after seeding where the ledger does not know the tenant.

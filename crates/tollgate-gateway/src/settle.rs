@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_catalog::Charge;
 use tollgate_domain::{
     Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, Meter, NanoUsd, RequestOutcome,
-    SettlementBasis, UnixMillis, Usage, UsageEvent,
+    SettlementBasis, TenantId, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_ledger::{Grant, Ledger, SettleOutcome, Settlement};
 use tollgate_telemetry::metrics::{FinishedRequest, InFlight, LedgerCall, LedgerResult};
@@ -44,6 +44,13 @@ pub(crate) struct Settler {
 /// One place in the queue.
 #[derive(Debug)]
 pub(crate) struct SettlePlace(mpsc::OwnedPermit<Settlement>);
+
+impl SettlePlace {
+    /// Uses the place to end a hold that may or may not exist, without a charge.
+    pub(crate) fn void(self, tenant: TenantId, hold: HoldId) {
+        self.0.send(Settlement { tenant, hold, actual: NanoUsd::ZERO, tokens: 0, event: None });
+    }
+}
 
 impl Settler {
     pub(crate) fn new(sender: mpsc::Sender<Settlement>, closing: CancellationToken) -> Self {
@@ -133,6 +140,8 @@ impl SettleWorker {
     ) -> bool {
         match outcome {
             Some(Ok(SettleOutcome::Settled | SettleOutcome::AlreadySettled)) => {}
+            // an admission without an answer is voided whether it was written or not
+            Some(Ok(SettleOutcome::UnknownHold)) if settlement.event.is_none() => {}
             Some(Ok(SettleOutcome::UnknownHold)) => {
                 tracing::warn!(hold = %settlement.hold, "the ledger had lost a hold; its event was recorded");
             }

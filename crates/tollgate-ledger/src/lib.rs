@@ -19,7 +19,7 @@ mod types;
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};
-pub use redis::{RedisConfig, RedisLedger};
+pub use redis::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig, RedisLedger};
 pub use types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
     MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,

@@ -22,7 +22,7 @@ use crate::error::LedgerError;
 use client::Client;
 use outbox::OutboxReader;
 
-pub use config::RedisConfig;
+pub use config::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig};
 
 /// A ledger in Redis. Cloning gives the same ledger over the same connections.
 #[derive(Clone)]

@@ -1,11 +1,16 @@
 //! The pods and the policy each of them serves.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{App, List};
 use crate::parts::Time;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
+
+/// Pods take a change within milliseconds; one that is slow or gone must not hold up its administrator longer.
+const ROLLOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A revision that a pod refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -49,5 +54,14 @@ impl App {
             self.parts.nodes.all().into_iter().map(|node| node.view(newest)).collect();
         nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(List { data: nodes, next: None })
+    }
+
+    /// Waits until every pod that watches this replica serves what is stored now, at most
+    /// [`ROLLOUT_TIMEOUT`]: who changes policy and is answered can count on it.
+    pub async fn rolled_out(&self) {
+        let Ok(revision) = self.parts.store.policy_revision().await else { return };
+        if tokio::time::timeout(ROLLOUT_TIMEOUT, self.parts.nodes.reached(revision)).await.is_err() {
+            tracing::warn!(revision, "not every pod has the newest policy yet; GET /nodes tells which");
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Environment;
 /// Keys and URLs are short; a larger file is the wrong one.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
 const MASTER_KEY_BYTES: usize = 32;
+const DEFAULT_REDIS_TIMEOUT_MS: u64 = tollgate_ledger::DEFAULT_RESPONSE_TIMEOUT_MS;
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
 
@@ -48,6 +49,8 @@ pub struct ServerOptions {
     pub database_url: Option<Secret>,
     /// `redis://…` or `rediss://…`; carries a password.
     pub redis_url: Option<Secret>,
+    /// How long the data path waits for Redis, in milliseconds.
+    pub redis_timeout_ms: u64,
     /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
     pub control_url: Option<String>,
     /// Bootstrap platform-admin token.
@@ -93,6 +96,9 @@ pub(super) struct ServerArgs {
     /// The control plane's gRPC, as a pod reaches it
     #[arg(long, env = "TOLLGATE_CONTROL_URL", value_name = "URL", hide_env_values = true)]
     control_url: Option<String>,
+    /// Milliseconds a request waits for Redis at most; without an answer it gets 503
+    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULT_REDIS_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    redis_timeout_ms: u64,
     /// File with the Redis URL
     #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
     redis_url_file: Option<PathBuf>,
@@ -132,6 +138,7 @@ impl ServerArgs {
             ops_listen: self.ops_listen,
             config: self.config.filter(|path| !path.as_os_str().is_empty()),
             control_url: self.control_url.filter(|url| !url.is_empty()),
+            redis_timeout_ms: self.redis_timeout_ms,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
             master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
@@ -161,6 +168,7 @@ impl StoreArgs {
                 self.database_url_file.as_deref(),
             )?,
             redis_url: None,
+            redis_timeout_ms: DEFAULT_REDIS_TIMEOUT_MS,
             control_url: None,
             admin_token: None,
             master_key: None,

@@ -6,6 +6,7 @@ mod demo;
 mod ops;
 mod plane;
 mod pod;
+mod probe;
 mod process;
 mod single;
 mod telemetry;
@@ -14,7 +15,6 @@ use anyhow::Context;
 use tollgate_store::{Store, StoreError};
 
 use crate::cli::{ServerOptions, UsageError};
-
 
 /// Everything in one process, seeded for a first try.
 ///

@@ -1,6 +1,7 @@
 //! One control-plane replica: policy channel, admin API, journal writer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,14 +35,16 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
         options.master_key_bytes().map(MasterKey::new).ok_or_else(|| anyhow::anyhow!("no master key"))?;
     let document = load_configuration(&options)?;
     let metrics = Metrics::new();
-    let readiness = Readiness::default();
+    let is_started = Arc::new(AtomicBool::new(false));
+    let started = Arc::clone(&is_started);
+    let readiness = Readiness::new(vec![("started", Arc::new(move || started.load(Ordering::Acquire)))]);
     let ops = OpsServer::start(options.ops_listen, metrics.clone(), readiness.clone())?;
     let admin = bind(options.admin_listen, "--admin-listen").await?;
     let grpc = bind(options.grpc_listen, "--grpc-listen").await?;
     let (admin_address, grpc_address) = (admin.local_addr()?, grpc.local_addr()?);
     warn_about_plaintext(&options, grpc_address);
     let store = open_store(&database_url, &stop).await?;
-    let ledger = connect_ledger(&redis_url, &stop).await?;
+    let ledger = connect_ledger(&redis_url, &options, &stop).await?;
     let config =
         ControlConfig { admin_token: options.admin_token.clone(), plane_token: options.plane_token.clone() };
     let control =
@@ -52,7 +55,8 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let (tasks, stop_serving) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(report_journal(Arc::clone(&control), ledger, metrics, stop_serving.clone()));
     let grpc = tasks.spawn(control.serve_grpc(grpc, stop_serving.clone()));
-    tasks.spawn(serve_admin(&control, admin, stop_serving.clone()));
+    tasks.spawn(serve_admin(&control, admin, stop_serving.clone())?);
+    is_started.store(true, Ordering::Release);
     print_ready(&[("admin", admin_address), ("grpc", grpc_address), ("ops", ops.address())])?;
     tokio::select! {
         () = stop.cancelled() => {}

@@ -1,11 +1,12 @@
 //! One data-plane pod: policy over gRPC, money in Redis, nothing on disk.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_catalog::Catalog;
-use tollgate_domain::Secret;
+use tollgate_domain::{NodeId, Secret};
 use tollgate_gateway::{
     ControlLink, Gateway, GatewayConfig, GatewayParts, PolicyFeedConfig, PolicyState, run_policy_feed, serve,
 };
@@ -49,7 +50,7 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let stop_feed = CancellationToken::new();
     tasks.spawn(run_policy_feed(link.clone(), policy.clone(), stop_feed.clone()));
-    let ledger = connect_ledger(&redis_url, &stop).await?;
+    let ledger = connect_ledger(&redis_url, &options, &stop).await?;
     let gateway = Gateway::start(GatewayParts {
         config: GatewayConfig::default(),
         clock: Arc::new(SystemClock),
@@ -61,8 +62,9 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
         metrics,
         tracer: telemetry.tracer(),
     });
-    wait_for_policy(&policy, &stop).await;
-    super::process::print_ready(&[("traffic", address), ("ops", ops.address())])?;
+    // until then requests get 503 `policy_unavailable`
+    let announce = announce_when_ready(policy, [("traffic", address), ("ops", ops.address())], stop.clone());
+    tasks.spawn(announce);
     let draining = stop.clone();
     let not_ready = async move {
         draining.cancelled().await;
@@ -78,7 +80,8 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
 }
 
 /// The gateway of a single process, with its parts at hand.
-pub(super) struct LocalPod {
+pub(super) struct LocalParts {
+    pub(super) node: NodeId,
     pub(super) policy: PolicyState,
     pub(super) ledger: Ledger,
     pub(super) seeder: tollgate_gateway::Seeder,
@@ -87,11 +90,11 @@ pub(super) struct LocalPod {
 }
 
 /// Starts a pod that shares its process with the control plane.
-pub(super) fn start_local(parts: LocalPod) -> anyhow::Result<Gateway> {
+pub(super) fn start_local(parts: LocalParts) -> anyhow::Result<Gateway> {
     Ok(Gateway::start(GatewayParts {
         config: GatewayConfig::default(),
         clock: Arc::new(SystemClock),
-        node: node_id()?,
+        node: parts.node,
         policy: parts.policy,
         ledger: parts.ledger,
         seeder: parts.seeder,
@@ -108,22 +111,34 @@ pub(super) fn readiness(policy: &PolicyState) -> Readiness {
 }
 
 /// Connects to Redis, waiting for one that is not there yet.
-pub(super) async fn connect_ledger(url: &Secret, stop: &CancellationToken) -> anyhow::Result<Ledger> {
-    let config = RedisConfig::new(url.clone());
+pub(super) async fn connect_ledger(
+    url: &Secret,
+    options: &ServerOptions,
+    stop: &CancellationToken,
+) -> anyhow::Result<Ledger> {
+    let config =
+        RedisConfig { response_timeout_ms: options.redis_timeout_ms, ..RedisConfig::new(url.clone()) };
     let is_passing = |error: &LedgerError| matches!(error, LedgerError::Unavailable(_));
     patiently("Redis", stop, is_passing, || Ledger::redis(&config)).await
 }
 
-/// A pod without policy answers 503; the ready line waits for the first one.
-async fn wait_for_policy(policy: &PolicyState, stop: &CancellationToken) {
+/// Prints the ready line once there is a policy to serve under.
+async fn announce_when_ready(
+    policy: PolicyState,
+    addresses: [(&'static str, SocketAddr); 2],
+    stop: CancellationToken,
+) {
     let mut revision = policy.subscribe();
     tokio::select! {
-        () = stop.cancelled() => {}
+        () = stop.cancelled() => return,
         _ = revision.wait_for(Option::is_some) => {}
+    }
+    if let Err(error) = super::process::print_ready(&addresses) {
+        tracing::warn!(%error, "the ready line could not be printed");
     }
 }
 
-fn node_name(address: &std::net::SocketAddr) -> String {
+fn node_name(address: &SocketAddr) -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()))
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_admin::AdminState;
 use tollgate_catalog::Catalog;
-use tollgate_control::{Actor, ApplyOptions, ConfigDocument, Control, ControlConfig, MasterKey};
+use tollgate_control::{
+    Actor, ApplyOptions, ConfigDocument, Control, ControlConfig, LocalPod, MasterKey, PolicyVersion,
+};
 use tollgate_domain::{Clock, Secret};
 use tollgate_gateway::{PolicyState, Seeder, serve};
 use tollgate_ledger::Ledger;
@@ -18,10 +21,11 @@ use tollgate_store::Store;
 use tollgate_telemetry::Metrics;
 
 use super::clock::SystemClock;
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, node_id};
 use super::demo;
 use super::ops::OpsServer;
-use super::pod::{LocalPod, connect_ledger, readiness, start_local};
+use super::pod::{LocalParts, connect_ledger, readiness, start_local};
+use super::probe::probe;
 use super::process::{bind, print_ready, stop_on_signal};
 use super::{open_store, telemetry};
 use crate::cli::ServerOptions;
@@ -65,8 +69,11 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
     let tasks = TaskTracker::new();
     let stop_rest = CancellationToken::new();
     control.policy_is_current().await.context("policy cannot be read back")?;
-    tasks.spawn(follow_policy(Arc::clone(&control), policy.clone(), stop_rest.clone()));
-    let gateway = start_local(LocalPod {
+    let node = node_id()?;
+    let pod = control.local_pod(node, &traffic_address.to_string());
+    tasks.spawn(follow_policy(control.policy(), pod, policy.clone(), stop_rest.clone()));
+    let gateway = start_local(LocalParts {
+        node,
         policy: policy.clone(),
         ledger: parts.ledger.clone(),
         seeder: local_seeder(&control),
@@ -75,7 +82,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
     })?;
     policy.subscribe().wait_for(Option::is_some).await.context("no policy came")?;
     tasks.spawn(report_journal(Arc::clone(&control), parts.ledger, metrics, stop_rest.clone()));
-    tasks.spawn(serve_admin(&control, admin, stop_rest.clone()));
+    tasks.spawn(serve_admin(&control, admin, stop_rest.clone())?);
     if flavour == Flavour::Dev {
         let key = if is_configured { None } else { Some(data_dir.demo_key()?) };
         demo::print_banner(traffic_address, admin_address, &admin_token, key.as_ref())?;
@@ -120,7 +127,7 @@ impl Parts {
         let url = options.database_url.clone().unwrap_or_else(|| data_dir.database_url());
         let store: Store = open_store(&url, stop).await?;
         let ledger = match &options.redis_url {
-            Some(url) => connect_ledger(url, stop).await?,
+            Some(url) => connect_ledger(url, options, stop).await?,
             None => Ledger::memory(Arc::clone(&clock)),
         };
         let master_key = match options.master_key_bytes() {
@@ -180,9 +187,12 @@ fn local_seeder(control: &Arc<Control>) -> Seeder {
 }
 
 /// Hands every policy version to the gateway beside.
-async fn follow_policy(control: Arc<Control>, policy: PolicyState, stop: CancellationToken) {
-    let mut versions = control.policy();
-    drop(control);
+async fn follow_policy(
+    mut versions: watch::Receiver<Arc<PolicyVersion>>,
+    pod: LocalPod,
+    policy: PolicyState,
+    stop: CancellationToken,
+) {
     loop {
         let version = Arc::clone(&versions.borrow_and_update());
         match policy.offer(&version.set, version.revision) {
@@ -190,6 +200,7 @@ async fn follow_policy(control: Arc<Control>, policy: PolicyState, stop: Cancell
                 tracing::info!(revision = version.revision, objects = version.set.len(), "policy is in force")
             }
             Err(refused) => {
+                pod.refuse(version.revision, &refused.to_string());
                 tracing::error!(revision = version.revision, %refused, "policy refused; the last good one stays in force");
             }
         }
@@ -225,12 +236,13 @@ pub(super) fn serve_admin(
     control: &Control,
     listener: TcpListener,
     stop: CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
-    let router = tollgate_admin::router(AdminState::new(control.app().clone(), None));
-    async move {
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let probe = probe(control.policy())?;
+    let router = tollgate_admin::router(AdminState::new(control.app().clone(), Some(probe)));
+    Ok(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin API is not served any more");
         }
-    }
+    })
 }

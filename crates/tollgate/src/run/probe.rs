@@ -1,0 +1,101 @@
+//! `POST /providers/{provider}/test`: one cheap request, `GET <base URL>/models`, with the first credential.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
+use tokio::sync::watch;
+use tollgate_admin::{ProviderProbe, ProviderTest};
+use tollgate_control::PolicyVersion;
+use tollgate_policy::{Dialect, PolicyObject, ProviderPolicy};
+use tollgate_upstream::{UpstreamClient, UpstreamConfig, UpstreamRequest};
+
+/// An operator is waiting: a provider that takes longer has failed the test.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A model list is small.
+const MAX_PROBE_BYTES: usize = 4 << 20;
+
+/// Tests providers as policy knows them now.
+pub(super) fn probe(policy: watch::Receiver<Arc<PolicyVersion>>) -> anyhow::Result<ProviderProbe> {
+    let client = UpstreamClient::new(&UpstreamConfig::default())?;
+    Ok(Arc::new(move |view| {
+        let version = Arc::clone(&policy.borrow());
+        let client = client.clone();
+        Box::pin(async move {
+            let provider = version.set.iter().find_map(|object| match object {
+                PolicyObject::Provider(provider) if provider.id.to_string() == view.id => Some(provider),
+                _ => None,
+            });
+            match provider {
+                Some(provider) => test(&client, provider).await,
+                None => failed("policy does not have this provider yet: try again", Duration::ZERO),
+            }
+        })
+    }))
+}
+
+async fn test(client: &UpstreamClient, provider: &ProviderPolicy) -> ProviderTest {
+    if provider.dialect == Dialect::Demo {
+        return ProviderTest { ok: true, status: None, latency_ms: 0, message: "built in".to_owned() };
+    }
+    let started = Instant::now();
+    let Ok(url) = Uri::try_from(format!("{}/models", provider.base_url.trim_end_matches('/'))) else {
+        return failed("the base URL is not a URL", started.elapsed());
+    };
+    let request = UpstreamRequest {
+        method: Method::GET,
+        url,
+        headers: headers(provider),
+        body: Bytes::new(),
+        connect_timeout: PROBE_TIMEOUT,
+        first_byte_timeout: PROBE_TIMEOUT,
+        idle_timeout: PROBE_TIMEOUT,
+    };
+    let response = match client.send(request).await {
+        Ok(response) => response,
+        Err(error) => return failed(&error.to_string(), started.elapsed()),
+    };
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_PROBE_BYTES).collect();
+    let body = tokio::time::timeout(PROBE_TIMEOUT, body).await;
+    let listed = body.ok().and_then(Result::ok).and_then(|body| n_models(&body.to_bytes()));
+    let message = match (status.is_success(), listed) {
+        (true, Some(n)) => format!("{n} models"),
+        (true, None) => "the answer is no model list".to_owned(),
+        (false, _) => format!("status {}", status.as_u16()),
+    };
+    ProviderTest {
+        ok: status.is_success(),
+        status: Some(status.as_u16()),
+        latency_ms: ms(started.elapsed()),
+        message,
+    }
+}
+
+fn headers(provider: &ProviderPolicy) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    if let Some(credential) = provider.credentials.first()
+        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.secret.expose()))
+    {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    headers
+}
+
+fn n_models(body: &[u8]) -> Option<usize> {
+    let list: serde_json::Value = serde_json::from_slice(body).ok()?;
+    list["data"].as_array().map(Vec::len)
+}
+
+fn failed(message: &str, elapsed: Duration) -> ProviderTest {
+    ProviderTest { ok: false, status: None, latency_ms: ms(elapsed), message: message.to_owned() }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
