@@ -57,6 +57,8 @@ pub(crate) struct Statement<'t> {
     text: Cow<'static, str>,
     target: Target<'t>,
     n_bound: usize,
+    /// Whether the text has a placeholder with a number.
+    is_numbered: bool,
     failure: Option<sqlx::Error>,
 }
 
@@ -78,7 +80,8 @@ impl<'t> Statement<'t> {
     }
 
     fn new(target: Target<'t>, text: Cow<'static, str>) -> Self {
-        Self { text, target, n_bound: 0, failure: None }
+        let is_numbered = text.contains('$');
+        Self { text, target, n_bound: 0, is_numbered, failure: None }
     }
 
     /// Binds the next value.
@@ -111,12 +114,21 @@ impl<'t> Statement<'t> {
 
     /// Appends fixed text.
     pub(crate) fn push(mut self, text: &str) -> Self {
+        self.is_numbered |= text.contains('$');
         self.text.to_mut().push_str(text);
         self
     }
 
     /// Appends the placeholder of a value and binds it.
-    pub(crate) fn push_bind<'q>(self, value: impl Bind<'q>) -> Self {
+    ///
+    /// SQLite searches a numbered placeholder's name among all the others, which makes a statement of thousands
+    /// quadratic; it gets plain ones, unless the text has numbered ones already (the two do not mix).
+    pub(crate) fn push_bind<'q>(mut self, value: impl Bind<'q>) -> Self {
+        let is_sqlite = matches!(self.target, Target::SqlitePool(..) | Target::Sqlite(..));
+        if is_sqlite && !self.is_numbered {
+            self.text.to_mut().push('?');
+            return self.bind(value);
+        }
         let placeholder = format!("${}", self.n_bound + 1);
         self.push(&placeholder).bind(value)
     }
