@@ -58,16 +58,33 @@ impl Store {
         id: PriceId,
         row: PriceRow,
     ) -> Result<PriceRecord, StoreError> {
-        let record = PriceRecord { id, row: PriceRow { id: Some(id), ..row }, created_at: ctx.now };
+        let record = new_record(ctx, id, row);
         run_tx!(self, "create_price", |tx| {
             tx.lock_policy().await?;
-            if let Some(tenant) = record.row.tenant {
-                tenants::require(tx, tenant).await?;
-            }
-            insert(tx, &record).await?;
-            tx.record_policy(ctx, "create", None, Some(&record)).await
+            create(tx, ctx, &record).await
         })?;
         Ok(record)
+    }
+
+    /// Creates price rows as [`Store::create_price`] does, all of them or none: no reader of policy ever sees
+    /// a model with some of its prices only. Each row gets a revision of its own.
+    ///
+    /// # Errors
+    /// Those of [`Store::create_price`], for the first row that has one.
+    pub async fn create_prices(
+        &self,
+        ctx: &WriteContext,
+        rows: Vec<(PriceId, PriceRow)>,
+    ) -> Result<Vec<PriceRecord>, StoreError> {
+        let records: Vec<_> = rows.into_iter().map(|(id, row)| new_record(ctx, id, row)).collect();
+        run_tx!(self, "create_prices", |tx| {
+            tx.lock_policy().await?;
+            for record in &records {
+                create(tx, ctx, record).await?;
+            }
+            Ok(())
+        })?;
+        Ok(records)
     }
 
     /// The price row of that id.
@@ -120,6 +137,19 @@ impl Store {
 }
 
 const IN_FORCE: &str = "the price is or was in force and stays on record: add a row that replaces it";
+
+fn new_record(ctx: &WriteContext, id: PriceId, row: PriceRow) -> PriceRecord {
+    PriceRecord { id, row: PriceRow { id: Some(id), ..row }, created_at: ctx.now }
+}
+
+/// Stores a row as a change of policy. The policy lock must be held.
+async fn create(tx: &mut Tx, ctx: &WriteContext, record: &PriceRecord) -> Result<(), StoreError> {
+    if let Some(tenant) = record.row.tenant {
+        tenants::require(tx, tenant).await?;
+    }
+    insert(tx, record).await?;
+    tx.record_policy(ctx, "create", None, Some(record)).await
+}
 
 // === SQL ===
 

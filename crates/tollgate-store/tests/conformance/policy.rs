@@ -23,6 +23,7 @@ crate::on_both_databases!(
     a_tenant_with_a_journal_is_kept_and_its_names_are_free,
     a_provider_in_use_stays,
     prices_in_force_stay,
+    price_rows_of_one_call_come_together_or_not_at_all,
     installation_values_are_made_once,
 );
 
@@ -333,6 +334,25 @@ async fn a_provider_in_use_stays(fixture: &Fixture) {
     assert_eq!(store.delete_provider(&ctx(), id).await.unwrap().credentials.len(), 2);
     assert_eq!(missing(store.provider(id).await), "provider");
     store.create_provider(&ctx(), provider(1)).await.unwrap();
+}
+
+async fn price_rows_of_one_call_come_together_or_not_at_all(fixture: &Fixture) {
+    let store = &fixture.store;
+    let id = PriceId::from_u128;
+    let row = |meter| tollgate_catalog::PriceRow { meter: Some(meter), ..price(NEW_YEAR) };
+    let (input, output) = (row(tollgate_domain::Meter::Input), row(tollgate_domain::Meter::Output));
+    let before = store.policy_revision().await.unwrap();
+    let twice = vec![(id(1), input.clone()), (id(2), output.clone()), (id(3), input.clone())];
+    assert_eq!(conflict(store.create_prices(&ctx(), twice).await), ("price", "effective_from"));
+    assert_eq!(store.policy_revision().await.unwrap(), before, "a refused call changes nothing");
+    assert_eq!(missing(store.price(id(2)).await), "price");
+
+    let written = store.create_prices(&ctx(), vec![(id(1), input), (id(2), output)]).await.unwrap();
+    let listed = store.list_prices(&PriceFilter::default(), PageRequest::first(9)).await.unwrap().items;
+    assert_eq!(listed, written);
+    let expected = [1, 2].map(|n| ObjectRef { kind: ObjectKind::Price, id: id(n).as_uuid() });
+    assert_eq!(changed_since(store, before).await, expected);
+    assert_eq!(store.create_prices(&ctx(), Vec::new()).await.unwrap(), []);
 }
 
 async fn prices_in_force_stay(fixture: &Fixture) {
