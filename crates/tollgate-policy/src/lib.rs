@@ -18,4 +18,4 @@ pub use objects::{
 };
 pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
 pub use set::{ObjectRef, PolicyChange, PolicySet};
-pub use snapshot::{Snapshot, SnapshotError};
+pub use snapshot::{MAX_FALLBACK_DEPTH, Snapshot, SnapshotError};

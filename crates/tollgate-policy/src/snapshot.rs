@@ -14,7 +14,7 @@ use crate::{
 mod compile;
 
 /// Virtual models may lead to others this deep: a chain longer than this is a mistake.
-const MAX_FALLBACK_DEPTH: usize = 8;
+pub const MAX_FALLBACK_DEPTH: usize = 8;
 /// Names are compared up to this length when looking for near ones: a request may carry any length.
 const MAX_COMPARED_BYTES: usize = 128;
 
