@@ -1,6 +1,6 @@
 //! Pods, the configuration document, the built-in catalogue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
@@ -116,10 +116,21 @@ struct CatalogModelView {
     max_output_tokens: u64,
     /// USD per million units by class (per unit for `request` and the like), as decimal strings.
     prices: BTreeMap<String, String>,
+    /// Other prices for longer prompts; empty where the length makes no difference.
+    bands: Vec<PriceBandView>,
     /// The vendor's page the prices stand on.
     source: String,
     /// When they were read there, `YYYY-MM-DD`.
     as_of: String,
+}
+
+/// The prices of a model from some length of the prompt on; they hold for the whole request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+struct PriceBandView {
+    /// From how many prompt tokens on.
+    context_from: u64,
+    /// As the model's own `prices`; a class that is missing here costs what it costs there.
+    prices: BTreeMap<String, String>,
 }
 
 /// List the models of the built-in catalogue
@@ -161,6 +172,10 @@ fn catalog_page(catalog: &Catalog, query: &CatalogQuery) -> Result<List<CatalogM
     Ok(List { data, next })
 }
 
+fn by_class(prices: &HashMap<String, String>) -> BTreeMap<String, String> {
+    prices.iter().map(|(class, price)| (class.clone(), price.clone())).collect()
+}
+
 fn catalog_view(vendor: &CatalogVendor, model: &CatalogModel) -> CatalogModelView {
     CatalogModelView {
         vendor: vendor.name.clone(),
@@ -169,7 +184,12 @@ fn catalog_view(vendor: &CatalogVendor, model: &CatalogModel) -> CatalogModelVie
         surfaces: model.surfaces.clone(),
         context_tokens: model.context_tokens,
         max_output_tokens: model.max_output_tokens,
-        prices: model.prices.iter().map(|(meter, price)| (meter.clone(), price.clone())).collect(),
+        prices: by_class(&model.prices),
+        bands: model
+            .bands
+            .iter()
+            .map(|band| PriceBandView { context_from: band.context_from, prices: by_class(&band.prices) })
+            .collect(),
         source: model.source.clone(),
         as_of: model.as_of.clone(),
     }

@@ -73,3 +73,17 @@ async fn a_cursor_that_is_none_is_refused() {
     admin.refused(422, "GET", "/tenants?limit=1001", Value::Null).await;
     assert_eq!(admin.get("/tenants?limit=1000").await, json!({"data": [], "next": null}));
 }
+
+#[tokio::test]
+async fn the_catalogue_shows_what_longer_prompts_cost() {
+    let admin = TestAdmin::start().await;
+    let models = admin.get("/catalog/models?vendor=gemini").await;
+    let named = |name: &str| {
+        let models = models["data"].as_array().unwrap().iter();
+        models.filter(|model| model["model"] == name).map(|model| model["bands"].clone()).next().unwrap()
+    };
+    let bands = named("gemini-2.5-pro");
+    assert_eq!(bands[0]["context_from"], 200_001, "{bands}");
+    assert_eq!(bands[0]["prices"]["input"], "2.50", "{bands}");
+    assert_eq!(named("gemini-2.5-flash-lite"), json!([]));
+}
