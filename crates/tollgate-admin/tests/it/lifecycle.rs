@@ -64,6 +64,8 @@ async fn budgets_and_credit_show_what_is_left() {
     assert_eq!(budget["resets_at"], "2026-11-23T00:00:00.000Z");
     let path = format!("/budgets/{}", budget["id"].as_str().unwrap());
     assert_eq!(admin.patch(&path, json!({"limit": "20.5"})).await["limit"], "20.5");
+    let error = admin.refused(422, "PATCH", &path, json!({"window": "month"})).await;
+    assert_eq!(error["fields"][0]["path"], "window", "{error}");
     assert_eq!(ids(&admin.get("/budgets?key=prod").await).len(), 1);
     assert_eq!(ids(&admin.get("/budgets?tenant=acme").await).len(), 1);
     assert_eq!(admin.delete(&path).await["id"], budget["id"]);

@@ -93,7 +93,7 @@ pub struct UpdateBudget {
     /// How much, in USD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
-    /// Over which span.
+    /// Over which span: only the one it has. Another span takes another budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<BudgetWindowName>,
 }
@@ -263,10 +263,10 @@ impl App {
         Ok(List { data, next: page.next.map(|next| next.to_string()) })
     }
 
-    /// Changes a budget's limit or window.
+    /// Changes a budget's limit.
     ///
     /// # Errors
-    /// Forbidden; not found; invalid fields; conflict on `window`.
+    /// Forbidden; not found; invalid fields; another `window`.
     pub async fn update_budget(
         &self,
         actor: &Actor,
@@ -276,15 +276,14 @@ impl App {
         let record = self.permitted_budget(actor, Verb::Update, budget).await?;
         let mut problems = Problems::default();
         let limit = input.limit.and_then(|limit| problems.take("limit", limit_amount(&limit)));
+        if input.window.is_some_and(|window| BudgetWindow::from(window) != record.window) {
+            // The ledger counts by budget and period: in other periods, what was spent would count as nothing.
+            let text =
+                "cannot be changed: create a new budget with this window instead, then delete this one";
+            problems.add("window", text);
+        }
         problems.finish()?;
-        let window = input.window.map(BudgetWindow::from);
-        let mut policy = record.to_policy();
-        policy.window = window.unwrap_or(policy.window);
-        self.seed_budget_or_log(record.tenant, &policy).await;
-        let change = move |record: &mut BudgetRecord| {
-            record.limit = limit.unwrap_or(record.limit);
-            record.window = window.unwrap_or(record.window);
-        };
+        let change = move |record: &mut BudgetRecord| record.limit = limit.unwrap_or(record.limit);
         let record = self.parts.store.update_budget(&self.context(actor), record.id, change).await?;
         self.budget_view(record, &mut self.names()).await
     }

@@ -10,7 +10,7 @@ use crate::AppError;
 /// How many budgets are read at a time.
 const READ_PAGE: u32 = 1_000;
 
-/// Seeds `tenant`; `extra` is a budget that is not stored yet, or not stored so.
+/// Seeds `tenant`; `extra` is a budget that is not stored yet.
 pub(crate) async fn seed(
     store: &Store,
     ledger: &Ledger,

@@ -16,14 +16,14 @@ use super::harness::{NOW, PATIENCE, World, paths};
 use crate::jobs::JournalWriter;
 use crate::{
     BalanceSource, BillingName, BudgetView, BudgetWindowName, CreateBudget, CreateCredit, CreateTenant,
-    CreatedKey, CreditKindName, ListQuery, RequestQuery, UsageQuery,
+    CreatedKey, CreditKindName, ListQuery, RequestQuery, UpdateBudget, UsageQuery,
 };
 
 fn credit(amount: &str, kind: CreditKindName, reference: Option<&str>) -> CreateCredit {
     CreateCredit { amount: amount.into(), kind, reference: reference.map(str::to_owned), expires_at: None }
 }
 
-async fn prepaid(world: &World) -> (TenantId, CreatedKey, BudgetView) {
+pub(super) async fn prepaid(world: &World) -> (TenantId, CreatedKey, BudgetView) {
     let body = CreateTenant { name: "acme".into(), billing: BillingName::Prepaid, ..CreateTenant::default() };
     let tenant = world.app().create_tenant(&world.admin, body).await.unwrap();
     let grant = credit("5.00", CreditKindName::Grant, Some("welcome"));
@@ -40,7 +40,7 @@ async fn prepaid(world: &World) -> (TenantId, CreatedKey, BudgetView) {
     (tenant.id.parse().unwrap(), key, budget)
 }
 
-fn event(tenant: TenantId, key: &CreatedKey, hold: HoldId, number: u128) -> UsageEvent {
+pub(super) fn event(tenant: TenantId, key: &CreatedKey, hold: HoldId, number: u128) -> UsageEvent {
     let id: EventId = Id::from_u128(number);
     let attempt = Attempt {
         provider: "openai".into(),
@@ -226,6 +226,25 @@ async fn a_new_budget_counts_what_was_spent_and_a_cold_ledger_is_seeded() {
     world.ledger.forget_tenant(tenant).await.unwrap();
     assert_eq!(app.balance(admin, "acme").await.unwrap().available.0.to_string(), "4.75");
     assert_eq!(app.budget(admin, &budget.id).await.unwrap().spent.0.to_string(), "0.25");
+}
+
+/// In the periods of another window the ledger would count what was spent as nothing.
+#[tokio::test]
+async fn a_budget_keeps_its_window() {
+    let world = World::new().await;
+    let (app, admin) = (world.app(), &world.admin);
+    let (tenant, key, budget) = prepaid(&world).await;
+    spend(&world, tenant, &key, &budget, 1).await;
+    let update = |window: Option<BudgetWindowName>| UpdateBudget { limit: Some("2".into()), window };
+    let refused = app.update_budget(admin, &budget.id, update(Some(BudgetWindowName::Month))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(paths(&refused), ["window"]);
+    assert!(refused.to_string().contains("create a new budget"), "{refused}");
+    for same in [None, Some(BudgetWindowName::Day)] {
+        let kept = app.update_budget(admin, &budget.id, update(same)).await.unwrap();
+        assert_eq!((kept.window, kept.limit.0.to_string().as_str()), (BudgetWindowName::Day, "2"));
+        assert_eq!(kept.spent.0.to_string(), "0.25");
+    }
 }
 
 #[tokio::test]
