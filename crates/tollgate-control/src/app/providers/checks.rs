@@ -33,16 +33,24 @@ pub(super) fn base_url(dialect: Dialect, provider: &str, given: Option<&str>) ->
         let vendor = vendor.or_else(|| catalog.vendor("openai"));
         return vendor.map(|vendor| vendor.base_url.clone()).ok_or_else(|| "is missing".to_owned());
     };
+    // Before anything repeats the text: these parts may be secrets.
+    if given.contains('@') {
+        return Err("must have no user or password: put the secret under `credentials`".to_owned());
+    }
+    if given.contains(['?', '#']) {
+        return Err("must have no query and no fragment: put a secret under `credentials`".to_owned());
+    }
     let refused = || format!("`{}` is not a URL like https://api.openai.com/v1", given.escape_debug());
     let rest =
         given.strip_prefix("https://").or_else(|| given.strip_prefix("http://")).ok_or_else(refused)?;
     let is_visible = given.bytes().all(|byte| byte.is_ascii_graphic());
-    let has_extras = given.contains(['?', '#', '@', '\\']);
-    if rest.is_empty() || rest.starts_with(['/', ':']) || !is_visible || given.len() > MAX_URL_CHARS {
+    if rest.is_empty()
+        || rest.starts_with(['/', ':'])
+        || !is_visible
+        || given.contains('\\')
+        || given.len() > MAX_URL_CHARS
+    {
         return Err(refused());
-    }
-    if has_extras {
-        return Err("must have no user, query or fragment".to_owned());
     }
     let is_valid = given
         .parse::<tonic::transport::Uri>()
