@@ -73,10 +73,14 @@ pub struct ConfigTenant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<ConfigBudget>,
     /// Rate limits over all its keys.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LimitsBody::is_empty")]
     pub limits: LimitsBody,
     /// Where its data may go.
-    #[serde(default)]
+    #[serde(
+        default,
+        skip_serializing_if = "DataPolicyBody::is_empty",
+        serialize_with = "DataPolicyBody::serialize_short"
+    )]
     pub data_policy: DataPolicyBody,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +103,7 @@ pub struct ConfigProject {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<ConfigBudget>,
     /// Rate limits over all its keys.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LimitsBody::is_empty")]
     pub limits: LimitsBody,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +132,7 @@ pub struct ConfigKey {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<ConfigBudget>,
     /// Rate limits.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LimitsBody::is_empty")]
     pub limits: LimitsBody,
     /// Labels that every request carries, over the project's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -172,7 +176,7 @@ macro_rules! config_price {
             pub provider: String,
             /// The model's name there; `*` prices what has no row of its own.
             pub model: String,
-            /// The only tenant it is for.
+            /// Not supported yet: the only tenant it is for.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub tenant: Option<String>,
             /// The model is free of charge.
@@ -184,7 +188,7 @@ macro_rules! config_price {
             /// From how many prompt tokens on.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub context_from: Option<u64>,
-            /// From when it holds (RFC 3339); from when it is applied where absent.
+            /// From when it holds (RFC 3339); where absent, from when it is applied, a first price since ever.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub effective_from: Option<String>,
             $(

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use tollgate_domain::Labels;
 use tollgate_policy::{DataPolicy, RateLimits, RetryOn, RetryPolicy, Timeouts};
@@ -33,6 +34,11 @@ pub struct LimitsBody {
 const MAX_RATE_LIMIT: u64 = 1_000_000_000_000;
 
 impl LimitsBody {
+    /// Whether nothing is limited.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub(crate) fn check(&self, path: &str, problems: &mut Problems) -> RateLimits {
         let limits = [
             ("requests_per_minute", self.requests_per_minute),
@@ -85,6 +91,39 @@ pub struct DataPolicyBody {
 }
 
 impl DataPolicyBody {
+    /// Whether it says no more than an absent one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.short() == Self::default()
+    }
+
+    /// The same, saying nothing that an absent field says as well.
+    fn short(&self) -> Self {
+        let log_payloads = self.log_payloads.clone().filter(|what| what != "none");
+        Self { log_payloads, ..self.clone() }
+    }
+
+    /// Writes only what an absent field would not say as well.
+    pub(crate) fn serialize_short<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let short = self.short();
+        let mut map = serializer.serialize_map(None)?;
+        if !short.regions.is_empty() {
+            map.serialize_entry("regions", &short.regions)?;
+        }
+        if !short.providers.is_empty() {
+            map.serialize_entry("providers", &short.providers)?;
+        }
+        if short.require_zero_retention {
+            map.serialize_entry("require_zero_retention", &true)?;
+        }
+        if let Some(what) = &short.log_payloads {
+            map.serialize_entry("log_payloads", what)?;
+        }
+        if let Some(days) = short.retention_days {
+            map.serialize_entry("retention_days", &days)?;
+        }
+        map.end()
+    }
+
     pub(crate) fn check(&self, path: &str, problems: &mut Problems) -> DataPolicy {
         if let Some(what) = self.log_payloads.as_deref().filter(|what| *what != "none") {
             problems
