@@ -44,7 +44,7 @@ pub use tenants::{BillingName, CreateTenant, TenantView, UpdateTenant};
 pub use usage::{UsageBucketName, UsageQuery, UsageReport, UsageRowView};
 
 pub(crate) use models::check_fallbacks;
-pub(crate) use prices::{parse_price, price_text};
+pub(crate) use prices::{parse_price, placed, price_text};
 pub(crate) use settings::check_defaults;
 
 use crate::nodes::NodeRegistry;

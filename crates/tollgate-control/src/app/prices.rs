@@ -14,6 +14,8 @@ use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// The `source` of rows an operator made.
 const OPERATOR: &str = "operator";
+/// The start of rows that have always held.
+const ALWAYS: UnixMillis = UnixMillis(0);
 /// How many rows are read at a time where all of a model are needed.
 const READ_PAGE: u32 = 1_000;
 
@@ -27,7 +29,7 @@ pub struct CreatePrice {
     /// The model's name there; `*` prices what has no row of its own.
     #[schema(example = "gpt-5-mini")]
     pub model: String,
-    /// Id or name of the only tenant it is for; all where absent.
+    /// Not supported yet: the only tenant it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// What it prices: `input`, `cached_input`, `output`, `request`, …; absent only where `free`.
@@ -47,7 +49,8 @@ pub struct CreatePrice {
     /// From how many prompt tokens on; 0 where absent.
     #[serde(default)]
     pub context_from: u64,
-    /// From when it holds (RFC 3339); now where absent. In the past only for a model's first row.
+    /// From when it holds (RFC 3339). Where absent: from now on where it replaces a row, else since ever, so
+    /// that a pod whose clock is behind has a model's first price too. In the past only for a first row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "2027-01-01T00:00:00Z")]
     pub effective_from: Option<String>,
@@ -125,10 +128,14 @@ pub(crate) fn parse_price(meter: Meter, text: &str) -> Result<PricePerMillion, S
 }
 
 impl CreatePrice {
-    /// Notes every problem; the row where there is none, with the tenant left open.
+    /// Notes every problem; the row where there is none. A row without a start begins `now` until it is placed.
     pub(crate) fn check(&self, path: &str, now: UnixMillis, problems: &mut Problems) -> Option<PriceRow> {
         problems.take(format!("{path}provider"), name(&self.provider));
         check_upstream_model(&self.model, &format!("{path}model"), problems);
+        if self.tenant.is_some() {
+            // No pod would take policy with such a row in it.
+            problems.add(format!("{path}tenant"), "not supported yet: prices for one tenant; leave it out");
+        }
         let tier = self.service_tier.as_deref().map_or(Some(ServiceTier::Standard), |text| {
             let tier = ServiceTier::from_name(text).ok_or("must be one of standard, flex, priority, batch");
             problems.take(format!("{path}service_tier"), tier)
@@ -203,17 +210,36 @@ async fn view(record: PriceRecord, names: &mut Names) -> Result<PriceView, AppEr
     })
 }
 
-/// Whether `row` would change what is charged for the same thing at a time that has passed.
-fn rewrites_the_past(row: &PriceRow, existing: &[PriceRecord], now: UnixMillis) -> bool {
+/// The row with its start, given every row there is of its provider and model, or more: one that was given none
+/// begins `now` where it takes another's place, and has always held where it is the first, because `now` is
+/// still to come on a pod whose clock is behind.
+///
+/// # Errors
+/// It would change what was charged for the same thing at a time that has passed.
+pub(crate) fn placed(
+    row: PriceRow,
+    has_start: bool,
+    existing: &[PriceRecord],
+    now: UnixMillis,
+) -> Result<PriceRow, AppError> {
     let same_thing = |other: &PriceRow| {
-        other.tenant == row.tenant
+        (&other.provider, &other.model, other.tenant) == (&row.provider, &row.model, row.tenant)
             && (other.meter.is_none()
                 || row.meter.is_none()
                 || (other.meter, other.service_tier, other.context_from)
                     == (row.meter, row.service_tier, row.context_from))
     };
-    row.effective_from < now
-        && existing.iter().any(|record| same_thing(&record.row) && record.row.effective_from <= now)
+    let replaces_one =
+        existing.iter().any(|record| same_thing(&record.row) && record.row.effective_from <= now);
+    match (has_start, replaces_one) {
+        (true, true) if row.effective_from < now => {
+            let text = "lies in the past, where another price was charged: write now or later";
+            Err(AppError::invalid("effective_from", text))
+        }
+        (true, _) => Ok(row),
+        (false, true) => Ok(PriceRow { effective_from: now, ..row }),
+        (false, false) => Ok(PriceRow { effective_from: ALWAYS, ..row }),
+    }
 }
 
 impl App {
@@ -236,29 +262,32 @@ impl App {
     /// Creates a price row. The past stays as it was charged.
     ///
     /// # Errors
-    /// Forbidden; invalid fields; no such tenant; conflict on `effective_from`.
+    /// Forbidden; invalid fields; conflict on `effective_from`.
     pub async fn create_price(&self, actor: &Actor, input: CreatePrice) -> Result<PriceView, AppError> {
         Self::may_prices(actor, Verb::Create)?;
         let now = self.now();
         let mut problems = Problems::default();
         let row = input.check("", now, &mut problems);
         problems.finish()?;
-        let mut row = row.ok_or_else(|| AppError::Internal("a checked price has no row".to_owned()))?;
-        if let Some(tenant) = &input.tenant {
-            let read = Action::new(Verb::Read, Resource::Tenant);
-            row.tenant = Some(self.permitted_tenant(actor, read, tenant).await?.id);
-        }
+        let row = row.ok_or_else(|| AppError::Internal("a checked price has no row".to_owned()))?;
         let filter = PriceFilter {
             provider: Some(row.provider.clone()),
             model: Some(row.model.clone()),
             tenant: None,
         };
-        if rewrites_the_past(&row, &self.all_prices(&filter).await?, now) {
-            let text = "lies in the past, where another price was charged: write now or later";
-            return Err(AppError::invalid("effective_from", text));
-        }
+        let existing = self.all_prices(&filter).await?;
+        let row = placed(row, input.effective_from.is_some(), &existing, now)?;
         let record = self.parts.store.create_price(&self.context(actor), self.new_id()?, row).await?;
         view(record, &mut self.names()).await
+    }
+
+    /// Creates placed rows together: pods see all of them or none.
+    pub(crate) async fn create_prices(&self, actor: &Actor, rows: Vec<PriceRow>) -> Result<(), AppError> {
+        Self::may_prices(actor, Verb::Create)?;
+        let new_rows: Result<Vec<_>, AppError> =
+            rows.into_iter().map(|row| Ok((self.new_id()?, row))).collect();
+        self.parts.store.create_prices(&self.context(actor), new_rows?).await?;
+        Ok(())
     }
 
     /// The price row of that id.

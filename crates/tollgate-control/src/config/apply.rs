@@ -128,11 +128,12 @@ impl App {
         }
         let report = ApplyReport { dry_run: options.dry_run, ..ApplyReport::default() };
         let mut applying = Applying { app: self, actor, options, report };
+        // Prices name providers and models by text only: first, so that nothing leads anywhere unpriced.
+        applying.prices(&document).await?;
         applying.providers(&document).await?;
         applying.models(&document).await?;
         applying.defaults(&document).await?;
         applying.tenants(&document).await?;
-        applying.prices(&document).await?;
         if options.prune {
             applying.prune_models(&document).await?;
         }
@@ -142,12 +143,7 @@ impl App {
     async fn known_names(&self) -> Result<KnownNames, AppError> {
         let providers = self.all_providers().await?.into_iter().map(|provider| provider.name);
         let models = self.all_models().await?.into_iter().map(|model| (model.name, model.fallbacks));
-        let tenants = self.all_tenants().await?.into_iter().map(|tenant| tenant.name);
-        Ok(KnownNames {
-            providers: providers.collect(),
-            models: models.collect(),
-            tenants: tenants.collect(),
-        })
+        Ok(KnownNames { providers: providers.collect(), models: models.collect() })
     }
 }
 

@@ -3,43 +3,40 @@
 use std::collections::BTreeSet;
 
 use tollgate_catalog::PriceRow;
-use tollgate_domain::{TenantId, UnixMillis};
+use tollgate_domain::UnixMillis;
 use tollgate_store::{PriceFilter, PriceRecord};
 
 use super::apply::{Applying, ChangeAction, below};
 use super::document::ConfigDocument;
 use crate::AppError;
-use crate::app::CreatePrice;
+use crate::app::placed;
 use crate::error::Problems;
 
 impl Applying<'_> {
+    /// All new rows are written together: no pod sees a model with some of its prices only. Rows that go are
+    /// none in force, and go after the new ones have come.
     pub(super) async fn prices(&mut self, document: &ConfigDocument) -> Result<(), AppError> {
         let now = self.app.now();
         let all = self.app.all_prices(&PriceFilter::default()).await?;
-        let mut named = BTreeSet::new();
+        let (mut named, mut new_rows) = (BTreeSet::new(), Vec::new());
         for (index, price) in document.prices.iter().enumerate() {
-            let path = format!("prices[{index}]");
-            let tenant = self.price_tenant(price.tenant.as_deref()).await?;
-            let is_new = !all.iter().any(|record| {
-                record.row.provider == price.provider
-                    && record.row.model == price.model
-                    && record.row.tenant == tenant
-            });
-            for mut wanted in price.rows() {
+            for wanted in price.rows() {
                 let mut unused = Problems::default();
                 let Some(row) = wanted.check("", now, &mut unused) else { continue };
-                let row = PriceRow { tenant, ..row };
-                if let Some(record) = standing(&all, &row, wanted.effective_from.is_some(), now) {
+                let has_start = wanted.effective_from.is_some();
+                if let Some(record) = standing(&all, &row, has_start, now) {
                     named.insert(record.id);
                     self.report.note(ChangeAction::Unchanged, "price", price_name(&row), "");
                     continue;
                 }
-                if is_new && wanted.effective_from.is_none() {
-                    // All meters of a new model begin at the same moment.
-                    wanted.effective_from = now.to_rfc3339();
-                }
-                self.price(wanted, &row).await.map_err(|error| below(error, &path))?;
+                self.report.note(ChangeAction::Create, "price", price_name(&row), "");
+                let row = placed(row, has_start, &all, now);
+                new_rows.push(row.map_err(|error| below(error, &format!("prices[{index}]")))?);
             }
+        }
+        if self.is_real() && !new_rows.is_empty() {
+            let created = self.app.create_prices(self.actor, new_rows).await;
+            created.map_err(|error| below(error, "prices"))?;
         }
         if self.options.prune {
             let is_future =
@@ -52,24 +49,6 @@ impl Applying<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn price(&mut self, wanted: CreatePrice, row: &PriceRow) -> Result<(), AppError> {
-        if self.is_real() {
-            self.app.create_price(self.actor, wanted).await?;
-        }
-        self.report.note(ChangeAction::Create, "price", price_name(row), "");
-        Ok(())
-    }
-
-    /// In a dry run the tenant may not be there yet.
-    async fn price_tenant(&self, tenant: Option<&str>) -> Result<Option<TenantId>, AppError> {
-        let Some(name) = tenant else { return Ok(None) };
-        match self.app.tenant(self.actor, name).await {
-            Ok(view) => Ok(view.id.parse().ok()),
-            Err(AppError::NotFound { .. }) if self.options.dry_run => Ok(Some(TenantId::from_u128(0))),
-            Err(error) => Err(error),
-        }
     }
 }
 

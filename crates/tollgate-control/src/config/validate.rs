@@ -1,7 +1,9 @@
 //! Every problem of a document, with its path; nothing is contacted.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use tollgate_catalog::ServiceTier;
 use tollgate_domain::{ApiKeySecret, UnixMillis};
 
 use super::VERSION;
@@ -17,8 +19,6 @@ pub struct KnownNames {
     pub providers: BTreeSet<String>,
     /// Virtual models and their fallbacks.
     pub models: BTreeMap<String, Vec<String>>,
-    /// Tenants.
-    pub tenants: BTreeSet<String>,
 }
 
 /// Every problem of a document that is to stand for itself.
@@ -37,7 +37,6 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
     let mut known = known.clone();
     known.providers.extend(document.providers.iter().map(|provider| provider.name.clone()));
     known.models.extend(document.models.iter().map(|model| (model.name.clone(), model.fallbacks.clone())));
-    known.tenants.extend(document.tenants.iter().map(|tenant| tenant.name.clone()));
     check_providers(document, &mut problems);
     check_models(document, &known, &mut problems);
     let exists = |model: &str| match model.split_once('/') {
@@ -48,6 +47,7 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
     for (index, price) in document.prices.iter().enumerate() {
         check_price(price, &known, &format!("prices[{index}]."), &mut problems);
     }
+    check_prices_differ(&document.prices, &mut problems);
     check_unique(document.tenants.iter().map(|tenant| &tenant.name), "tenants", &mut problems);
     for (index, tenant) in document.tenants.iter().enumerate() {
         check_tenant(tenant, &format!("tenants[{index}]."), &mut problems);
@@ -112,8 +112,26 @@ fn check_price(price: &ConfigPrice, known: &KnownNames, path: &str, problems: &m
     if name(&price.provider).is_ok() && !known.providers.contains(&price.provider) {
         problems.add(format!("{path}provider"), format!("there is no provider `{}`", price.provider));
     }
-    if let Some(tenant) = price.tenant.as_ref().filter(|tenant| !known.tenants.contains(*tenant)) {
-        problems.add(format!("{path}tenant"), format!("there is no tenant `{}`", tenant.escape_debug()));
+}
+
+/// One thing has one price from one moment on.
+fn check_prices_differ(prices: &[ConfigPrice], problems: &mut Problems) {
+    let mut seen = BTreeMap::new();
+    for (index, price) in prices.iter().enumerate() {
+        for row in price.rows() {
+            let tier = row.service_tier.as_deref().and_then(ServiceTier::from_name).unwrap_or_default();
+            let field = row.meter.clone().unwrap_or_else(|| "free".to_owned());
+            let thing = (row.provider, row.model, row.meter, tier, row.context_from, row.effective_from);
+            match seen.entry(thing) {
+                Entry::Vacant(entry) => {
+                    entry.insert(index);
+                }
+                Entry::Occupied(first) => {
+                    let text = format!("is in prices[{}] already: write it once", first.get());
+                    problems.add(format!("prices[{index}].{field}"), text);
+                }
+            }
+        }
     }
 }
 

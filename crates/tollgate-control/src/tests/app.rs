@@ -184,6 +184,14 @@ async fn provider_secrets_are_sealed_bound_to_their_host_and_reach_policy() {
     assert_eq!(secrets, ["sk-other"]);
 }
 
+/// URLs that carry a secret, and what their refusal says.
+pub(super) const SECRET_URLS: [(&str, &str); 4] = [
+    ("https://user:canary@host/v1", "put the secret under `credentials`"),
+    ("ftp://canary@host/v1", "put the secret under `credentials`"),
+    ("https://host/v1?key=canary", "no query and no fragment"),
+    ("https://host/v1#canary", "no query and no fragment"),
+];
+
 #[tokio::test]
 async fn providers_and_models_are_checked_and_guarded() {
     let world = World::new().await;
@@ -197,6 +205,12 @@ async fn providers_and_models_are_checked_and_guarded() {
         assert_eq!(paths(&app.create_provider(admin, body).await.unwrap_err()), ["base_url"], "{url}");
     }
     world.provider("openai").await;
+    for (url, what) in SECRET_URLS {
+        let update = UpdateProvider { base_url: Some(url.into()), ..UpdateProvider::default() };
+        let error = app.update_provider(admin, "openai", update).await.unwrap_err();
+        assert_eq!(paths(&error), ["base_url"], "{url}");
+        assert!(error.to_string().contains(what) && !error.to_string().contains("canary"), "{error}");
+    }
     world.model("cheap", "openai", &[]).await;
     world.model("chat", "openai", &["cheap"]).await;
     let circle = UpdateModel { fallbacks: Some(Some(vec!["chat".into()])), ..UpdateModel::default() };
@@ -213,6 +227,63 @@ async fn providers_and_models_are_checked_and_guarded() {
         serde_json::from_str(r#"{"defaults":{"chat":"none","responses":"chat","smell":"chat"}}"#).unwrap();
     let error = app.update_default_models(admin, defaults).await.unwrap_err();
     assert_eq!(paths(&error), ["defaults.chat", "defaults.responses", "defaults.smell"]);
+}
+
+/// What a pod would refuse in whole must not be stored: then no other change would reach it either.
+#[tokio::test]
+async fn a_chain_of_fallbacks_is_as_long_as_pods_allow_and_no_longer() {
+    let world = World::new().await;
+    let (app, admin) = (world.app(), &world.admin);
+    world.provider("openai").await;
+    world.model("m0", "openai", &[]).await;
+    for n in 1..=8 {
+        world.model(&format!("m{n}"), "openai", &[&format!("m{}", n - 1), "m0"]).await;
+    }
+    let revision = world.store.policy_revision().await.unwrap();
+    assert_eq!(world.control.policy_is_current().await.unwrap(), revision);
+    let fallbacks = |model: &str| vec![model.to_owned()];
+    let one_more = CreateModel {
+        name: "m9".into(),
+        targets: vec![target("openai")],
+        fallbacks: fallbacks("m8"),
+        ..CreateModel::default()
+    };
+    assert_eq!(paths(&app.create_model(admin, one_more).await.unwrap_err()), ["fallbacks[0]"]);
+    world.model("end", "openai", &[]).await;
+    let longer = UpdateModel { fallbacks: Some(Some(fallbacks("end"))), ..UpdateModel::default() };
+    assert_eq!(paths(&app.update_model(admin, "m0", longer).await.unwrap_err()), ["fallbacks[0]"]);
+}
+
+#[tokio::test]
+async fn a_first_price_has_always_held_and_a_later_one_holds_from_now_on() {
+    let world = World::new().await;
+    let (app, admin) = (world.app(), &world.admin);
+    let row = |meter: &str, price: &str| CreatePrice {
+        provider: "openai".into(),
+        model: "m".into(),
+        meter: Some(meter.into()),
+        price: Some(price.into()),
+        ..CreatePrice::default()
+    };
+    let free = CreatePrice { meter: None, price: None, free: true, ..row("", "") };
+    let long = CreatePrice { context_from: 1_000, ..row("input", "3") };
+    let always = tollgate_domain::UnixMillis(0);
+    for (body, start) in [
+        (row("input", "1"), always),
+        (row("output", "2"), always),
+        (long, always),
+        (CreatePrice { model: "other".into(), ..row("input", "1") }, always),
+        (row("input", "4"), NOW),
+        // It takes the place of all of them, and a price after it takes its place.
+        (free, NOW),
+        (row("output", "5"), NOW),
+        (row("request", "6"), NOW),
+    ] {
+        let created = app.create_price(admin, body.clone()).await.unwrap();
+        assert_eq!(created.effective_from.0, start, "{body:?}");
+    }
+    let own = CreatePrice { tenant: Some("acme".into()), ..row("input", "1") };
+    assert_eq!(paths(&app.create_price(admin, own).await.unwrap_err()), ["tenant"]);
 }
 
 #[tokio::test]

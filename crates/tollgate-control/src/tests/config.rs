@@ -151,6 +151,28 @@ fn mistakes_are_found_all_at_once() {
     assert!(serde_json::from_value::<ConfigDocument>(json!({ "version": 1, "tenant": [] })).is_err());
 }
 
+#[test]
+fn urls_with_secrets_and_prices_that_stand_twice_are_refused() {
+    for (url, what) in super::app::SECRET_URLS {
+        let mut wrong = example();
+        wrong["providers"][0]["base_url"] = json!(url);
+        let found = validate(&document(wrong));
+        let [problem] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(problem.path, "providers[0].base_url");
+        assert!(problem.message.contains(what) && !problem.message.contains("canary"), "{problem}");
+    }
+    let mut twice = example();
+    let prices = twice["prices"].as_array_mut().unwrap();
+    prices.push(
+        json!({ "provider": "openai", "model": "gpt-5-mini", "service_tier": "standard", "input": "1" }),
+    );
+    prices.push(json!({ "provider": "openai", "model": "gpt-5-mini", "service_tier": "flex", "input": "1" }));
+    prices.push(json!({ "provider": "local-vllm", "model": "*", "free": true }));
+    prices.push(json!({ "provider": "scraper", "model": "page-v1", "tenant": "acme", "page": "1" }));
+    let found: Vec<String> = validate(&document(twice)).into_iter().map(|problem| problem.path).collect();
+    assert_eq!(found, ["prices[7].tenant", "prices[4].input", "prices[6].free"]);
+}
+
 #[tokio::test]
 async fn applying_twice_changes_nothing_and_shows_secrets_once() {
     let world = World::new().await;
@@ -185,12 +207,12 @@ async fn differences_are_applied_field_by_field_and_pruned_only_when_asked() {
     next["tenants"][0]["projects"][0]["keys"][1]["secret"] = json!("sk-fedcba9876543210");
     world.clock.advance_ms(1_000);
     let updates = [
+        "Create price openai/gpt-5-mini input ",
         "Update provider openai credentials",
         "Update model chat-default fallbacks",
         "Update tenant acme time_zone",
         "Update budget acme/support-bot/prod per day limit",
         "Update key acme/support-bot/own secret",
-        "Create price openai/gpt-5-mini input ",
     ];
     assert_eq!(changed(&apply(&world, next.clone(), PLAIN).await), updates);
     let pruned =
@@ -208,6 +230,13 @@ async fn an_export_has_no_secrets_and_changes_nothing_where_it_came_from() {
     let exported = world.app().export_config(&world.admin).await.unwrap();
     let text = serde_json::to_string(&exported).unwrap();
     assert!(!text.contains("sk-") && text.contains("${OPENAI_MAIN_SECRET}"), "{text}");
+    assert!(!text.contains("{}") && !text.contains("[]") && !text.contains("null"), "{text}");
+    let tenant = serde_json::to_value(&exported.tenants[0]).unwrap();
+    assert_eq!(tenant["data_policy"], json!({ "regions": ["us", "eu"], "providers": ["*"] }));
+    let reread: ConfigDocument = serde_json::from_str(&text).unwrap();
+    let reread = reread.tenants.into_iter().map(|tenant| (tenant.limits, tenant.data_policy.regions));
+    let limits = exported.tenants.iter().map(|tenant| (tenant.limits, tenant.data_policy.regions.clone()));
+    assert!(reread.eq(limits), "what is left out means what it meant");
     let mut resolved = exported.clone();
     let openai = resolved.providers.iter_mut().find(|provider| provider.name == "openai").unwrap();
     openai.credentials[0].secret = Some(SecretText::new("sk-1"));
@@ -219,6 +248,31 @@ async fn an_export_has_no_secrets_and_changes_nothing_where_it_came_from() {
     let other = World::new().await;
     other.app().apply_config(&other.admin, resolved, PLAIN).await.unwrap();
     assert_eq!(other.app().export_config(&other.admin).await.unwrap(), exported);
+}
+
+/// Every version that pods can get has all the prices of a document or none of them.
+#[tokio::test]
+async fn new_prices_come_together_or_not_at_all() {
+    let world = World::new().await;
+    apply(&world, example(), PLAIN).await;
+    let mut next = example();
+    next["prices"] = json!([
+        { "provider": "openai", "model": "new", "input": "1", "output": "2" },
+        { "provider": "openai", "model": "new", "context_from": 1_000, "input": "3", "output": "4" },
+        { "provider": "openai", "model": "later", "input": "9", "effective_from": "2027-01-01T00:00:00Z" }
+    ]);
+    next["models"][0]["targets"][0]["model"] = json!("new");
+    let before = world.store.policy_revision().await.unwrap();
+    let refused = world.app().apply_config(&world.admin, document(next.clone()), PLAIN).await.unwrap_err();
+    assert_eq!(refused.status(), 409, "another price of `later` begins at that moment: {refused}");
+    assert_eq!(world.store.policy_revision().await.unwrap(), before, "nothing was written");
+    next["prices"].as_array_mut().unwrap().pop();
+    apply(&world, next, PLAIN).await;
+    let changes = world.store.policy_changes_since(before, 100).await.unwrap().unwrap();
+    let kinds: Vec<_> = changes.into_iter().map(|(_, reference)| reference.kind).collect();
+    let mut expected = vec![tollgate_policy::ObjectKind::Price; 4];
+    expected.push(tollgate_policy::ObjectKind::Model);
+    assert_eq!(kinds, expected, "prices before the model that leads to them");
 }
 
 #[tokio::test]
