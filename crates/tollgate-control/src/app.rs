@@ -57,7 +57,7 @@ pub(crate) struct AppParts {
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) credentials: CredentialBox,
     pub(crate) answers: CredentialBox,
     pub(crate) pepper: KeyPepper,

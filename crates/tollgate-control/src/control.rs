@@ -84,9 +84,11 @@ impl Control {
         }
         let (credentials, pepper) = (master_key.credential_box(), master_key.key_pepper());
         let compiler = Compiler::new(credentials.clone(), pepper.clone());
-        let (feed_task, feed) = PolicyFeedTask::start(store.clone(), compiler).await?;
-        let journal = JournalWriter::new(store.clone(), ledger.clone());
         let (nodes, wallets) = (NodeRegistry::default(), WalletPushes::default());
+        let catalog = Arc::new(Catalog::embedded()?);
+        let feed_task = PolicyFeedTask::start(store.clone(), compiler, Arc::clone(&catalog), nodes.clone());
+        let (feed_task, feed) = feed_task.await?;
+        let journal = JournalWriter::new(store.clone(), ledger.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(feed_task.run(stop.clone()));
         tasks.spawn(journal.clone().run(stop.clone()));
@@ -96,7 +98,7 @@ impl Control {
             store,
             ledger,
             clock: Arc::clone(&clock),
-            catalog: Catalog::embedded()?,
+            catalog,
             credentials,
             answers: master_key.answer_box(),
             pepper,
@@ -143,14 +145,20 @@ impl Control {
     }
 
     /// Waits until policy has reached what the database holds at this moment: after a start's own writes.
+    /// Where no pod could serve that, the last good version's revision; 0 without one.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn policy_is_current(&self) -> Result<u64, AppError> {
         let revision = self.app.store().policy_revision().await?;
         let mut versions = self.feed.versions();
-        let reached = versions.wait_for(|version| version.revision >= revision).await;
-        reached.map(|version| version.revision).map_err(|_| AppError::Unavailable("policy stops".to_owned()))
+        tokio::select! {
+            reached = versions.wait_for(|version| version.revision >= revision) => {
+                let stops = |_| AppError::Unavailable("policy stops".to_owned());
+                reached.map(|version| version.revision).map_err(stops)
+            }
+            () = self.service.nodes.withheld(revision) => Ok(self.feed.versions().borrow().revision),
+        }
     }
 
     /// Lists the gateway of the same process among the pods.

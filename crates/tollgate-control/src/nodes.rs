@@ -53,7 +53,9 @@ impl Node {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeRegistry {
     nodes: Arc<Mutex<HashMap<NodeId, Node>>>,
-    /// Told whenever a pod says something.
+    /// The revision that no pod was told of, because none could serve it, and why.
+    withheld: Arc<Mutex<Option<(u64, String)>>>,
+    /// Told whenever a pod says something, or a revision is withheld.
     heard: Arc<watch::Sender<()>>,
 }
 
@@ -102,17 +104,48 @@ impl NodeRegistry {
         self.heard.send_replace(());
     }
 
-    /// Waits until every connected pod serves `revision` or has refused it.
+    /// A revision is kept from the pods: each of them would refuse it.
+    pub(crate) fn withhold(&self, revision: u64, reason: String) {
+        *self.withheld.lock() = Some((revision, reason));
+        self.heard.send_replace(());
+    }
+
+    /// The newest revision is no such one any more.
+    pub(crate) fn release(&self) {
+        *self.withheld.lock() = None;
+    }
+
+    /// Waits until every connected pod serves `revision` or has refused it, or until it is withheld.
     pub(crate) async fn reached(&self, revision: u64) {
+        let is_open = || self.nodes.lock().values().any(|node| node.is_behind(revision));
+        self.until(|| self.is_withheld(revision) || !is_open()).await;
+    }
+
+    /// Waits until `revision` or a later one is withheld.
+    pub(crate) async fn withheld(&self, revision: u64) {
+        self.until(|| self.is_withheld(revision)).await;
+    }
+
+    fn is_withheld(&self, revision: u64) -> bool {
+        self.withheld.lock().as_ref().is_some_and(|(withheld, _)| *withheld >= revision)
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
         let mut heard = self.heard.subscribe();
-        while self.nodes.lock().values().any(|node| node.is_behind(revision)) {
+        while !is_so() {
             // the sender lives as long as this registry
             let _ = heard.changed().await;
         }
     }
 
-    /// All of them.
+    /// All of them; a revision that was withheld counts as refused by each.
     pub(crate) fn all(&self) -> Vec<Node> {
-        self.nodes.lock().values().cloned().collect()
+        let mut nodes: Vec<Node> = self.nodes.lock().values().cloned().collect();
+        if let Some(withheld) = &*self.withheld.lock() {
+            for node in &mut nodes {
+                node.refused = Some(withheld.clone());
+            }
+        }
+        nodes
     }
 }

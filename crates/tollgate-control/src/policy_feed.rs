@@ -1,5 +1,6 @@
 //! Policy as it is now: compiled from the store, kept current by its notifications with a poll behind them,
-//! handed to the in-process gateway whole and to watching pods as changes.
+//! handed to the in-process gateway whole and to watching pods as changes. What pods would refuse is withheld:
+//! the last good version stays.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tollgate_policy::{ObjectKind, ObjectRef, PolicyChange, PolicySet};
+use tollgate_catalog::Catalog;
+use tollgate_policy::{ObjectKind, ObjectRef, PolicyChange, PolicySet, Snapshot};
 use tollgate_store::{PolicyListener, PolicyRecord, SettingsRecord, Store, StoreError};
 
 use crate::compile::Compiler;
+use crate::nodes::NodeRegistry;
 
 /// Behind notifications, for those that get lost.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -22,7 +25,7 @@ const MAX_ROUNDS: usize = 8;
 /// Deltas kept for pods that reconnect or are slow; one that is further behind gets everything anew.
 const MAX_DELTAS: usize = 1_024;
 
-/// All policy at one revision.
+/// All policy at one revision; without any object until there is a version that pods can serve.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyVersion {
     /// Which.
@@ -58,6 +61,11 @@ impl PolicyFeed {
         self.newest.clone()
     }
 
+    /// Whether there is a version that pods can serve.
+    pub(crate) fn has_policy(&self) -> bool {
+        !self.versions.borrow().set.is_empty()
+    }
+
     /// The deltas that lead from `revision` to the newest one; `None` where some are no longer kept.
     pub(crate) fn deltas_since(&self, revision: u64) -> Option<Vec<Arc<PolicyDelta>>> {
         let newest = *self.newest.borrow();
@@ -76,27 +84,48 @@ impl PolicyFeed {
 pub(crate) struct PolicyFeedTask {
     store: Store,
     compiler: Compiler,
+    catalog: Arc<Catalog>,
+    nodes: NodeRegistry,
     listener: PolicyListener,
     versions: watch::Sender<Arc<PolicyVersion>>,
     newest: watch::Sender<u64>,
     deltas: Arc<Mutex<VecDeque<Arc<PolicyDelta>>>>,
+    /// The revision that pods would refuse, where the newest one is such.
+    withheld: Option<u64>,
     is_failing: bool,
 }
 
 impl PolicyFeedTask {
     /// Reads policy once and begins to listen.
-    pub(crate) async fn start(store: Store, compiler: Compiler) -> Result<(Self, PolicyFeed), StoreError> {
-        let listener = store.listen().await?;
-        let version = load(&store, &compiler).await?;
-        let newest = watch::Sender::new(version.revision);
-        let versions = watch::Sender::new(Arc::new(version));
+    pub(crate) async fn start(
+        store: Store,
+        compiler: Compiler,
+        catalog: Arc<Catalog>,
+        nodes: NodeRegistry,
+    ) -> Result<(Self, PolicyFeed), StoreError> {
+        let (versions, newest) = (watch::Sender::default(), watch::Sender::default());
         let deltas = Arc::default();
         let feed = PolicyFeed {
             versions: versions.subscribe(),
             newest: newest.subscribe(),
             deltas: Arc::clone(&deltas),
         };
-        Ok((Self { store, compiler, listener, versions, newest, deltas, is_failing: false }, feed))
+        let listener = store.listen().await?;
+        let (withheld, is_failing) = (None, false);
+        let mut task = Self {
+            store,
+            compiler,
+            catalog,
+            nodes,
+            listener,
+            versions,
+            newest,
+            deltas,
+            withheld,
+            is_failing,
+        };
+        task.reload().await?;
+        Ok((task, feed))
     }
 
     /// Follows the store until `stop`.
@@ -126,6 +155,15 @@ impl PolicyFeedTask {
     }
 
     async fn catch_up(&mut self) -> Result<(), StoreError> {
+        if let Some(withheld) = self.withheld {
+            if self.store.policy_revision().await? == withheld {
+                return Ok(());
+            }
+            self.release();
+        }
+        if self.versions.borrow().set.is_empty() {
+            return self.reload().await;
+        }
         let current = *self.newest.borrow();
         let mut revision = current;
         let mut changed: BTreeSet<ObjectRef> = BTreeSet::new();
@@ -149,8 +187,44 @@ impl PolicyFeedTask {
             }
             return Ok(());
         }
-        self.publish(PolicyDelta { from_revision: current, to_revision: revision, changes });
+        let mut set = PolicySet::clone(&self.versions.borrow().set);
+        for change in &changes {
+            set.apply(change.clone());
+        }
+        let version = PolicyVersion { revision, set: Arc::new(set) };
+        if let Err(reason) = self.check(&version).await {
+            // Objects that were read one by one while others were written need not fit together; all of them
+            // at one revision must.
+            tracing::debug!(revision, reason, "changes do not fit together; policy is read anew");
+            return self.reload().await;
+        }
+        self.publish(PolicyDelta { from_revision: current, to_revision: revision, changes }, version);
         Ok(())
+    }
+
+    /// Whether pods can serve it, by the very check they make.
+    async fn check(&self, version: &PolicyVersion) -> Result<(), String> {
+        let (catalog, version) = (Arc::clone(&self.catalog), version.clone());
+        let compile = move || {
+            Snapshot::compile(&version.set, version.revision, &catalog).map(drop).map_err(|e| e.to_string())
+        };
+        let compiled = tokio::task::spawn_blocking(compile).await;
+        compiled.unwrap_or_else(|error| Err(format!("it could not be compiled: {error}")))
+    }
+
+    fn withhold(&mut self, revision: u64, reason: String) {
+        tracing::error!(
+            revision,
+            reason,
+            "policy is not published, because no pod could serve it; the last good one stays in force"
+        );
+        self.withheld = Some(revision);
+        self.nodes.withhold(revision, reason);
+    }
+
+    fn release(&mut self) {
+        self.withheld = None;
+        self.nodes.release();
     }
 
     async fn change(&self, reference: ObjectRef) -> Result<PolicyChange, StoreError> {
@@ -166,7 +240,7 @@ impl PolicyFeedTask {
     }
 
     /// The delta first: pods need no more than it.
-    fn publish(&self, delta: PolicyDelta) {
+    fn publish(&self, delta: PolicyDelta, version: PolicyVersion) {
         let delta = Arc::new(delta);
         {
             let mut deltas = self.deltas.lock();
@@ -176,17 +250,16 @@ impl PolicyFeedTask {
             }
         }
         self.newest.send_replace(delta.to_revision);
-        let mut set = PolicySet::clone(&self.versions.borrow().set);
-        for change in &delta.changes {
-            set.apply(change.clone());
-        }
-        self.versions
-            .send_replace(Arc::new(PolicyVersion { revision: delta.to_revision, set: Arc::new(set) }));
+        self.versions.send_replace(Arc::new(version));
     }
 
-    async fn reload(&self) -> Result<(), StoreError> {
+    async fn reload(&mut self) -> Result<(), StoreError> {
         let version = load(&self.store, &self.compiler).await?;
-        tracing::info!(revision = version.revision, "policy was read anew");
+        if let Err(reason) = self.check(&version).await {
+            self.withhold(version.revision, reason);
+            return Ok(());
+        }
+        tracing::info!(revision = version.revision, "policy was read");
         let revision = version.revision;
         self.deltas.lock().clear();
         self.versions.send_replace(Arc::new(version));

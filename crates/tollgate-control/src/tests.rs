@@ -4,5 +4,6 @@
 mod app;
 mod channel;
 mod config;
+mod feed;
 mod harness;
 mod money;

@@ -36,7 +36,8 @@ pub struct NodeView {
     pub revision: u64,
     /// How many revisions it is behind.
     pub lag: u64,
-    /// The last revision it refused, where it has not taken a later one since.
+    /// The last revision it refused, or that was kept from it because no pod could serve it, where it has not
+    /// taken a later one since.
     pub refused: Option<NodeRefusalView>,
     /// When it was last heard of.
     pub last_seen_at: Time,

@@ -145,7 +145,8 @@ impl Position<'_> {
     /// Sends what is newer than the pod has, until there is no more: deltas where all are there and small,
     /// else everything. The whole set may be a moment behind its newest delta, which then follows.
     async fn send_newer(&mut self) -> Result<(), Gone> {
-        loop {
+        // What a pod kept from before is better than nothing.
+        while self.service.feed.has_policy() {
             let deltas = self.revision.and_then(|revision| self.service.feed.deltas_since(revision));
             let messages: Option<Vec<_>> =
                 deltas.map(|deltas| deltas.iter().map(|one| delta_message(one)).collect());
@@ -160,6 +161,7 @@ impl Position<'_> {
                 _ => self.send_snapshot().await?,
             }
         }
+        Ok(())
     }
 
     async fn send_snapshot(&mut self) -> Result<(), Gone> {
