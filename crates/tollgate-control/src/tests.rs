@@ -6,4 +6,5 @@ mod channel;
 mod config;
 mod feed;
 mod harness;
+mod journal;
 mod money;
