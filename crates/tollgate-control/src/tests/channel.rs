@@ -10,11 +10,13 @@ use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
 use tollgate_proto::v1::watch_request::Message as Asked;
 use tollgate_proto::v1::watch_response::Message as Answer;
 use tollgate_proto::{SnapshotAssembler, v1};
+use tollgate_store::WriteContext;
 use tollgate_testkit::wait::eventually;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
-use super::harness::{PATIENCE, PLANE_TOKEN, World};
+use super::feed::row_for_one_tenant;
+use super::harness::{NOW, PATIENCE, PLANE_TOKEN, World};
 
 /// A served world.
 struct Served {
@@ -25,7 +27,10 @@ struct Served {
 }
 
 async fn serve() -> Served {
-    let world = World::new().await;
+    serve_world(World::new().await).await
+}
+
+async fn serve_world(world: World) -> Served {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -145,6 +150,26 @@ async fn an_empty_installation_has_policy_and_a_pod_that_has_it_gets_nothing_aga
     let (mut at, mut set) = (at, set);
     pod.follow(&mut at, &mut set, world.store.policy_revision().await.unwrap()).await;
     assert_eq!(set.len(), 2);
+}
+
+/// A replica that starts over policy it cannot publish must not replace what a pod has by nothing.
+#[tokio::test]
+async fn a_pod_keeps_what_it_has_while_there_is_nothing_to_serve() {
+    let first = World::new().await;
+    first.provider("openai").await;
+    let tenant = first.tenant("acme").await;
+    let have = first.control.policy_is_current().await.unwrap();
+    let (context, price) = (WriteContext::system("test", NOW), tollgate_domain::Id::from_u128(9));
+    first.store.create_price(&context, price, row_for_one_tenant(&tenant.id)).await.unwrap();
+    let Served { world, channel, .. } = serve_world(World::over(first.store.clone()).await).await;
+    let mut pod = Pod::connect(&channel, have).await;
+    let connected = async || world.app().list_nodes(&world.admin).await.unwrap().data.pop();
+    let node = eventually(PATIENCE, "the pod's stream", connected).await.unwrap();
+    assert_eq!((node.revision, node.refused.map(|refused| refused.revision)), (have, Some(have + 1)));
+    world.app().delete_price(&world.admin, &price.to_string()).await.unwrap();
+    // The first message it gets is the repaired policy.
+    let (at, set) = pod.snapshot().await;
+    assert_eq!((at, set.len()), (have + 2, 3));
 }
 
 #[tokio::test]

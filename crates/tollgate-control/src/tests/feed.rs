@@ -8,7 +8,7 @@ use tollgate_testkit::wait::eventually;
 use super::harness::{NOW, PATIENCE, World, start};
 
 /// A row that the use cases refuse, because no pod takes policy with it.
-fn row_for_one_tenant(tenant: &str) -> PriceRow {
+pub(super) fn row_for_one_tenant(tenant: &str) -> PriceRow {
     PriceRow {
         id: None,
         tenant: Some(tenant.parse().unwrap()),
