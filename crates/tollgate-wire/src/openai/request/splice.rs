@@ -8,13 +8,15 @@ use tollgate_domain::Surface;
 use super::RequestSkim;
 use crate::json::write_string;
 
-/// Where the output cap is written when the client gave none.
+/// Which name of the output cap the provider is sure to obey.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputCapField {
-    /// `max_completion_tokens`: OpenAI's own chat models.
+    /// `max_completion_tokens`: OpenAI's own chat models, which still obey a lone `max_tokens` and refuse
+    /// both together. What the client used is kept.
     #[default]
     MaxCompletionTokens,
-    /// `max_tokens`: most compatible servers. Completions always use it.
+    /// `max_tokens`: most compatible servers, some of which ignore the newer name and would answer without
+    /// any limit. It is always written. Completions always use it.
     MaxTokens,
 }
 
@@ -23,8 +25,8 @@ pub enum OutputCapField {
 pub struct Edits<'a> {
     /// The model's name there.
     pub model: Option<&'a str>,
-    /// The answer's tokens at most, written where the client wrote its own (lowered, never raised), else into
-    /// `output_cap_field`. Ignored for embeddings.
+    /// The answer's tokens at most, written wherever the client wrote its own (lowered, never raised), and
+    /// into `output_cap_field` as that one says. Ignored for embeddings.
     pub output_cap: Option<u64>,
     /// See [`OutputCapField`].
     pub output_cap_field: OutputCapField,
@@ -65,22 +67,20 @@ fn cap_output(skim: &RequestSkim, cap: u64, field: OutputCapField, patches: &mut
     let spans = &skim.spans;
     let given =
         [(skim.max_completion_tokens, &spans.max_completion_tokens), (skim.max_tokens, &spans.max_tokens)];
-    let mut is_capped = false;
     for (value, span) in given {
-        let (Some(value), Some(span)) = (value, span) else { continue };
-        is_capped = true;
-        if value > cap {
+        if let (Some(value), Some(span)) = (value, span)
+            && value > cap
+        {
             patches.push(Patch { at: span.clone(), text: cap.to_string().into_bytes() });
         }
     }
-    if is_capped {
-        return;
-    }
-    let (name, span) = if field == OutputCapField::MaxTokens || skim.surface == Surface::Completions {
-        ("max_tokens", &spans.max_tokens)
-    } else {
-        ("max_completion_tokens", &spans.max_completion_tokens)
+    let needs_max_tokens = field == OutputCapField::MaxTokens || skim.surface == Surface::Completions;
+    let (name, span) = match (skim.max_tokens, skim.max_completion_tokens) {
+        (None, _) if needs_max_tokens => ("max_tokens", &spans.max_tokens),
+        (None, None) => ("max_completion_tokens", &spans.max_completion_tokens),
+        _ => return,
     };
+    let cap = skim.client_output_cap().map_or(cap, |asked| asked.min(cap));
     patches.push(set_member(skim, name, span.clone(), cap.to_string().into_bytes()));
 }
 

@@ -212,6 +212,23 @@ fn splice_table() {
             Edits { model: None, output_cap_field: max, ..edits },
             r#"{"max_tokens":64,"messages":[{}]}"#,
         ),
+        // A server that knows only the older name must not be left without a cap.
+        (
+            r#"{"messages":[{}],"max_completion_tokens":65}"#,
+            Edits { model: None, output_cap_field: max, ..edits },
+            r#"{"max_tokens":64,"messages":[{}],"max_completion_tokens":64}"#,
+        ),
+        (
+            r#"{"max_tokens":null,"max_completion_tokens":5,"messages":[{}]}"#,
+            Edits { model: None, output_cap_field: max, ..edits },
+            r#"{"max_tokens":5,"max_completion_tokens":5,"messages":[{}]}"#,
+        ),
+        // OpenAI refuses both together and obeys either.
+        (
+            r#"{"messages":[{}],"max_tokens":65}"#,
+            Edits { model: None, ..edits },
+            r#"{"messages":[{}],"max_tokens":64}"#,
+        ),
         (
             r#"{"stream":true,"messages":[{}],"n":1}"#,
             Edits { include_usage: true, ..Edits::default() },
@@ -305,19 +322,19 @@ fn edited(mut body: Value, edits: &Edits<'_>) -> Value {
         object.insert("model".into(), model.into());
     }
     if let Some(cap) = edits.output_cap {
-        let mut is_capped = false;
+        let mut lowest = None;
         for name in ["max_tokens", "max_completion_tokens"] {
             if let Some(value) = object.get_mut(name).filter(|value| value.is_number()) {
-                *value = value.as_u64().unwrap().min(cap).into();
-                is_capped = true;
+                let lowered = value.as_u64().unwrap().min(cap);
+                *value = lowered.into();
+                lowest = Some(lowest.unwrap_or(cap).min(lowered));
             }
         }
-        if !is_capped {
-            let name = match edits.output_cap_field {
-                OutputCapField::MaxTokens => "max_tokens",
-                OutputCapField::MaxCompletionTokens => "max_completion_tokens",
-            };
-            object.insert(name.into(), cap.into());
+        let has_older = object.get("max_tokens").is_some_and(Value::is_number);
+        if edits.output_cap_field == OutputCapField::MaxTokens && !has_older {
+            object.insert("max_tokens".into(), lowest.unwrap_or(cap).into());
+        } else if lowest.is_none() {
+            object.insert("max_completion_tokens".into(), cap.into());
         }
     }
     if edits.include_usage && object.get("stream") == Some(&Value::Bool(true)) {
