@@ -23,6 +23,11 @@ use crate::json::{Fault, JsonError};
 /// Answers per prompt at most (`n`, `best_of`), as OpenAI allows.
 pub const MAX_CHOICES: u64 = 128;
 
+/// Top-level members by which some provider answers with another model than the priced one or adds paid
+/// work: OpenRouter's routing and plugins, xAI's live search, fallbacks of compatible proxies.
+pub const FOREIGN_MEMBERS: &[&str] =
+    &["models", "route", "provider", "plugins", "transforms", "search_parameters", "fallbacks"];
+
 /// A request that is refused before it is routed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -86,6 +91,8 @@ pub struct RequestSkim {
     pub wants_audio_output: bool,
     /// `web_search_options` is set: the provider bills searches.
     pub has_web_search: bool,
+    /// Which of [`FOREIGN_MEMBERS`] are set (not `null`), in the body's order.
+    pub foreign_members: Vec<&'static str>,
     /// Bytes of a predicted output: rejected ones are billed as output on top of the cap.
     pub prediction_bytes: u64,
     counts: BodyCounts,

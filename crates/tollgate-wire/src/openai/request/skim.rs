@@ -3,7 +3,9 @@
 use tollgate_domain::Surface;
 
 use super::parts::{messages, prompts};
-use super::{BodyCounts, MAX_CHOICES, Refusal, RequestError, RequestSkim, Spans, StreamOptionsSpan};
+use super::{
+    BodyCounts, FOREIGN_MEMBERS, MAX_CHOICES, Refusal, RequestError, RequestSkim, Spans, StreamOptionsSpan,
+};
 use crate::json::{Fault, JsonProblem, KeySet, Kind, Scanner, Value, decode_string};
 
 /// Reads what must be known of a request, checking the whole body.
@@ -79,6 +81,7 @@ fn empty(surface: Surface) -> RequestSkim {
         has_audio_input: false,
         wants_audio_output: false,
         has_web_search: false,
+        foreign_members: Vec::new(),
         prediction_bytes: 0,
         counts: BodyCounts::default(),
         spans: Spans::default(),
@@ -113,10 +116,21 @@ fn member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Res
         }
         b"user" => skim.user = text(scanner.bytes(), &scanner.skip()?, "user")?,
         b"service_tier" => skim.service_tier = text(scanner.bytes(), &scanner.skip()?, "service_tier")?,
-        _ if skim.surface != Surface::Embeddings => output_member(scanner, name, skim)?,
-        _ => scanner.pass()?,
+        _ => match foreign_member(name) {
+            Some(foreign) => {
+                if scanner.skip()?.kind != Kind::Null {
+                    skim.foreign_members.push(foreign);
+                }
+            }
+            None if skim.surface != Surface::Embeddings => output_member(scanner, name, skim)?,
+            None => scanner.pass()?,
+        },
     }
     Ok(())
+}
+
+fn foreign_member(name: &[u8]) -> Option<&'static str> {
+    FOREIGN_MEMBERS.iter().copied().find(|foreign| foreign.as_bytes() == name)
 }
 
 fn output_member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Result<(), Refusal> {

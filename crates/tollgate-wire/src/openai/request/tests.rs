@@ -92,6 +92,30 @@ fn members_are_read() {
 }
 
 #[test]
+fn members_that_route_or_buy_elsewhere_are_reported() {
+    for name in FOREIGN_MEMBERS {
+        for (surface, prompt) in
+            [(Surface::Chat, "messages"), (Surface::Completions, "prompt"), (Surface::Embeddings, "input")]
+        {
+            let prompt = if prompt == "messages" {
+                r#""messages":[{}]"#.to_owned()
+            } else {
+                format!(r#""{prompt}":"a""#)
+            };
+            for value in ["[]", "{}", r#""x""#, "false"] {
+                let body = format!(r#"{{{prompt},"{name}":{value}}}"#);
+                assert_eq!(skim(surface, body.as_bytes()).unwrap().foreign_members, [*name], "{body}");
+            }
+            let null = format!(r#"{{{prompt},"{name}":null}}"#);
+            assert!(skim(surface, null.as_bytes()).unwrap().foreign_members.is_empty(), "{null}");
+        }
+    }
+    let several =
+        skim_chat(&chat(r#","provid\u0065r":{},"tools":[{"plugins":1}],"models":["m"],"model_":1"#));
+    assert_eq!(several.foreign_members, ["provider", "models"]);
+}
+
+#[test]
 fn prompts_are_counted() {
     for (body, n_prompts, n_billed) in [
         (r#"{"prompt":"a"}"#, 1, 1),
