@@ -23,6 +23,8 @@ pub struct Answer {
     pub usage: UsageReading,
     /// The model that answered, as the provider names it.
     pub model: Option<String>,
+    /// The tier it was served at, in the provider's words (`default`, `flex`, `priority`, …).
+    pub service_tier: Option<String>,
     /// The first choice's finish reason.
     pub finish_reason: Option<String>,
     /// Bytes of text in all choices: content, reasoning, refusals, tool arguments.
@@ -46,6 +48,7 @@ const fn empty(shape: AnswerShape) -> Answer {
         shape,
         usage: UsageReading::Missing,
         model: None,
+        service_tier: None,
         finish_reason: None,
         text_bytes: 0,
         is_error: false,
@@ -59,6 +62,7 @@ fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault>
         match &*key.name(body) {
             b"usage" => usage = Some(scanner.skip()?),
             b"model" => answer.model = string(body, &scanner.skip()?),
+            b"service_tier" => answer.service_tier = string(body, &scanner.skip()?),
             b"choices" if scanner.peek()? == Kind::Array => {
                 scanner.array(|scanner| choice(scanner, answer))?;
             }
@@ -163,6 +167,24 @@ mod tests {
             (3, UsageReading::Missing, false)
         );
         assert!(read_answer(Surface::Chat, br#"{"error":{"message":"no"}}"#).is_error);
+    }
+
+    #[test]
+    fn the_tier_it_was_served_at_is_read() {
+        for (body, expected) in [
+            (r#"{"choices":[],"service_tier":"default"}"#, Some("default")),
+            (r#"{"service_\u0074ier":"pri\u006frity","usage":{}}"#, Some("priority")),
+            (r#"{"service_tier":null}"#, None),
+            (r#"{"service_tier":5}"#, None),
+            (r#"{"choices":[{"service_tier":"flex"}],"usage":{"service_tier":"flex"}}"#, None),
+        ] {
+            let answer = read_answer(Surface::Chat, body.as_bytes());
+            assert_eq!(
+                (answer.shape, answer.service_tier.as_deref()),
+                (AnswerShape::Json, expected),
+                "{body}"
+            );
+        }
     }
 
     #[test]

@@ -189,6 +189,13 @@ impl StreamRelay {
         self.progress.usage
     }
 
+    /// The tier it is served at, in the provider's words: the last one told before content begins, beside a
+    /// finish reason or beside the usage. Ordinary deltas are not searched for it.
+    #[must_use]
+    pub fn service_tier(&self) -> Option<&str> {
+        self.progress.service_tier.as_deref()
+    }
+
     /// Bytes of text relayed: content, reasoning, refusals, tool arguments.
     #[must_use]
     pub const fn text_bytes(&self) -> u64 {

@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use tollgate_domain::{Surface, Usage, UsageError};
 
 use super::{RelayEvent, Show, StreamOptions, UsageFrame};
-use crate::json::{Fault, Kind, Scanner, Value, decoded_len};
+use crate::json::{Fault, Kind, Scanner, Value, decode_string, decoded_len};
 use crate::openai::error::{ProviderError, read_provider_error};
 use crate::openai::response::text_bytes;
 use crate::openai::usage::{UsageReading, UsageSpan, read_usage};
@@ -46,6 +46,7 @@ pub(super) struct Progress {
     pub(super) content_begun: bool,
     pub(super) done_seen: bool,
     pub(super) usage: Option<Usage>,
+    pub(super) service_tier: Option<String>,
     pub(super) text_bytes: u64,
     pub(super) n_text_events: u64,
 }
@@ -59,6 +60,7 @@ struct Chunk {
     has_content: bool,
     usage: Option<Value>,
     nested_usage: Option<Value>,
+    service_tier: Option<Value>,
     has_error: bool,
 }
 
@@ -72,6 +74,7 @@ impl Progress {
             content_begun: false,
             done_seen: false,
             usage: None,
+            service_tier: None,
             text_bytes: 0,
             n_text_events: 0,
         }
@@ -133,6 +136,7 @@ impl Progress {
         self.count_text(chunk.text_bytes);
         self.n_finished += chunk.n_finished;
         self.content_begun |= chunk.has_content;
+        self.note_tier(chunk.service_tier, &data);
         let Some(value) = chunk.usage.or(chunk.nested_usage) else { return Look::Forward };
         let has_choices = chunk.n_choices > 0;
         let (usage, span) = match read_usage(self.surface, &data, &value) {
@@ -145,6 +149,15 @@ impl Progress {
             UsageReading::Unusable(error, span) => (Err(error), span),
         };
         Look::Usage { usage, json: data.into_owned(), span, has_choices }
+    }
+
+    /// Keeps the latest tier: the first chunks may name the one asked for, the last the one it was.
+    fn note_tier(&mut self, value: Option<Value>, data: &[u8]) {
+        let Some(value) = value.filter(|value| value.kind == Kind::String) else { return };
+        let name = decode_string(&data[value.inside()]);
+        if self.service_tier.as_deref() != Some(&*name) {
+            self.service_tier = Some(name.into_owned());
+        }
     }
 
     /// The event that a look at `raw` makes for the caller.
@@ -228,6 +241,7 @@ fn read_chunk(data: &[u8]) -> Result<Chunk, Fault> {
                 }
                 scanner.pass()
             })?,
+            b"service_tier" => chunk.service_tier = Some(scanner.skip()?),
             b"error" => chunk.has_error = scanner.skip()?.kind != Kind::Null,
             _ => scanner.pass()?,
         }

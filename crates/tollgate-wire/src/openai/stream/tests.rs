@@ -113,6 +113,31 @@ fn usage_anywhere() {
 }
 
 #[test]
+fn the_last_tier_told_is_the_one() {
+    let with_tier = |event: &str, tier: &str| event.replacen('{', &format!(r#"{{"service_tier":{tier},"#), 1);
+    let tier_of = |events: &[String]| {
+        let mut relay =
+            StreamRelay::new(Surface::Chat, StreamOptions { client_wants_usage: false, n_choices: 1 });
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        relay.push(stream(&events).into(), &mut Vec::new()).unwrap();
+        relay.service_tier().map(str::to_owned)
+    };
+    let (flex, default) = (r#""flex""#, r#""default""#);
+    let cases: &[(&[String], Option<&str>)] = &[
+        (&[ROLE.to_owned(), content("a"), STOP.to_owned(), USAGE.to_owned()], None),
+        (&[with_tier(ROLE, flex)], Some("flex")),
+        (&[with_tier(&content("a"), flex)], Some("flex")),
+        (&[with_tier(ROLE, flex), content("a"), with_tier(STOP, default)], Some("default")),
+        (&[with_tier(ROLE, flex), content("a"), with_tier(USAGE, default)], Some("default")),
+        (&[with_tier(ROLE, flex), with_tier(STOP, "null"), with_tier(USAGE, "7")], Some("flex")),
+        (&[content(r#""service_tier":"priority""#)], None),
+    ];
+    for (events, expected) in cases {
+        assert_eq!(tier_of(events).as_deref(), *expected, "{events:?}");
+    }
+}
+
+#[test]
 fn text_that_looks_like_members_is_text() {
     let odd = content(r#""usage":{"prompt_tokens":1} "delta": "finish_reason":"stop" data: [DONE]"#);
     let all = stream(&[&content("a"), &odd, &content("delta"), STOP, "[DONE]"]);
