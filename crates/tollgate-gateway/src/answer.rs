@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tollgate_domain::{NanoUsd, RequestId};
-use tollgate_ledger::{Grant, RateStatus};
+use tollgate_ledger::{Grant, LimitKind, RateRefusal, RateStatus};
 
 use crate::error::Refusal;
 use crate::relay::RelayBody;
@@ -121,16 +121,27 @@ fn overhead_value(overhead: Duration) -> HeaderValue {
 }
 
 fn write_rates(headers: &mut HeaderMap, grant: &Grant) {
-    let mut write = |names: [HeaderName; 3], status: Option<RateStatus>| {
-        let Some(status) = status else { return };
-        let [limit, remaining, reset] = names;
-        headers.insert(limit, HeaderValue::from(status.limit));
-        headers.insert(remaining, HeaderValue::from(status.remaining));
-        // OpenAI's spelling of a duration
-        insert_text(headers, reset, &format!("{}ms", status.reset_ms));
-    };
-    write(RATE_REQUESTS, grant.requests);
-    write(RATE_TOKENS, grant.tokens);
+    write_rate(headers, RATE_REQUESTS, grant.requests);
+    write_rate(headers, RATE_TOKENS, grant.tokens);
+}
+
+fn write_rate(headers: &mut HeaderMap, names: [HeaderName; 3], status: Option<RateStatus>) {
+    let Some(status) = status else { return };
+    let [limit, remaining, reset] = names;
+    headers.insert(limit, HeaderValue::from(status.limit));
+    headers.insert(remaining, HeaderValue::from(status.remaining));
+    // OpenAI's spelling of a duration
+    insert_text(headers, reset, &format!("{}ms", status.reset_ms));
+}
+
+/// The limit that refused has nothing left until a repeat can succeed.
+fn write_refused_rate(headers: &mut HeaderMap, refusal: &RateRefusal) {
+    let status = Some(RateStatus { limit: refusal.limit, remaining: 0, reset_ms: refusal.retry_after_ms });
+    match refusal.kind {
+        LimitKind::Requests => write_rate(headers, RATE_REQUESTS, status),
+        LimitKind::Tokens => write_rate(headers, RATE_TOKENS, status),
+        LimitKind::Concurrency => {}
+    }
 }
 
 /// Headers of everything that leaves the traffic port.
@@ -150,6 +161,9 @@ pub(crate) fn refuse(refusal: &Refusal, overhead: Duration) -> Response<GatewayB
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     refusal.write_headers(headers);
+    if let Some(rate) = &refusal.rate {
+        write_refused_rate(headers, rate);
+    }
     headers.insert(OVERHEAD_US, overhead_value(overhead));
     headers.entry(ATTEMPTS).or_insert(HeaderValue::from(refusal.n_attempts));
     response

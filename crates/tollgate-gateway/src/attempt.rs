@@ -37,7 +37,7 @@ pub(crate) struct Failed {
     /// Whether the provider may bill it all the same.
     pub(crate) may_be_billed: bool,
     /// What the client is told if nothing else succeeds.
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: Box<Refusal>,
 }
 
 /// Sends the request to one candidate.
@@ -223,7 +223,7 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
             (AttemptOutcome::ServerError, Refusal::new(ErrorKind::UpstreamError, message))
         }
     };
-    Failed { outcome, status: Some(status), may_be_billed: false, refusal }
+    Failed { outcome, status: Some(status), may_be_billed: false, refusal: Box::new(refusal) }
 }
 
 /// The provider's own words about the request, re-written in the client's shape so that nothing else of the
@@ -261,7 +261,7 @@ impl Failed {
         kind: ErrorKind,
         message: impl Into<String>,
     ) -> Self {
-        Self { outcome, status: None, may_be_billed, refusal: Refusal::new(kind, message) }
+        Self { outcome, status: None, may_be_billed, refusal: Box::new(Refusal::new(kind, message)) }
     }
 
     pub(crate) fn timeout(message: &str) -> Self {

@@ -102,7 +102,13 @@ async fn inference(
     let trace = gateway.tracer.start(traceparent, surface, id);
     let body = read_body(gateway, body).await?;
     let received = Received { request: id, started, surface, caller, headers: parts.headers, body, trace };
-    pipeline::handle(gateway, received).await
+    tokio::select! {
+        answer = pipeline::handle(gateway, received) => answer,
+        // dropping the pipeline settles what it had reserved
+        () = gateway.out_of_grace.cancelled() => {
+            Err(Refusal::new(ErrorKind::Overloaded, "this gateway is shutting down: try again"))
+        }
+    }
 }
 
 /// Counts what was refused before there was a reservation to count it.
@@ -141,7 +147,8 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
     };
     if *method != allowed {
         let message = format!("this path takes {allowed}, not {method}");
-        return Err(Refusal::new(ErrorKind::MethodNotAllowed, message));
+        let allow = if allowed == Method::GET { "GET" } else { "POST" };
+        return Err(Refusal { allow: Some(allow), ..Refusal::new(ErrorKind::MethodNotAllowed, message) });
     }
     Ok(endpoint)
 }

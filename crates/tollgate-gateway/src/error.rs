@@ -29,6 +29,10 @@ pub(crate) struct Refusal {
     pub(crate) metadata: Option<Value>,
     pub(crate) retry_after_ms: Option<u64>,
     pub(crate) should_retry: Option<bool>,
+    /// The method that the path takes, with a 405.
+    pub(crate) allow: Option<&'static str>,
+    /// The rate limit that refused, for the `x-ratelimit-*` headers.
+    pub(crate) rate: Option<Box<RateRefusal>>,
     /// How often a provider was tried before.
     pub(crate) n_attempts: usize,
     /// Whether a reservation was settled with it, which also counted it.
@@ -53,6 +57,8 @@ impl Refusal {
             metadata: None,
             retry_after_ms: None,
             should_retry: None,
+            allow: None,
+            rate: None,
             n_attempts: 0,
             is_settled: false,
             upstream: None,
@@ -101,6 +107,9 @@ impl Refusal {
 
     pub(crate) fn write_headers(&self, headers: &mut http::HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
         if let Some(retry_after_ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(retry_after_ms));
@@ -131,8 +140,8 @@ pub(crate) fn money_refusal(
 ) -> Refusal {
     let is_wallet = scope.window.is_none();
     let kind = if is_wallet { ErrorKind::InsufficientCredit } else { ErrorKind::BudgetExceeded };
-    let remaining = refusal.limit.saturating_sub(refusal.settled);
-    let available = remaining.saturating_sub(refusal.held);
+    let remaining = refusal.limit.saturating_sub(refusal.settled).max(NanoUsd::ZERO);
+    let available = remaining.saturating_sub(refusal.held).max(NanoUsd::ZERO);
     let what = match scope.window {
         None => "the prepaid credit".to_owned(),
         Some(window) => format!("the {}'s {window} budget", scope.name),
@@ -177,7 +186,8 @@ pub(crate) fn rate_refusal(refusal: &RateRefusal, owner: &'static str) -> Refusa
         }
     };
     let message = format!("the {owner} is limited to {what}: try again after the time in Retry-After");
-    Refusal::new(kind, message).with_retry_after_ms(refusal.retry_after_ms)
+    let rate = Some(Box::new(*refusal));
+    Refusal { rate, ..Refusal::new(kind, message).with_retry_after_ms(refusal.retry_after_ms) }
 }
 
 // === conversions ===

@@ -1,6 +1,7 @@
 //! What all requests of a pod share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::gates::ProviderGates;
 use crate::leases::{OpenHolds, renew_leases};
 use crate::settle::{SettleWorker, Settler};
 use crate::{GatewayConfig, PolicyState, Seeder};
+
+/// How long the last settlements may wait for a ledger that is away: then the process ends all the same.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a gateway is made of; the binary makes the parts.
 #[derive(Debug)]
@@ -115,6 +119,11 @@ impl Gateway {
         self.0.settler.close();
         self.0.stop_renewing.cancel();
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.0.tasks.wait()).await.is_err() {
+            tracing::error!(
+                holds = self.0.holds.len(),
+                "the ledger did not take the last settlements in time"
+            );
+        }
     }
 }

@@ -28,6 +28,7 @@ mod key_info;
 mod leases;
 mod model_list;
 mod policy_feed;
+mod progress_io;
 mod quote;
 mod seeder;
 

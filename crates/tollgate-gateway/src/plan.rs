@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_catalog::{PriceSheet, Reach, ServiceTier};
-use tollgate_domain::{ErrorKind, NanoUsd, UnixMillis};
+use tollgate_domain::{ErrorKind, MAX_LIMIT, NanoUsd, UnixMillis};
 use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
 use tollgate_wire::openai::request::{RequestSkim, input_token_bound, input_token_estimate};
 
@@ -120,11 +120,18 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
             .map(|priced| priced.bound(cap(priced.output_cap, config.output_floor_tokens), &shape));
         bounds.max().unwrap_or(NanoUsd::ZERO)
     };
+    let (amount, minimum) = (bound_at(|cap, _| cap), bound_at(u64::min));
+    if minimum > MAX_LIMIT {
+        let message =
+            format!("this request could cost {minimum} USD, more than any budget may hold: ask for less");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("max_tokens"));
+    }
     let input_estimate = input_token_estimate(input.skim, input.body_len);
     let rate_output = input.skim.client_output_cap().unwrap_or(config.output_floor_tokens);
     Ok(PricedPlan {
-        amount: bound_at(|cap, _| cap),
-        minimum: bound_at(u64::min),
+        // no wallet or budget can hold more, so no answer may cost more
+        amount: amount.min(MAX_LIMIT),
+        minimum,
         rate_tokens: input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices)),
         plan,
         candidates: candidates.into(),
@@ -140,10 +147,15 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
 fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
     let tier = match skim.service_tier.as_deref() {
         None => ServiceTier::Standard,
-        Some(name) => ServiceTier::from_name(name).ok_or_else(|| {
-            let message = format!("`{name}` is no service tier; use auto, default, flex or priority");
-            Refusal::new(ErrorKind::InvalidRequest, message).with_param("service_tier")
-        })?,
+        // batches have a surface of their own
+        Some(name) => {
+            ServiceTier::from_name(name).filter(|tier| *tier != ServiceTier::Batch).ok_or_else(|| {
+                let message = format!(
+                    "`{name}` is no service tier of this surface; use auto, default, flex or priority"
+                );
+                Refusal::new(ErrorKind::InvalidRequest, message).with_param("service_tier")
+            })?
+        }
     };
     Ok(PricedPlanShape {
         tier,
@@ -170,7 +182,10 @@ fn price_candidate(
         return Err(not_priced(&name(), "searches have no price"));
     }
     let by_bytes = input_token_bound(input.skim, input.body_len);
-    let input_bound = match candidate.context_tokens {
+    // every prompt of a batch has a context of its own
+    let contexts =
+        candidate.context_tokens.map(|context| context.saturating_mul(input.skim.n_prompts.max(1)));
+    let input_bound = match contexts {
         Some(context) if input.skim.has_unbounded_parts => context,
         Some(context) => by_bytes.min(context),
         None if input.skim.has_unbounded_parts && !sheet.is_free() => {

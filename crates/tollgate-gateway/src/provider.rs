@@ -15,8 +15,9 @@ use crate::answer::{AnswerFacts, GatewayBody};
 use crate::attempt::{self, Attempted, Failed};
 use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
+use crate::plan::PricedCandidate;
 use crate::relay::{RelayBody, StreamStart};
-use crate::route::{AfterFailure, Route};
+use crate::route::{AfterFailure, NextAttempt, Route};
 use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
 
 /// Sends a paid request until a candidate answers or none is left.
@@ -32,7 +33,6 @@ pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<Gatewa
         let after = decide(&reservation, &mut route, &failed, credential);
         match after {
             AfterFailure::TryAgain(wait) if Instant::now() + wait < deadline => {
-                reservation.not_billed();
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
                 }
@@ -69,21 +69,8 @@ async fn try_next(
     deadline: Instant,
 ) -> Result<(Attempted, ProviderPlace), Failed> {
     let candidates = std::sync::Arc::clone(&reservation.priced.plan.candidates);
-    let Some(next) = route.next(&candidates) else {
-        let message = "no candidate has a usable credential: tell your operator";
-        return Err(Failed::new(
-            AttemptOutcome::CredentialRefused,
-            false,
-            ErrorKind::UpstreamCredentialsExhausted,
-            message,
-        ));
-    };
+    let (next, place) = next_with_place(reservation, route, &candidates)?;
     let priced = &candidates[next.candidate];
-    let Some(place) = reservation.gateway().gates.enter(&priced.candidate.provider) else {
-        let mut failed = Failed::new(AttemptOutcome::RateLimited, false, ErrorKind::Overloaded, "");
-        failed.refusal = overloaded();
-        return Err(failed);
-    };
     let cap = output_cap(reservation, next.candidate);
     let credential = next.credential.map(|credential| credential.id);
     reservation.dispatching(next.candidate, credential);
@@ -98,6 +85,31 @@ async fn try_next(
         }
     }
     attempted.map(|attempted| (attempted, place))
+}
+
+/// The next attempt whose provider has a place free. Providers without one are passed over, not counted.
+fn next_with_place<'a>(
+    reservation: &Reservation,
+    route: &mut Route,
+    candidates: &'a [PricedCandidate],
+) -> Result<(NextAttempt<'a>, ProviderPlace), Failed> {
+    let mut is_full = false;
+    while let Some(next) = route.next(candidates) {
+        let provider = &candidates[next.candidate].candidate.provider;
+        if let Some(place) = reservation.gateway().gates.enter(provider) {
+            return Ok((next, place));
+        }
+        is_full = true;
+        route.pass_over();
+    }
+    let message = "no candidate has a usable credential: tell your operator";
+    let kind = ErrorKind::UpstreamCredentialsExhausted;
+    // an outcome after which nothing is tried again
+    let mut failed = Failed::new(AttemptOutcome::Refused, false, kind, message);
+    if is_full {
+        *failed.refusal = overloaded();
+    }
+    Err(failed)
 }
 
 /// The cap to write upstream: only where money is at stake and an answer token costs some.
@@ -118,7 +130,7 @@ fn clamped_to(reservation: &Reservation, candidate: usize) -> Option<u64> {
 }
 
 fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
-    let mut refusal = failed.refusal;
+    let mut refusal = *failed.refusal;
     refusal.n_attempts = reservation.attempts.len();
     refusal.is_settled = true;
     let (outcome, status) = (RequestOutcome::Error(refusal.kind), refusal.status().as_u16());
@@ -213,6 +225,7 @@ fn stream(
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
     let mut response = head_of(&reservation, head, None);
+    reservation.freeze_overhead();
     let relay = RelayBody::new(reservation, start, place, deadline);
     *response.body_mut() = GatewayBody::Relay(Box::new(relay));
     response

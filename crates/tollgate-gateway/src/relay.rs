@@ -280,7 +280,8 @@ impl RelayBody {
 
     /// The provider's own count where it came, else the prompt and what was relayed.
     fn usage(&self) -> (Usage, SettlementBasis) {
-        if let Some(usage) = self.relay.usage().filter(|_| self.relay.finish_seen()) {
+        let is_whole = self.relay.finish_seen() || self.relay.done_seen();
+        if let Some(usage) = self.relay.usage().filter(|_| is_whole) {
             return (usage, SettlementBasis::Provider);
         }
         let request = &self.reservation.priced;

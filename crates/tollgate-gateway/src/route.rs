@@ -57,6 +57,12 @@ impl Route {
         }
     }
 
+    /// The candidate just given cannot be asked now: on to the next one, as if it had not been given.
+    pub(crate) fn pass_over(&mut self) {
+        self.n_attempts = self.n_attempts.saturating_sub(1);
+        self.candidate += 1;
+    }
+
     /// Weighted choice among the credentials that were not refused, by the request's own seed.
     fn credential<'a>(&self, provider: &'a ProviderPolicy) -> Option<&'a CredentialPolicy> {
         let usable = || {

@@ -14,7 +14,7 @@ use tollgate_domain::{
     Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, Meter, NanoUsd, RequestOutcome,
     SettlementBasis, TenantId, UnixMillis, Usage, UsageEvent,
 };
-use tollgate_ledger::{Grant, Ledger, SettleOutcome, Settlement};
+use tollgate_ledger::{Grant, Ledger, LedgerError, SettleOutcome, Settlement};
 use tollgate_telemetry::metrics::{FinishedRequest, InFlight, LedgerCall, LedgerResult};
 use tollgate_telemetry::{Metrics, RequestTrace};
 
@@ -136,7 +136,7 @@ impl SettleWorker {
     fn is_settled(
         &self,
         settlement: &Settlement,
-        outcome: Option<&Result<SettleOutcome, tollgate_ledger::LedgerError>>,
+        outcome: Option<&Result<SettleOutcome, LedgerError>>,
     ) -> bool {
         match outcome {
             Some(Ok(SettleOutcome::Settled | SettleOutcome::AlreadySettled)) => {}
@@ -144,6 +144,10 @@ impl SettleWorker {
             Some(Ok(SettleOutcome::UnknownHold)) if settlement.event.is_none() => {}
             Some(Ok(SettleOutcome::UnknownHold)) => {
                 tracing::warn!(hold = %settlement.hold, "the ledger had lost a hold; its event was recorded");
+            }
+            // what the ledger will never take must not hold up the rest; the log keeps it
+            Some(Err(error @ LedgerError::Invalid(_))) => {
+                tracing::error!(%error, settlement = ?settlement, "a settlement was refused for good");
             }
             Some(Err(_)) | None => return false,
         }
@@ -167,8 +171,10 @@ pub(crate) struct Reservation {
     /// The candidate that is being or was last tried.
     candidate: Option<usize>,
     under_way: Option<AttemptUnderWay>,
-    /// Whether a provider may have seen the request without having answered.
-    is_dispatched: bool,
+    /// The candidate of the last attempt that its provider may bill.
+    billable: Option<usize>,
+    /// Set when a stream's relay begins: from then on time is the provider's and the client's.
+    overhead_frozen: Option<Duration>,
     /// Time that was spent waiting for providers: the rest is ours.
     pub(crate) upstream_time: Duration,
     pub(crate) first_byte: Option<Duration>,
@@ -222,7 +228,8 @@ impl Reservation {
             attempts: Vec::with_capacity(1),
             candidate: None,
             under_way: None,
-            is_dispatched: false,
+            billable: None,
+            overhead_frozen: None,
             upstream_time: Duration::ZERO,
             first_byte: None,
         }
@@ -235,7 +242,6 @@ impl Reservation {
     /// The candidate of that index is about to be sent to.
     pub(crate) fn dispatching(&mut self, candidate: usize, credential: Option<CredentialId>) {
         self.candidate = Some(candidate);
-        self.is_dispatched = true;
         let started_at = self.gateway.clock.now();
         self.under_way = Some(AttemptUnderWay { credential, started_at, started: Instant::now() });
     }
@@ -245,8 +251,8 @@ impl Reservation {
         let Some(under_way) = self.under_way.take() else { return };
         let elapsed = under_way.started.elapsed();
         self.upstream_time += elapsed;
-        if !may_be_billed {
-            self.is_dispatched = false;
+        if may_be_billed {
+            self.billable = self.candidate;
         }
         let Some(priced) = self.current() else { return };
         let provider = &priced.candidate.provider;
@@ -262,11 +268,6 @@ impl Reservation {
             duration_ms: millis(elapsed),
         };
         self.attempts.push(attempt);
-    }
-
-    /// The provider certainly billed nothing for the attempt under way.
-    pub(crate) fn not_billed(&mut self) {
-        self.is_dispatched = false;
     }
 
     pub(crate) fn current(&self) -> Option<&PricedCandidate> {
@@ -295,7 +296,13 @@ impl Reservation {
 
     /// Time spent in here so far.
     pub(crate) fn overhead(&self) -> Duration {
-        self.priced.started.elapsed().saturating_sub(self.upstream_time)
+        let so_far = || self.priced.started.elapsed().saturating_sub(self.upstream_time);
+        self.overhead_frozen.unwrap_or_else(so_far)
+    }
+
+    /// What follows is relaying, as fast as provider and client are.
+    pub(crate) fn freeze_overhead(&mut self) {
+        self.overhead_frozen = Some(self.overhead());
     }
 
     /// Ends it.
@@ -304,13 +311,15 @@ impl Reservation {
     }
 
     /// Ends a request that failed: free where no provider can have billed it, else at the prompt's estimate.
-    pub(crate) fn fail(self, outcome: RequestOutcome, status: u16) {
+    pub(crate) fn fail(mut self, outcome: RequestOutcome, status: u16) {
         let ending = self.failure(outcome, status);
         self.end(ending);
     }
 
-    fn failure(&self, outcome: RequestOutcome, status: u16) -> Ending {
-        if self.is_dispatched {
+    fn failure(&mut self, outcome: RequestOutcome, status: u16) -> Ending {
+        if self.billable.is_some() {
+            // priced where it may be billed, which need not be where it failed last
+            self.candidate = self.billable;
             Ending { usage: self.lost_usage(), basis: SettlementBasis::Estimated, outcome, status }
         } else {
             Ending::void(outcome, status)
@@ -347,7 +356,7 @@ impl Reservation {
             (priced.candidate.provider.name.clone(), priced.candidate.model.to_string())
         });
         let uuid = self.priced.request.as_uuid();
-        let overhead = duration.saturating_sub(self.upstream_time);
+        let overhead = self.overhead();
         UsageEvent {
             event: EventId::from_uuid(uuid),
             request: self.priced.request,

@@ -86,3 +86,66 @@ async fn after_the_grace_period_streams_end_with_an_error_event() {
     pod.gateway.drain().await;
     assert_eq!(pod.spent_and_held().await.1, NanoUsd::ZERO);
 }
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_grace_period_is_ended_and_settled() {
+    let mut setup = Setup::default();
+    setup.config.grace = Duration::from_millis(100);
+    let mut pod = Pod::start(setup).await;
+    let gate = Gate::new();
+    pod.mock.push(Script::new().hold_before_headers(&gate));
+    let (http, url) = (pod.http.clone(), pod.url("/v1/chat/completions"));
+    let call = tokio::spawn(async move { http.post_json(&url, &hello("one")).await });
+    gate.wait_for_waiting(1).await.unwrap();
+    pod.stop.cancel();
+    assert_eq!(call.await.unwrap().unwrap().status.as_u16(), 503);
+    tokio::time::timeout(Duration::from_secs(10), &mut pod.server).await.unwrap().unwrap();
+    pod.gateway.drain().await;
+    assert_eq!(pod.next_event().await.basis, SettlementBasis::Estimated);
+    assert_eq!(pod.spent_and_held().await.1, NanoUsd::ZERO);
+}
+
+/// A client that asks for a stream and never reads it: its connection is cut at the end of the drain.
+#[tokio::test]
+async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
+    use tokio::io::AsyncWriteExt;
+    let mut setup = Setup::default();
+    setup.config.grace = Duration::from_millis(100);
+    let mut pod = Pod::start(setup).await;
+    pod.mock.push(Script::new().text(&"word ".repeat(400_000)));
+    let address = pod.url.trim_start_matches("http://").to_owned();
+    let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let body = streamed("one").to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        crate::harness::KEY,
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    eventually(Duration::from_secs(10), "the stream to be under way", async || {
+        (pod.gateway.open_holds() == 1).then_some(())
+    })
+    .await
+    .unwrap();
+    socket.readable().await.unwrap();
+    pod.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(15), &mut pod.server).await.unwrap().unwrap();
+    pod.gateway.drain().await;
+    assert_eq!(pod.gateway.open_holds(), 0);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_are_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut setup = Setup::default();
+    setup.config.header_timeout = Duration::from_millis(200);
+    let pod = Pod::start(setup).await;
+    for first_words in ["", "P", "PRI * HT", "POST /v1/chat/comp"] {
+        let address = pod.url.trim_start_matches("http://").to_owned();
+        let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
+        socket.write_all(first_words.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "{first_words:?} is still open");
+    }
+}

@@ -179,3 +179,19 @@ async fn plain_json_to_a_stream_request_passes() {
     assert_eq!(answer.json().unwrap()["usage"]["prompt_tokens"], 3);
     assert_eq!(pod.next_event().await.basis, SettlementBasis::Provider);
 }
+
+#[tokio::test]
+async fn what_may_have_been_billed_is_charged_though_a_later_attempt_was_not() {
+    let mut setup = Setup::default();
+    setup.timeouts.first_byte_ms = 150;
+    setup.retry.max_attempts = 2;
+    let mut pod = Pod::start(setup).await;
+    pod.mock.push(Script::hang());
+    pod.second.stop().await.unwrap();
+    pod.chat(&hello("both")).await.expect_status(502).unwrap();
+    let event = pod.next_event().await;
+    let outcomes: Vec<AttemptOutcome> = event.attempts.iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Timeout, AttemptOutcome::ConnectFailed]);
+    assert_eq!((event.basis, event.provider.as_str()), (SettlementBasis::Estimated, "mock"));
+    assert!(event.cost > NanoUsd::ZERO);
+}

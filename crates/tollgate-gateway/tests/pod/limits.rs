@@ -183,3 +183,34 @@ async fn free_models_pass_the_money_gate_but_not_the_rate_limits() {
     assert_eq!(pod.mock.last_request().unwrap().json().unwrap()["max_tokens"], 100);
     pod.chat(&hello("one")).await.expect_status(429).unwrap();
 }
+
+#[tokio::test]
+async fn an_absurd_cap_is_clamped_to_what_the_budget_affords() {
+    let pod = Pod::start(Setup::default()).await;
+    let mut body = hello("one");
+    body["max_tokens"] = json!(1_000_000_000_000_000_000_u64);
+    body["n"] = json!(128);
+    let answer = pod.chat(&body).await.expect_status(200).unwrap();
+    let cap: i64 = answer.header("x-tollgate-max-tokens").unwrap().parse().unwrap();
+    assert!(cap * 128 * OUTPUT_PRICE <= NanoUsd::from_usd(1_000).0, "{cap}");
+    let body = json!({ "model": "mock/m", "input": vec!["y".repeat(1_000); 50] });
+    pod.http.post_json(&pod.url("/v1/embeddings"), &body).await.unwrap().expect_status(200).unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_tier_has_no_place_on_an_interactive_surface() {
+    let pod = Pod::start(Setup::default()).await;
+    let mut body = hello("one");
+    body["service_tier"] = json!("batch");
+    assert_eq!(
+        pod.chat(&body).await.expect_status(400).unwrap().json().unwrap()["error"]["param"],
+        "service_tier"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_one() {
+    let pod = Pod::start(Setup::default()).await;
+    let answer = pod.http.get(&pod.url("/v1/chat/completions")).await.unwrap().expect_status(405).unwrap();
+    assert_eq!(answer.header("allow"), Some("POST"));
+}
