@@ -16,9 +16,18 @@ pub(crate) const ADMIN_TOKEN_FILE: &str = "admin-token";
 const DEMO_KEY_FILE: &str = "demo-key";
 const DATABASE_FILE: &str = "tollgate.db";
 
+const LOCK_FILE: &str = "lock";
+
 /// A directory that exists and is ours.
 #[derive(Clone, Debug)]
 pub(super) struct DataDir(PathBuf);
+
+/// While it lives no other process may keep its counters for the same directory.
+#[derive(Debug)]
+#[must_use = "the directory is ours only while this lives"]
+pub(super) struct DataDirLock {
+    _file: std::fs::File,
+}
 
 impl DataDir {
     /// Makes the directory if it is missing.
@@ -32,6 +41,27 @@ impl DataDir {
             .create(path)
             .with_context(|| format!("cannot make the data directory {} (--data-dir)", path.display()))?;
         Ok(Self(path.to_owned()))
+    }
+
+    /// Makes sure that no other process works on the directory: two would each count the money alone.
+    ///
+    /// # Errors
+    /// Another process has it, or the lock file cannot be made.
+    pub(super) fn lock(&self) -> anyhow::Result<DataDirLock> {
+        let path = self.0.join(LOCK_FILE);
+        let file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DataDirLock { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+                "another process already runs on the data directory {}: stop it, or give this one a --data-dir of its own",
+                self.0.display()
+            ),
+            Err(std::fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
     }
 
     /// The embedded database's URL.
@@ -58,7 +88,10 @@ impl DataDir {
     /// The file cannot be read or made.
     pub(super) fn admin_token(&self) -> anyhow::Result<Secret> {
         let make = || Ok(format!("tga_{}", URL_SAFE_NO_PAD.encode(random::<32>()?)));
-        self.kept(ADMIN_TOKEN_FILE, make).map(|text| Secret::new(text.trim()))
+        let text = self.kept(ADMIN_TOKEN_FILE, make)?;
+        check_admin_token(text.trim())
+            .with_context(|| format!("in {}", self.0.join(ADMIN_TOKEN_FILE).display()))?;
+        Ok(Secret::new(text.trim()))
     }
 
     /// Writes the token given from outside where the admin subcommands look for it.
@@ -98,6 +131,20 @@ impl DataDir {
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
+}
+
+/// A token that can be guessed gives everything away.
+///
+/// # Errors
+/// It is too short or has characters that no header can carry.
+pub(super) fn check_admin_token(token: &str) -> anyhow::Result<()> {
+    const MIN_CHARS: usize = 16;
+    let is_visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+    anyhow::ensure!(
+        token.len() >= MIN_CHARS && is_visible,
+        "the admin token must have at least {MIN_CHARS} visible ASCII characters"
+    );
+    Ok(())
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -148,8 +195,20 @@ mod tests {
             let mode = std::fs::metadata(path.join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
-        again.keep_admin_token(&Secret::new("another")).unwrap();
-        assert_eq!(again.admin_token().unwrap(), Secret::new("another"));
+        again.keep_admin_token(&Secret::new("another-token-that-is-long")).unwrap();
+        assert_eq!(again.admin_token().unwrap(), Secret::new("another-token-that-is-long"));
+        again.keep_admin_token(&Secret::new("short")).unwrap();
+        assert!(again.admin_token().unwrap_err().to_string().contains("admin-token"));
+    }
+
+    #[test]
+    fn a_second_process_is_refused_while_the_first_lives() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(temp.path()).unwrap();
+        let lock = directory.lock().unwrap();
+        assert!(directory.lock().unwrap_err().to_string().contains("another process"));
+        drop(lock);
+        directory.lock().unwrap();
     }
 
     #[test]

@@ -9,12 +9,13 @@ use tollgate_control::{Control, ControlConfig, MasterKey};
 use tollgate_telemetry::Metrics;
 
 use super::clock::SystemClock;
+use super::data_dir::check_admin_token;
 use super::ops::{OpsServer, Readiness};
 use super::pod::connect_ledger;
 use super::process::{bind, print_ready, stop_on_signal};
 use super::single::{apply_configuration, load_configuration, report_journal, serve_admin};
 use super::{open_store, required, telemetry};
-use crate::cli::ServerOptions;
+use crate::cli::{ServerOptions, UsageError};
 
 pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&options, "control")?;
@@ -33,6 +34,10 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     required(options.master_key.as_ref(), "TOLLGATE_MASTER_KEY", why)?;
     let master_key =
         options.master_key_bytes().map(MasterKey::new).ok_or_else(|| anyhow::anyhow!("no master key"))?;
+    if let Some(token) = &options.admin_token {
+        check_admin_token(token.expose())
+            .map_err(|error| UsageError::new(format!("TOLLGATE_ADMIN_TOKEN: {error}")))?;
+    }
     let document = load_configuration(&options)?;
     let metrics = Metrics::new();
     let is_started = Arc::new(AtomicBool::new(false));

@@ -21,14 +21,14 @@ use tollgate_store::Store;
 use tollgate_telemetry::Metrics;
 
 use super::clock::SystemClock;
-use super::data_dir::{DataDir, node_id};
+use super::data_dir::{DataDir, check_admin_token, node_id};
 use super::demo;
 use super::ops::OpsServer;
 use super::pod::{LocalParts, connect_ledger, readiness, start_local};
 use super::probe::probe;
 use super::process::{bind, print_ready, stop_on_signal};
 use super::{open_store, telemetry};
-use crate::cli::ServerOptions;
+use crate::cli::{ServerOptions, UsageError};
 use crate::config::Environment;
 
 /// How often the journal's backlog is measured.
@@ -48,6 +48,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
     let stop = stop_on_signal()?;
     let document = load_configuration(&options)?;
     let data_dir = DataDir::open(&options.data_dir)?;
+    let _lock = data_dir.lock()?;
     let metrics = Metrics::new();
     let policy = PolicyState::new(Arc::new(Catalog::embedded()?), metrics.clone());
     let readiness = readiness(&policy);
@@ -148,6 +149,8 @@ impl Parts {
 fn admin_token(options: &ServerOptions, data_dir: &DataDir) -> anyhow::Result<Secret> {
     match &options.admin_token {
         Some(token) => {
+            check_admin_token(token.expose())
+                .map_err(|error| UsageError::new(format!("TOLLGATE_ADMIN_TOKEN: {error}")))?;
             data_dir.keep_admin_token(token)?;
             Ok(token.clone())
         }
