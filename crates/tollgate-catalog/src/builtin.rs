@@ -192,6 +192,7 @@ fn price_rows(vendor: &str, model: &CatalogModel) -> Result<Vec<PriceRow>, Catal
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Needs;
 
     #[test]
     fn the_embedded_catalogue_is_valid_and_priced() {
@@ -200,7 +201,11 @@ mod tests {
         for vendor in catalog.vendors() {
             let mut names = std::collections::BTreeSet::new();
             for model in &vendor.models {
-                assert!(!model.price_rows(&vendor.name).is_empty(), "{}/{}", vendor.name, model.name);
+                let is_embedding = model.surfaces.iter().all(|surface| surface == "embeddings");
+                let needs = if is_embedding { Needs::InputOnly } else { Needs::InputAndOutput };
+                let rows = model.price_rows(&vendor.name);
+                let checked = crate::PriceSheet::from_rows(&rows).check(ServiceTier::Standard, needs);
+                assert_eq!(checked, Ok(()), "{}/{}", vendor.name, model.name);
                 assert!(names.insert(model.name.clone()), "{} twice", model.name);
                 assert!(model.source.starts_with("https://") || vendor.name == "demo");
                 for row in model.price_rows(&vendor.name) {

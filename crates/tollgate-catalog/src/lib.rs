@@ -9,4 +9,4 @@ mod sheet;
 
 pub use builtin::{Catalog, CatalogError, CatalogModel, CatalogVendor, PriceBand};
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
-pub use sheet::{Charge, PriceSheet, PriceTimeline, Reach, UnpricedReason};
+pub use sheet::{Charge, Needs, PriceSheet, PriceTimeline, Reach, UnpricedReason};

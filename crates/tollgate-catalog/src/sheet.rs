@@ -27,6 +27,24 @@ impl Reach {
     };
 }
 
+/// Which plain meters every request of a surface counts, so that each must have a price of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Prompts alone: embeddings.
+    InputOnly,
+    /// Prompts and answers.
+    InputAndOutput,
+}
+
+impl Needs {
+    const fn meters(self) -> &'static [Meter] {
+        match self {
+            Self::InputOnly => &[Meter::Input],
+            Self::InputAndOutput => &[Meter::Input, Meter::Output],
+        }
+    }
+}
+
 /// Why a sheet cannot price a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnpricedReason {
@@ -36,6 +54,9 @@ pub enum UnpricedReason {
     /// A dearer tier is asked for and has no row.
     #[error("the service tier has no price")]
     NoTier,
+    /// There are rows, but none for a meter that every such request counts.
+    #[error("the model has no price for {}", .0.name())]
+    Incomplete(Meter),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,11 +133,13 @@ impl PriceSheet {
         self.free || (!self.lines.is_empty() && self.lines.iter().all(|line| line.price.0 == 0))
     }
 
-    /// Whether requests of `tier` can be priced.
+    /// Whether requests of `tier` that count what `needs` says can be priced: each needed meter has a row
+    /// for any length of prompt, of the tier or the standard one. A price per request is enough where there
+    /// is none per token.
     ///
     /// # Errors
     /// [`UnpricedReason`] when they cannot.
-    pub fn check(&self, tier: ServiceTier) -> Result<(), UnpricedReason> {
+    pub fn check(&self, tier: ServiceTier, needs: Needs) -> Result<(), UnpricedReason> {
         if self.free {
             return Ok(());
         }
@@ -127,7 +150,15 @@ impl PriceSheet {
         if tier == ServiceTier::Priority && !has_tier {
             return Err(UnpricedReason::NoTier);
         }
-        Ok(())
+        let has_price = |meter| self.line(meter, tier, 0).is_some();
+        let is_per_token = self.lines.iter().any(|line| line.meter.is_token());
+        if !is_per_token && has_price(Meter::Request) {
+            return Ok(());
+        }
+        match needs.meters().iter().find(|meter| !has_price(**meter)) {
+            Some(meter) => Err(UnpricedReason::Incomplete(*meter)),
+            None => Ok(()),
+        }
     }
 
     fn line(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<&Line> {
@@ -171,27 +202,35 @@ impl PriceSheet {
         Charge { total: NanoUsd::round_up_from_millionths(sum), lines }
     }
 
+    /// The dearer of the tier's price and the standard one: a provider may serve the standard tier whatever
+    /// was asked for, and bills what it served.
+    fn price_bound(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> PricePerMillion {
+        self.price(meter, tier, input_tokens).max(self.price(meter, ServiceTier::Standard, input_tokens))
+    }
+
     fn dearest(&self, meters: &[Meter], tier: ServiceTier, input_bound: u64) -> PricePerMillion {
         let thresholds = self.lines.iter().map(|line| line.context_from).filter(|from| *from <= input_bound);
         thresholds
             .chain(std::iter::once(input_bound))
-            .flat_map(|at| meters.iter().map(move |meter| self.price(*meter, tier, at)))
+            .flat_map(|at| meters.iter().map(move |meter| self.price_bound(*meter, tier, at)))
             .max()
             .unwrap_or(PricePerMillion::ZERO)
     }
 
     fn input_part(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> i128 {
         let per_token = self.dearest(reach.input, tier, input_bound);
-        per_token.times(input_bound).saturating_add(self.price(Meter::Request, tier, 0).times(1))
+        let per_request = self.dearest(&[Meter::Request], tier, input_bound);
+        per_token.times(input_bound).saturating_add(per_request.times(1))
     }
 
-    /// The dearest price an answer token of a request can have.
+    /// The dearest price an answer token of a request can have, at its tier or the standard one.
     #[must_use]
     pub fn dearest_output(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> PricePerMillion {
         self.dearest(reach.output, tier, input_bound)
     }
 
-    /// The most a request can cost: `input_bound` prompt tokens, `output_cap` answer tokens in all.
+    /// The most a request can cost, served at its tier or the standard one: `input_bound` prompt tokens,
+    /// `output_cap` answer tokens in all.
     #[must_use]
     pub fn upper_bound(&self, input_bound: u64, output_cap: u64, tier: ServiceTier, reach: Reach) -> NanoUsd {
         let output = self.dearest_output(input_bound, tier, reach).times(output_cap);
@@ -245,104 +284,4 @@ impl PriceTimeline {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn row(meter: Meter, price: &str) -> PriceRow {
-        PriceRow {
-            id: None,
-            tenant: None,
-            provider: "p".into(),
-            model: "m".into(),
-            effective_from: UnixMillis(0),
-            meter: Some(meter),
-            service_tier: ServiceTier::Standard,
-            context_from: 0,
-            price: PricePerMillion::parse(price).unwrap(),
-            source: "operator".into(),
-        }
-    }
-
-    fn sheet(rows: &[PriceRow]) -> PriceSheet {
-        PriceSheet::from_rows(rows)
-    }
-
-    #[test]
-    fn cost_uses_each_class_and_rounds_once_upwards() {
-        let sheet =
-            sheet(&[row(Meter::Input, "0.25"), row(Meter::CachedInput, "0.025"), row(Meter::Output, "2")]);
-        let usage = Usage::ZERO
-            .with(Meter::Input, 1)
-            .with(Meter::CachedInput, 1)
-            .with(Meter::Output, 1)
-            .with(Meter::Reasoning, 1);
-        // 250 + 25 + 2000 + 2000 nano-USD, reasoning at the output price
-        assert_eq!(sheet.cost(&usage, ServiceTier::Standard).total, NanoUsd(4_275));
-        let odd = PriceSheet::from_rows(&[row(Meter::Input, "0.000001")]);
-        assert_eq!(odd.cost(&Usage::ZERO.with(Meter::Input, 1), ServiceTier::Standard).total, NanoUsd(1));
-    }
-
-    #[test]
-    fn context_thresholds_move_the_whole_request() {
-        let dear = PriceRow { context_from: 200_000, ..row(Meter::Input, "2.5") };
-        let sheet = sheet(&[row(Meter::Input, "1.25"), row(Meter::Output, "10"), dear]);
-        let cost = |tokens| sheet.cost(&Usage::ZERO.with(Meter::Input, tokens), ServiceTier::Standard).total;
-        assert_eq!(cost(199_999), NanoUsd(199_999 * 1_250));
-        assert_eq!(cost(200_000), NanoUsd(200_000 * 2_500));
-    }
-
-    #[test]
-    fn free_and_unpriced_differ() {
-        let free = PriceRow { meter: None, ..row(Meter::Input, "0") };
-        assert!(sheet(std::slice::from_ref(&free)).is_free());
-        assert_eq!(sheet(&[]).check(ServiceTier::Standard), Err(UnpricedReason::NoRows));
-        assert_eq!(
-            sheet(&[row(Meter::Input, "1")]).check(ServiceTier::Priority),
-            Err(UnpricedReason::NoTier)
-        );
-        assert!(!sheet(&[row(Meter::Input, "1")]).is_free());
-    }
-
-    #[test]
-    fn a_later_row_replaces_an_earlier_one_from_its_start() {
-        let later = PriceRow { effective_from: UnixMillis(100), ..row(Meter::Input, "9") };
-        let first = row(Meter::Input, "1");
-        let timeline = PriceTimeline::from_rows(&[&first, &later]);
-        let price_at = |now| {
-            timeline
-                .at(UnixMillis(now))
-                .unwrap()
-                .cost(&Usage::ZERO.with(Meter::Input, 1_000), ServiceTier::Standard)
-                .total
-        };
-        assert_eq!((price_at(99), price_at(100)), (NanoUsd(1_000_000), NanoUsd(9_000_000)));
-        assert!(timeline.at(UnixMillis(-1)).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn bound_covers_every_usage_inside_it(
-            input_price in 0_i64..100_000_000_000, cached in 0_i64..100_000_000_000, output_price in 1_i64..100_000_000_000,
-            threshold in 1_u64..300_000, dear in 0_i64..100_000_000_000,
-            bound in 0_u64..400_000, cap in 0_u64..100_000,
-            used_in in 0_u64..400_000, used_cached in 0_u64..400_000, used_out in 0_u64..100_000,
-        ) {
-            let at = |meter, price| PriceRow { price: PricePerMillion(price), ..row(meter, "0") };
-            let sheet = sheet(&[
-                at(Meter::Input, input_price), at(Meter::CachedInput, cached), at(Meter::Output, output_price),
-                PriceRow { context_from: threshold, ..at(Meter::Input, dear) },
-            ]);
-            let used_in = used_in.min(bound);
-            let usage = Usage::ZERO
-                .with(Meter::Input, used_in)
-                .with(Meter::CachedInput, used_cached.min(bound - used_in))
-                .with(Meter::Output, used_out.min(cap));
-            let bound_money = sheet.upper_bound(bound, cap, ServiceTier::Standard, Reach::TEXT);
-            prop_assert!(sheet.cost(&usage, ServiceTier::Standard).total <= bound_money);
-            let affordable = sheet.affordable_output(bound_money, bound, ServiceTier::Standard, Reach::TEXT).unwrap();
-            prop_assert!(affordable >= cap);
-            prop_assert!(sheet.upper_bound(bound, affordable, ServiceTier::Standard, Reach::TEXT) <= bound_money);
-        }
-    }
-}
+mod tests;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tollgate_catalog::{PriceSheet, Reach, ServiceTier};
-use tollgate_domain::{ErrorKind, MAX_LIMIT, NanoUsd, UnixMillis};
+use tollgate_catalog::{Needs, PriceSheet, Reach, ServiceTier};
+use tollgate_domain::{ErrorKind, MAX_LIMIT, NanoUsd, Surface, UnixMillis};
 use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
 use tollgate_wire::openai::request::{RequestSkim, input_token_bound, input_token_estimate};
 
@@ -177,7 +177,11 @@ fn price_candidate(
         .as_ref()
         .and_then(|timeline| timeline.at(input.now))
         .ok_or_else(|| not_priced(&name(), "the model has no price"))?;
-    sheet.check(shape.tier).map_err(|reason| not_priced(&name(), &reason.to_string()))?;
+    let needs = match input.skim.surface {
+        Surface::Embeddings => Needs::InputOnly,
+        Surface::Chat | Surface::Completions => Needs::InputAndOutput,
+    };
+    sheet.check(shape.tier, needs).map_err(|reason| not_priced(&name(), &reason.to_string()))?;
     if input.skim.has_web_search && !sheet.is_free() {
         return Err(not_priced(&name(), "searches have no price"));
     }
