@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tollgate_domain::{HoldId, NanoUsd, TenantId};
 use tollgate_ledger::{
-    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal,
+    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal, WalletRule,
 };
 use tollgate_policy::{BudgetScope, KeyContext};
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
@@ -67,7 +67,7 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
         hold,
         amount: priced.plan.amount,
         minimum: priced.plan.minimum,
-        wallet: is_paid && context.is_prepaid(),
+        wallet: wallet_rule(context, priced.plan.amount),
         budgets: if is_paid { &budgets } else { &[] },
         limits: &limits,
         tokens: priced.plan.rate_tokens,
@@ -109,6 +109,15 @@ async fn timed_admit(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOu
         tracing::warn!(%error, "the ledger did not admit");
         Refusal::from(&error)
     })
+}
+
+/// Who pays by invoice is counted, too: the wallet is right when the tenant begins to pay in advance.
+fn wallet_rule(context: &KeyContext, amount: NanoUsd) -> WalletRule {
+    match (amount > NanoUsd::ZERO, context.is_prepaid()) {
+        (false, _) => WalletRule::None,
+        (true, false) => WalletRule::Counted,
+        (true, true) => WalletRule::Enforced,
+    }
 }
 
 fn budget_checks(context: &KeyContext, priced: &Priced) -> Result<Vec<BudgetCheck>, Refusal> {

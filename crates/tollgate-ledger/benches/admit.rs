@@ -85,7 +85,7 @@ impl Levels {
             hold: HoldId::from_u128(u128::from(hold)),
             amount: NanoUsd(12_345_678),
             minimum: NanoUsd(1_000_000),
-            wallet: true,
+            wallet: tollgate_ledger::WalletRule::Enforced,
             budgets: &self.budgets,
             limits: &self.limits,
             tokens: 1,

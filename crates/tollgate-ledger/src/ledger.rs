@@ -12,6 +12,9 @@ use crate::types::{
     Settlement,
 };
 
+/// Entries that can be set aside per shard of the outbox: as many are a defect that somebody must look at.
+pub(crate) const MAX_SET_ASIDE: usize = 10_000;
+
 /// A ledger. Cloning is cheap and gives the same ledger.
 #[derive(Clone, Debug)]
 pub enum Ledger {
@@ -151,12 +154,25 @@ impl Ledger {
         key: KeyId,
         revoked: bool,
     ) -> Result<(), LedgerError> {
+        self.set_keys_revoked(tenant, &[key], revoked).await
+    }
+
+    /// The same for many keys of one tenant, in one round trip.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    pub async fn set_keys_revoked(
+        &self,
+        tenant: TenantId,
+        keys: &[KeyId],
+        revoked: bool,
+    ) -> Result<(), LedgerError> {
         match self {
             Self::Memory(ledger) => {
-                ledger.set_key_revoked(tenant, key, revoked);
+                ledger.set_keys_revoked(tenant, keys, revoked);
                 Ok(())
             }
-            Self::Redis(ledger) => ledger.set_key_revoked(tenant, key, revoked).await,
+            Self::Redis(ledger) => ledger.set_keys_revoked(tenant, keys, revoked).await,
         }
     }
 
@@ -215,6 +231,30 @@ impl Ledger {
                 Ok(())
             }
             Self::Redis(ledger) => ledger.outbox_acknowledge(handles).await,
+        }
+    }
+
+    /// Moves entries that are no events out of the way of the others, in one step with their
+    /// acknowledgement: nothing is lost, and nobody is shown them again. Answers how many were moved. Unknown
+    /// handles are ignored. Of each shard 10,000 entries can be set aside; what is beyond stays in the outbox.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: some may have been moved; a repeat is harmless.
+    pub async fn outbox_set_aside(&self, handles: &[OutboxHandle]) -> Result<u64, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_set_aside(handles)),
+            Self::Redis(ledger) => ledger.outbox_set_aside(handles).await,
+        }
+    }
+
+    /// How many entries were set aside.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn outbox_set_aside_len(&self) -> Result<u64, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_set_aside_len()),
+            Self::Redis(ledger) => ledger.outbox_set_aside_len().await,
         }
     }
 

@@ -23,5 +23,5 @@ pub use redis::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig, RedisLedger};
 pub use types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
     MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,
-    SettleOutcome, Settlement,
+    SettleOutcome, Settlement, WalletRule,
 };

@@ -87,8 +87,10 @@ impl MemoryLedger {
         self.shard(tenant).entry(tenant).or_default().set_wallet_limit(limit, version);
     }
 
-    pub(crate) fn set_key_revoked(&self, tenant: TenantId, key: KeyId, revoked: bool) {
-        self.shard(tenant).entry(tenant).or_default().set_key_revoked(key, revoked);
+    pub(crate) fn set_keys_revoked(&self, tenant: TenantId, keys: &[KeyId], revoked: bool) {
+        let mut tenants = self.shard(tenant);
+        let state = tenants.entry(tenant).or_default();
+        keys.iter().for_each(|key| state.set_key_revoked(*key, revoked));
     }
 
     pub(crate) fn balances(&self, tenant: TenantId, wallet: bool, budgets: &[BudgetCheck]) -> Balances {
@@ -106,6 +108,14 @@ impl MemoryLedger {
 
     pub(crate) fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
         self.shared.outbox.acknowledge(handles);
+    }
+
+    pub(crate) fn outbox_set_aside(&self, handles: &[OutboxHandle]) -> u64 {
+        self.shared.outbox.set_aside(handles)
+    }
+
+    pub(crate) fn outbox_set_aside_len(&self) -> u64 {
+        self.shared.outbox.set_aside_len()
     }
 
     pub(crate) fn outbox_len(&self) -> u64 {

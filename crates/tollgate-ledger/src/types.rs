@@ -45,6 +45,19 @@ pub struct LimitCheck {
     pub limits: RateLimits,
 }
 
+/// What an admission does with the tenant's wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalletRule {
+    /// Nothing: the request is free.
+    #[default]
+    None,
+    /// Its counters move, its limit is not checked: the tenant pays by invoice. So the wallet always knows
+    /// what was spent, and what is in flight, when the tenant begins to pay in advance.
+    Counted,
+    /// Its counters move, and nothing is held beyond its limit: the tenant pays in advance.
+    Enforced,
+}
+
 /// Everything one admission checks and writes, all or nothing, in one round trip.
 #[derive(Clone, Debug)]
 pub struct Admission<'a> {
@@ -61,8 +74,8 @@ pub struct Admission<'a> {
     /// What must be had at least. Where less than `amount` but at least this much is available on every
     /// level, all that is available is granted. Equal to `amount` where nothing can be clamped.
     pub minimum: NanoUsd,
-    /// Whether the tenant's wallet is one of the levels.
-    pub wallet: bool,
+    /// What is done with the tenant's wallet. Unless it is [`WalletRule::None`] the tenant must be seeded.
+    pub wallet: WalletRule,
     /// The budgets of every level.
     pub budgets: &'a [BudgetCheck],
     /// The rate limits of every level.
@@ -196,6 +209,9 @@ pub struct Balance {
 /// The counters of a tenant's wallet and of the budgets that were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balances {
+    /// Whether the ledger does not know the tenant, or one of the budgets in its period: what is told below
+    /// is then no truth. Seed the tenant and ask again.
+    pub is_cold: bool,
     /// The wallet; `None` where it was not asked for or is not seeded.
     pub wallet: Option<Balance>,
     /// The budgets in the order asked, each in the period of the ledger's present; zeros where the ledger

@@ -8,7 +8,7 @@ use tollgate_domain::{
     Attempt, AttemptOutcome, EventId, HoldId, Id, ManualClock, NanoUsd, RequestOutcome, SettlementBasis,
     Surface, TenantId, Usage, UsageEvent,
 };
-use tollgate_ledger::{Admission, AdmitOutcome, BudgetCheck, Ledger, Settlement};
+use tollgate_ledger::{Admission, AdmitOutcome, BudgetCheck, Ledger, Settlement, WalletRule};
 use tollgate_store::Store;
 use tollgate_testkit::wait::eventually;
 
@@ -105,7 +105,7 @@ async fn spend(
         hold,
         amount: NanoUsd(500_000_000),
         minimum: NanoUsd(500_000_000),
-        wallet: true,
+        wallet: WalletRule::Enforced,
         budgets: &budgets,
         limits: &[],
         tokens: 0,

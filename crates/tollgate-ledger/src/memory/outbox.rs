@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tollgate_domain::{Clock, UnixMillis, UsageEvent};
 
+use crate::ledger::MAX_SET_ASIDE;
 use crate::types::{OutboxEntry, OutboxHandle};
 
 /// After so long without acknowledgement an event is delivered again: far above what a journal batch takes.
@@ -27,6 +28,7 @@ struct Queue {
     next_id: u64,
     waiting: VecDeque<(u64, Box<UsageEvent>)>,
     delivered: BTreeMap<u64, Delivered>,
+    set_aside: Vec<UsageEvent>,
 }
 
 struct Delivered {
@@ -70,6 +72,25 @@ impl Outbox {
                 self.n_events.fetch_sub(1, Ordering::Relaxed);
             }
         }
+    }
+
+    pub(super) fn set_aside(&self, handles: &[OutboxHandle]) -> u64 {
+        let mut queue = self.queue.lock();
+        let n_before = queue.set_aside.len();
+        for id in handles.iter().filter_map(|handle| handle.id.parse().ok()) {
+            if queue.set_aside.len() >= MAX_SET_ASIDE {
+                break;
+            }
+            if let Some(delivered) = queue.delivered.remove(&id) {
+                queue.set_aside.push(*delivered.event);
+                self.n_events.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        (queue.set_aside.len() - n_before) as u64
+    }
+
+    pub(super) fn set_aside_len(&self) -> u64 {
+        self.queue.lock().set_aside.len() as u64
     }
 }
 

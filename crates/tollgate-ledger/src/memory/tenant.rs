@@ -8,7 +8,7 @@ use super::tombstones::Tombstones;
 use crate::rate;
 use crate::types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
-    MoneyNode, MoneyRefusal, RateRefusal, RateStatus, Seed, SettleOutcome, Settlement,
+    MoneyNode, MoneyRefusal, RateRefusal, RateStatus, Seed, SettleOutcome, Settlement, WalletRule,
 };
 
 /// Periods of one budget that are kept though nothing is held in them: the present one and, for clocks that
@@ -77,6 +77,8 @@ struct NodeView {
     node: MoneyNode,
     held_node: HeldNode,
     limit: NanoUsd,
+    /// Whether nothing may be held beyond the limit.
+    is_enforced: bool,
     counter: Counter,
     resets_at: Option<UnixMillis>,
 }
@@ -195,24 +197,32 @@ impl TenantState {
             let counter = self.counter(HeldNode::Budget(check.budget, period.starts_at)).unwrap_or_default();
             Balance { limit: check.limit, settled: counter.settled, held: counter.held }
         };
-        Balances { wallet, budgets: budgets.iter().map(balance).collect() }
+        let is_unknown = |check: &BudgetCheck| {
+            let period = choose_period(&check.periods, now);
+            let is_fresh = self.seeded_at.is_some_and(|seeded_at| period.starts_at >= seeded_at);
+            !is_fresh && self.counter(HeldNode::Budget(check.budget, period.starts_at)).is_none()
+        };
+        let is_cold = self.seeded_at.is_none() || budgets.iter().any(is_unknown);
+        Balances { is_cold, wallet, budgets: budgets.iter().map(balance).collect() }
     }
 
     // --- money ---
 
     /// Every level as it stands; `None` where one of them is not known.
     fn view_nodes(&self, admission: &Admission<'_>, now: UnixMillis) -> Option<Vec<NodeView>> {
-        let has_nodes = admission.wallet || !admission.budgets.is_empty();
+        let has_wallet = admission.wallet != WalletRule::None;
+        let has_nodes = has_wallet || !admission.budgets.is_empty();
         if admission.amount == NanoUsd::ZERO || !has_nodes {
             return Some(Vec::new());
         }
         let seeded_at = self.seeded_at?;
         let mut nodes = Vec::with_capacity(admission.budgets.len() + 1);
-        if admission.wallet {
+        if has_wallet {
             nodes.push(NodeView {
                 node: MoneyNode::Wallet,
                 held_node: HeldNode::Wallet,
                 limit: self.wallet.as_ref()?.limit,
+                is_enforced: admission.wallet == WalletRule::Enforced,
                 counter: self.wallet_counter,
                 resets_at: None,
             });
@@ -230,6 +240,7 @@ impl TenantState {
                 node: MoneyNode::Budget(check.budget),
                 held_node,
                 limit: check.limit,
+                is_enforced: true,
                 counter,
                 resets_at: (period.ends_at != Period::TOTAL.ends_at).then_some(period.ends_at),
             });
@@ -338,15 +349,16 @@ impl TenantState {
 fn decide(nodes: &[NodeView], amount: NanoUsd, minimum: NanoUsd) -> Result<NanoUsd, AdmitOutcome> {
     let unsettled = |node: &NodeView| node.limit.saturating_sub(node.counter.settled);
     let available = |node: &NodeView| unsettled(node).saturating_sub(node.counter.held);
-    let granted = nodes.iter().map(available).fold(amount, NanoUsd::min);
+    let nodes = || nodes.iter().filter(|node| node.is_enforced);
+    let granted = nodes().map(available).fold(amount, NanoUsd::min);
     if granted >= minimum {
         return Ok(granted);
     }
-    let spent = nodes.iter().filter(|node| unsettled(node) < minimum).min_by_key(|node| unsettled(node));
+    let spent = nodes().filter(|node| unsettled(node) < minimum).min_by_key(|node| unsettled(node));
     if let Some(node) = spent {
         return Err(AdmitOutcome::Spent(refusal(node)));
     }
-    let tightest = nodes.iter().min_by_key(|node| available(node));
+    let tightest = nodes().min_by_key(|node| available(node));
     Err(AdmitOutcome::Held(refusal(tightest.expect("the minimum is not above the amount: a node refused"))))
 }
 

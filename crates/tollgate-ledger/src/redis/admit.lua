@@ -4,7 +4,7 @@
 -- ARGV: hold revoked_field owner_note numbers, then per budget: current_name next_name, then the owners of rates
 --       a counter's name is <budget>:<period start>
 --       numbers, as packed 64-bit integers, which costs a third of what text does:
---         lease_ms amount minimum wallet(0|1) tokens n_budgets n_owners
+--         lease_ms amount minimum wallet(0 none, 1 enforced, 2 counted) tokens n_budgets n_owners
 --         per budget: limit current_ends_at     per owner: requests tokens concurrent (-1: not limited)
 -- Returns integers (exact below 2^53):
 --   0 granted admitted_at_ms [requests_limit requests_backlog_us tokens_limit tokens_backlog_us]  (-1: none)
@@ -32,7 +32,7 @@ end
 
 -- What is known.
 local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[4] / 8), ARGV[4])}
-local has_wallet, n_budgets, n_owners = numbers[4] == 1, numbers[6], numbers[7]
+local has_wallet, n_budgets, n_owners = numbers[4] > 0, numbers[6], numbers[7]
 local time = call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = floor(now_us / 1000)
@@ -137,9 +137,9 @@ if n_owners > 0 then
   end
 end
 
--- Money: what the tightest level has, or who refuses.
+-- Money: what the tightest level has, or who refuses. A wallet that is only counted has no say.
 local granted, minimum = numbers[2], numbers[3]
-local first_node = has_wallet and 0 or 1
+local first_node = numbers[4] == 1 and 0 or 1
 for i = first_node, n_budgets do
   local available = limits[i] - settled[i] - held[i]
   if available < granted then granted = available end

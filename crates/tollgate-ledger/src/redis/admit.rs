@@ -11,6 +11,7 @@ use crate::error::LedgerError;
 use crate::rate;
 use crate::types::{
     Admission, AdmitOutcome, BudgetCheck, Grant, LimitKind, MoneyNode, MoneyRefusal, RateRefusal, RateStatus,
+    WalletRule,
 };
 
 /// Lua counts in doubles: larger numbers are taken for this one.
@@ -35,7 +36,7 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
     // Nothing to hold: the levels are not looked at.
     let is_free = admission.amount == NanoUsd::ZERO;
     let budgets = if is_free { &[][..] } else { admission.budgets };
-    let has_wallet = admission.wallet && !is_free;
+    let wallet = if is_free { WalletRule::None } else { admission.wallet };
     let keys = TenantKeys::new(admission.tenant);
     let keys = [
         keys.counters(),
@@ -56,7 +57,7 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
     call.arg(&text);
     keys::write_owner_note(&mut text, admission.node, admission.key);
     call.arg(&text);
-    call.arg(pack_numbers(admission, has_wallet, budgets));
+    call.arg(pack_numbers(admission, wallet, budgets));
     for check in budgets {
         for period in [check.periods.current, check.periods.next] {
             keys::write_counter(&mut text, check.budget, period.starts_at);
@@ -71,13 +72,17 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
 }
 
 /// All numbers of a call in one argument, in the order that `admit.lua` says.
-fn pack_numbers(admission: &Admission<'_>, has_wallet: bool, budgets: &[BudgetCheck]) -> Vec<u8> {
+fn pack_numbers(admission: &Admission<'_>, wallet: WalletRule, budgets: &[BudgetCheck]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(8 * (7 + 2 * budgets.len() + 3 * admission.limits.len()));
     let mut push = |number: i64| packed.extend_from_slice(&number.to_le_bytes());
     push(exact(admission.lease_ms));
     push(admission.amount.0);
     push(admission.minimum.0);
-    push(i64::from(has_wallet));
+    push(match wallet {
+        WalletRule::None => 0,
+        WalletRule::Enforced => 1,
+        WalletRule::Counted => 2,
+    });
     push(exact(admission.tokens));
     push(count(budgets.len()));
     push(count(admission.limits.len()));

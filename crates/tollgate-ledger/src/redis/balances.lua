@@ -2,16 +2,17 @@
 --
 -- KEYS: counters epoch
 -- ARGV: wallet(0|1), then per budget: current_ends_at current_name next_name
--- Returns integers: wallet limit settled held (-1 each where unknown or not asked), then settled held per budget
+-- Returns integers: cold(0|1: the tenant, or a budget in its period, is not known), wallet limit settled held (-1 each where unknown or not asked), then settled held per budget
 local call = redis.call
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local answer = {-1, -1, -1}
-if ARGV[1] == '1' and call('HEXISTS', KEYS[2], 'seeded_at') == 1 then
+local seeded_at = call('HGET', KEYS[2], 'seeded_at')
+local answer = {seeded_at and 0 or 1, -1, -1, -1}
+if ARGV[1] == '1' and seeded_at then
   local wallet = call('HGET', KEYS[1], 'wallet')
   if wallet then
     local limit, _, settled, held = struct.unpack('<dddd', wallet)
-    answer = {limit, settled, held}
+    answer = {0, limit, settled, held}
   end
 end
 for i = 2, #ARGV, 3 do
@@ -23,6 +24,8 @@ for i = 2, #ARGV, 3 do
   local settled, held = 0, 0
   if counter then
     settled, held = struct.unpack('<dd', counter)
+  elseif seeded_at and tonumber(string.match(name, ':(-?%d+)$')) < tonumber(seeded_at) then
+    answer[1] = 1
   end
   answer[#answer + 1] = settled
   answer[#answer + 1] = held

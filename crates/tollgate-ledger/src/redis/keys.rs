@@ -66,6 +66,11 @@ pub(super) fn outbox(shard: u16) -> String {
     format!("tg:{{{shard}}}:outbox")
 }
 
+/// The stream of a shard's entries that are no events: never trimmed, for a person to look at.
+pub(super) fn dead(shard: u16) -> String {
+    format!("tg:{{{shard}}}:dead")
+}
+
 /// The shard of an outbox stream's name.
 pub(super) fn outbox_shard(key: &str) -> Option<u16> {
     key.strip_prefix("tg:{")?.strip_suffix("}:outbox")?.parse().ok()

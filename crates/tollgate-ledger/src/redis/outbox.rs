@@ -18,7 +18,9 @@ use super::client::{Client, explain};
 use super::config::RedisConfig;
 use super::keys::{self, N_SHARDS};
 use super::reply::Integers;
+use super::scripts;
 use crate::error::LedgerError;
+use crate::ledger::MAX_SET_ASIDE;
 use crate::types::{OutboxEntry, OutboxHandle};
 
 /// The consumer group that the journal reads with.
@@ -28,6 +30,8 @@ const GROUP: &str = "journal";
 const CONSUMER: &str = "journal";
 /// The field of a stream entry that holds the event.
 const EVENT_FIELD: &str = "e";
+/// Bytes of a stream entry's id, for allocating once.
+const ID_BYTES: usize = 24;
 /// Looks for abandoned events per redelivery time.
 const CLAIMS_PER_REDELIVERY: u64 = 4;
 
@@ -166,6 +170,14 @@ fn read_entry(shard: u16, entry: StreamId) -> OutboxEntry {
     OutboxEntry { handle: OutboxHandle { shard, id: entry.id }, event }
 }
 
+fn ids_by_shard(handles: &[OutboxHandle]) -> BTreeMap<u16, Vec<&str>> {
+    let mut ids: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for handle in handles {
+        ids.entry(handle.shard).or_default().push(&handle.id);
+    }
+    ids
+}
+
 fn unreadable(command: &str) -> LedgerError {
     LedgerError::Protocol(format!("the answer to {command} cannot be read"))
 }
@@ -188,12 +200,8 @@ impl RedisLedger {
     }
 
     pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
-        let mut ids_by_shard: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-        for handle in handles {
-            ids_by_shard.entry(handle.shard).or_default().push(&handle.id);
-        }
         let mut pipeline = redis::pipe();
-        for (shard, ids) in ids_by_shard {
+        for (shard, ids) in ids_by_shard(handles) {
             // Deleted first: should the connection break between the two, what is left is a pending mark
             // without an entry, which Redis drops by itself, and not an entry that nobody reads again.
             pipeline.cmd("XDEL").arg(keys::outbox(shard)).arg(&ids);
@@ -202,10 +210,30 @@ impl RedisLedger {
         self.background_commands(&pipeline).await.map(drop)
     }
 
+    pub(crate) async fn outbox_set_aside(&self, handles: &[OutboxHandle]) -> Result<u64, LedgerError> {
+        let mut moved = 0;
+        for (shard, ids) in ids_by_shard(handles) {
+            let keys = [keys::outbox(shard), keys::dead(shard)];
+            let mut call = scripts::SET_ASIDE.call(&keys, 2 + ids.len(), ID_BYTES * (4 + ids.len()));
+            call.arg(GROUP).arg(MAX_SET_ASIDE).arg(&ids);
+            let answer = self.shared.client.background_script(&scripts::SET_ASIDE, &call).await?;
+            moved += Integers::new(&answer)?.next_unsigned()?;
+        }
+        Ok(moved)
+    }
+
+    pub(crate) async fn outbox_set_aside_len(&self) -> Result<u64, LedgerError> {
+        self.streams_len(keys::dead).await
+    }
+
     pub(crate) async fn outbox_len(&self) -> Result<u64, LedgerError> {
+        self.streams_len(keys::outbox).await
+    }
+
+    async fn streams_len(&self, name: fn(u16) -> String) -> Result<u64, LedgerError> {
         let mut pipeline = redis::pipe();
         for shard in 0..N_SHARDS {
-            pipeline.cmd("XLEN").arg(keys::outbox(shard));
+            pipeline.cmd("XLEN").arg(name(shard));
         }
         let lengths = self.background_commands(&pipeline).await?;
         lengths.iter().map(|length| Integers::new(length)?.next_unsigned()).sum()

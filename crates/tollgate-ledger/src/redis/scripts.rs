@@ -22,10 +22,12 @@ pub(super) static RENEW: LazyLock<LedgerScript> =
     LazyLock::new(|| LedgerScript::new(include_str!("renew.lua")));
 pub(super) static BALANCES: LazyLock<LedgerScript> =
     LazyLock::new(|| LedgerScript::new(include_str!("balances.lua")));
+pub(super) static SET_ASIDE: LazyLock<LedgerScript> =
+    LazyLock::new(|| LedgerScript::new(include_str!("set_aside.lua")));
 
 /// Every script, to be loaded when connecting.
-pub(super) fn all() -> [&'static LedgerScript; 6] {
-    [&ADMIT, &SETTLE, &SEED, &SET_WALLET_LIMIT, &RENEW, &BALANCES]
+pub(super) fn all() -> [&'static LedgerScript; 7] {
+    [&ADMIT, &SETTLE, &SEED, &SET_WALLET_LIMIT, &RENEW, &BALANCES, &SET_ASIDE]
 }
 
 impl LedgerScript {

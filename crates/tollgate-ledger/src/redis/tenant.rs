@@ -44,20 +44,25 @@ impl RedisLedger {
         self.shared.client.background_script(&scripts::SET_WALLET_LIMIT, &call).await.map(drop)
     }
 
-    pub(crate) async fn set_key_revoked(
+    pub(crate) async fn set_keys_revoked(
         &self,
         tenant: TenantId,
-        key: KeyId,
+        keys: &[KeyId],
         revoked: bool,
     ) -> Result<(), LedgerError> {
-        let mut field = String::with_capacity(COUNTER_BYTES);
-        keys::write_revoked_flag(&mut field, key);
+        if keys.is_empty() {
+            return Ok(());
+        }
         let counters = TenantKeys::new(tenant).counters();
         let mut pipeline = redis::pipe();
-        if revoked {
-            pipeline.hset(counters, &field, "1");
-        } else {
-            pipeline.hdel(counters, &field);
+        pipeline.cmd(if revoked { "HSET" } else { "HDEL" }).arg(counters);
+        let mut field = String::with_capacity(COUNTER_BYTES);
+        for key in keys {
+            keys::write_revoked_flag(&mut field, *key);
+            pipeline.arg(&field);
+            if revoked {
+                pipeline.arg("1");
+            }
         }
         self.background_commands(&pipeline).await.map(drop)
     }
@@ -128,11 +133,12 @@ impl RedisLedger {
 
 fn read_balances(budgets: &[BudgetCheck], answer: &Value) -> Result<Balances, LedgerError> {
     let mut answer = Integers::new(answer)?;
+    let is_cold = answer.next()? == 1;
     let wallet =
         Balance { limit: answer.next_amount()?, settled: answer.next_amount()?, held: answer.next_amount()? };
     let mut read_budget = |check: &BudgetCheck| {
         Ok(Balance { limit: check.limit, settled: answer.next_amount()?, held: answer.next_amount()? })
     };
     let budgets = budgets.iter().map(&mut read_budget).collect::<Result<_, LedgerError>>()?;
-    Ok(Balances { wallet: (wallet.limit >= NanoUsd::ZERO).then_some(wallet), budgets })
+    Ok(Balances { is_cold, wallet: (wallet.limit >= NanoUsd::ZERO).then_some(wallet), budgets })
 }

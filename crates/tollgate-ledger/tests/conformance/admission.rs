@@ -18,6 +18,8 @@ on_both_backends!(
     repeats_of_a_settlement,
     unknown_holds,
     free_requests_skip_money,
+    invoices_are_counted_for_the_day_they_end,
+    an_invoice_clamped_by_a_budget_holds_the_same_in_the_wallet,
     the_ledgers_clock_chooses_the_period,
     old_periods_go,
     revoked_keys,
@@ -151,6 +153,44 @@ async fn free_requests_skip_money(stand: Stand) {
     assert_eq!(stand.admit(&ask.again().exactly(1)).await, AdmitOutcome::Cold);
     // Postpaid without budgets: nothing holds the amount, so nothing can be cold about it.
     assert_eq!(stand.granted(&Ask::of(tenant).exactly(5_000)).await.granted, NanoUsd(5_000));
+}
+
+async fn invoices_are_counted_for_the_day_they_end(stand: Stand) {
+    let tenant = tenant();
+    let invoiced = Ask::of(tenant).exactly(1_000).by_invoice();
+    assert_eq!(stand.admit(&invoiced).await, AdmitOutcome::Cold, "uncounted spending would be forgotten");
+    stand.ledger.seed(&seed(tenant, 0, &[])).await.unwrap();
+    // No credit at all, and no limit either.
+    stand.granted(&invoiced).await;
+    assert_eq!(stand.settle(&invoiced, 1_000).await, SettleOutcome::Settled);
+    let in_flight = invoiced.again().exactly(300);
+    stand.granted(&in_flight).await;
+    assert_eq!(stand.wallet(tenant).await, Some(balance(0, 1_000, 300)));
+
+    // Topped up with as much as was spent, and paying in advance from now on: nothing is available.
+    stand.ledger.set_wallet_limit(tenant, NanoUsd(1_000), 2).await.unwrap();
+    let paid_first = Ask::of(tenant).exactly(1).with_wallet();
+    assert_eq!(stand.spent(&paid_first).await.settled, NanoUsd(1_000));
+    // What was admitted by invoice and ends later reaches the wallet, too.
+    stand.ledger.set_wallet_limit(tenant, NanoUsd(1_350), 3).await.unwrap();
+    stand.held(&Ask::of(tenant).exactly(51).with_wallet()).await;
+    assert_eq!(stand.settle(&in_flight, 200).await, SettleOutcome::Settled);
+    assert_eq!(stand.wallet(tenant).await, Some(balance(1_350, 1_200, 0)));
+    stand.spent(&Ask::of(tenant).exactly(151).with_wallet()).await;
+    stand.granted(&Ask::of(tenant).exactly(150).with_wallet()).await;
+}
+
+async fn an_invoice_clamped_by_a_budget_holds_the_same_in_the_wallet(stand: Stand) {
+    let tenant = tenant();
+    let check = budget(500, long_period());
+    stand.ledger.seed(&seed(tenant, 0, &[(check, 150)])).await.unwrap();
+    let ask = Ask::of(tenant).between(50, 800).by_invoice().under(check);
+    assert_eq!(stand.granted(&ask).await.granted, NanoUsd(350));
+    assert_eq!(stand.wallet(tenant).await, Some(balance(0, 0, 350)));
+    assert_eq!(stand.held(&ask.again().exactly(1)).await.node, MoneyNode::Budget(check.budget));
+    stand.settle(&ask, 20).await;
+    assert_eq!(stand.wallet(tenant).await, Some(balance(0, 20, 0)));
+    assert_eq!(stand.budget(tenant, check).await, balance(500, 170, 0));
 }
 
 async fn the_ledgers_clock_chooses_the_period(stand: Stand) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tollgate_domain::{HoldId, MAX_LIMIT, NanoUsd, TenantId};
-use tollgate_ledger::{AdmitOutcome, BudgetCheck, LimitCheck, LimitOwner, SettleOutcome};
+use tollgate_ledger::{AdmitOutcome, BudgetCheck, LimitCheck, LimitOwner, SettleOutcome, WalletRule};
 use tollgate_policy::RateLimits;
 
 use crate::stand::{Ask, Stand, Time, ended_period, fresh_period, long_period, seed, unique};
@@ -16,16 +16,29 @@ const CONCURRENT: u64 = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Admit { hold: u8, amount: i64, minimum: i64, wallet: bool, budgets: [bool; N_BUDGETS], limited: bool },
-    Settle { hold: u8, share_percent: i64 },
-    Credit { limit: i64, version: u64 },
+    Admit {
+        hold: u8,
+        amount: i64,
+        minimum: i64,
+        wallet: WalletRule,
+        budgets: [bool; N_BUDGETS],
+        limited: bool,
+    },
+    Settle {
+        hold: u8,
+        share_percent: i64,
+    },
+    Credit {
+        limit: i64,
+        version: u64,
+    },
     Seed,
     Forget,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let admit =
-        (0..N_HOLDS, 0_i64..400, 0_i64..=100, any::<bool>(), any::<[bool; N_BUDGETS]>(), any::<bool>());
+    let wallet = prop_oneof![Just(WalletRule::None), Just(WalletRule::Enforced), Just(WalletRule::Counted)];
+    let admit = (0..N_HOLDS, 0_i64..400, 0_i64..=100, wallet, any::<[bool; N_BUDGETS]>(), any::<bool>());
     prop_oneof![
         8 => admit.prop_map(|(hold, amount, percent, wallet, budgets, limited)| {
             Step::Admit { hold, amount, minimum: amount * percent / 100, wallet, budgets, limited }
@@ -125,7 +138,7 @@ impl Model {
         hold: u8,
         amount: i64,
         minimum: i64,
-        wallet: bool,
+        wallet: WalletRule,
         budgets: Vec<usize>,
         limited: bool,
     ) -> Seen {
@@ -135,8 +148,8 @@ impl Model {
         if self.tombstones.contains(&hold) {
             return Seen::AlreadySettled;
         }
-        let has_money = amount > 0 && (wallet || !budgets.is_empty());
-        let (wallet, budgets) = if has_money { (wallet, budgets) } else { (false, Vec::new()) };
+        let has_money = amount > 0 && (wallet != WalletRule::None || !budgets.is_empty());
+        let (wallet, budgets) = if has_money { (wallet, budgets) } else { (WalletRule::None, Vec::new()) };
         let is_unknown = |index: &usize| self.budgets[*index].is_none() && SEEDED[*index].is_some();
         if has_money && (!self.seeded || budgets.iter().any(is_unknown)) {
             return Seen::Cold;
@@ -145,7 +158,7 @@ impl Model {
             return Seen::RateLimited;
         }
         let mut levels: Vec<(i64, Counter)> = Vec::new();
-        if wallet {
+        if wallet == WalletRule::Enforced {
             levels.push((self.wallet_limit.unwrap().0, self.wallet));
         }
         levels.extend(budgets.iter().map(|index| (LIMITS[*index], self.budgets[*index].unwrap_or_default())));
@@ -155,6 +168,7 @@ impl Model {
             let is_spent = levels.iter().any(|(limit, counter)| limit - counter.settled < minimum);
             return if is_spent { Seen::Spent } else { Seen::Held };
         }
+        let wallet = wallet != WalletRule::None;
         if wallet {
             self.wallet.held += granted;
         }
@@ -268,6 +282,7 @@ impl<'a> Subject<'a> {
 
     async fn assert_like(&self, model: &Model) {
         let balances = self.stand.ledger.balances(self.tenant, true, &self.budgets).await.unwrap();
+        assert_eq!(balances.is_cold, !model.seeded);
         let wallet = balances.wallet.map(|wallet| (wallet.limit.0, wallet.settled.0, wallet.held.0));
         let expected = model.wallet_limit.filter(|_| model.seeded);
         let expected = expected.map(|(limit, _)| (limit, model.wallet.settled, model.wallet.held));
@@ -285,22 +300,26 @@ async fn run(stand: &Stand, steps: &[Step]) {
     let subject = Subject::new(stand);
     let mut model = Model::default();
     let n_events_before = stand.ledger.outbox_len().await.unwrap();
-    let mut wallet_was_lowered = false;
+    let mut may_be_overdrawn = false;
     for (index, step) in steps.iter().enumerate() {
         let granted = match step {
             Step::Settle { hold, .. } => model.granted(*hold),
             _ => 0,
         };
-        let limit_before = model.wallet_limit;
+        let (limit_before, n_holds_before) = (model.wallet_limit, model.holds.len());
         let expected = model.apply(step);
         let seen = subject.apply(step, granted).await;
         assert_eq!(seen, expected, "step {index}: {step:?}");
         subject.assert_like(&model).await;
-        // Only an operator who takes credit back may leave a wallet overdrawn.
-        wallet_was_lowered |= limit_before.zip(model.wallet_limit).is_some_and(|(old, new)| new.0 < old.0);
+        // Only an operator who takes credit back, and invoices, may leave a wallet overdrawn.
+        may_be_overdrawn |= matches!(step, Step::Admit { wallet: WalletRule::Counted, .. });
+        may_be_overdrawn |= limit_before.zip(model.wallet_limit).is_some_and(|(old, new)| new.0 < old.0);
         let (settled, held) = (model.wallet.settled, model.wallet.held);
         let limit = model.wallet_limit.map_or(0, |(limit, _)| limit);
-        assert!(wallet_was_lowered || settled + held <= limit, "the wallet: {settled} + {held} of {limit}");
+        let is_enforced = matches!(step, Step::Admit { wallet: WalletRule::Enforced, amount: 1.., .. });
+        let is_new_hold = is_enforced && model.holds.len() > n_holds_before;
+        let must_fit = is_new_hold || !may_be_overdrawn;
+        assert!(!must_fit || settled + held <= limit, "the wallet: {settled} + {held} of {limit}");
     }
     assert_eq!(stand.ledger.outbox_len().await.unwrap() - n_events_before, model.n_events);
 }

@@ -7,7 +7,7 @@ use tollgate_domain::EventId;
 use tollgate_ledger::{OutboxEntry, OutboxHandle, SettleOutcome};
 use tollgate_testkit::wait::eventually;
 
-use crate::stand::{Ask, Stand, on_both_backends, tenant};
+use crate::stand::{Ask, Stand, Time, on_both_backends, tenant};
 
 on_both_backends!(
     events_arrive_as_settled,
@@ -15,6 +15,7 @@ on_both_backends!(
     unacknowledged_events_come_again,
     batches_are_filled_from_one_tenant,
     waiting_for_an_event,
+    what_is_set_aside_comes_no_more,
 );
 
 fn events(entries: &[OutboxEntry]) -> HashSet<EventId> {
@@ -110,4 +111,51 @@ async fn waiting_for_an_event(stand: Stand) {
     let waited = async { tokio::join!(read, settle) };
     let (entries, ()) = tokio::time::timeout(Duration::from_secs(15), waited).await.unwrap();
     assert_eq!(events(&entries), [ask.event(0).event].into());
+}
+
+async fn what_is_set_aside_comes_no_more(stand: Stand) {
+    settle_some(&stand, 3).await;
+    let mut entries = Vec::new();
+    while entries.len() < 3 {
+        entries.extend(stand.ledger.outbox_read(16, 0).await.unwrap());
+    }
+    let two = handles(&entries[..2]);
+    assert_eq!(stand.ledger.outbox_set_aside(&two).await.unwrap(), 2);
+    assert_eq!(stand.ledger.outbox_set_aside(&two).await.unwrap(), 0, "a repeat changes nothing");
+    assert_eq!(stand.ledger.outbox_set_aside(&[]).await.unwrap(), 0);
+    let lengths = (stand.ledger.outbox_len().await, stand.ledger.outbox_set_aside_len().await);
+    assert_eq!(lengths, (Ok(1), Ok(2)));
+    stand.ledger.outbox_acknowledge(&two).await.unwrap();
+    assert_eq!(stand.ledger.outbox_set_aside_len().await, Ok(2));
+
+    stand.advance_ms(30_000);
+    let again = eventually(Duration::from_secs(20), "what was read to come again", async || {
+        let entries = stand.ledger.outbox_read(100, 0).await.unwrap();
+        (!entries.is_empty()).then_some(entries)
+    });
+    assert_eq!(events(&again.await.unwrap()), events(&entries[2..]));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_no_event_is_kept_whole_and_a_full_place_takes_no_more() {
+    let stand = Stand::redis().await;
+    let Time::Real(server) = &stand.time else { panic!("this is Redis") };
+    for text in ["{broken", "{another"] {
+        server.cli(&["XADD", "tg:{3}:outbox", "*", "e", text]).await.unwrap();
+    }
+    let entries = stand.ledger.outbox_read(100, 0).await.unwrap();
+    assert!(entries.len() == 2 && entries.iter().all(|entry| entry.event.is_err()), "{entries:?}");
+    let handles = handles(&entries);
+    assert_eq!(stand.ledger.outbox_set_aside(&handles[..1]).await.unwrap(), 1);
+    let kept = server.cli(&["XRANGE", "tg:{3}:dead", "-", "+"]).await.unwrap();
+    let kept: Vec<&str> = kept.lines().skip(1).collect();
+    assert_eq!(kept, ["outbox_id", handles[0].id.as_str(), "e", "{broken"]);
+    let pending = server.cli(&["XPENDING", "tg:{3}:outbox", "journal"]).await.unwrap();
+    assert_eq!(pending.lines().next(), Some("1"), "acknowledged in the same step: {pending}");
+
+    let fill = "for _ = 1, 9999 do redis.call('XADD', KEYS[1], '*', 'e', 'x') end";
+    server.cli(&["EVAL", fill, "1", "tg:{3}:dead"]).await.unwrap();
+    assert_eq!(stand.ledger.outbox_set_aside(&handles[1..]).await.unwrap(), 0);
+    let lengths = (stand.ledger.outbox_len().await, stand.ledger.outbox_set_aside_len().await);
+    assert_eq!(lengths, (Ok(1), Ok(10_000)), "what does not fit stays in the outbox");
 }

@@ -8,6 +8,7 @@ use crate::stand::{Ask, Stand, balance, budget, fresh_period, long_period, on_bo
 
 on_both_backends!(
     what_is_cold,
+    balances_tell_that_they_are_cold,
     fresh_periods_start_at_zero,
     seeding_again_changes_nothing_live,
     seeding_a_new_budget_of_a_known_tenant,
@@ -34,6 +35,23 @@ async fn what_is_cold(stand: Stand) {
     // Its period began before the seed, which did not mention it.
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).with_wallet().under(check)).await, Cold);
     stand.granted(&Ask::of(tenant).exactly(1).under(fresh)).await;
+}
+
+async fn balances_tell_that_they_are_cold(stand: Stand) {
+    let tenant = tenant();
+    let (known, fresh) = (budget(1_000, long_period()), budget(1_000, fresh_period()));
+    let other = budget(1_000, long_period());
+    let ledger = &stand.ledger;
+    let is_cold = async |budgets: &[_]| ledger.balances(tenant, false, budgets).await.unwrap().is_cold;
+    assert!(is_cold(&[]).await && is_cold(&[known]).await && is_cold(&[fresh]).await);
+    // A limit alone is no knowledge of what was spent.
+    ledger.set_wallet_limit(tenant, NanoUsd(500), 3).await.unwrap();
+    assert!(ledger.balances(tenant, true, &[]).await.unwrap().is_cold);
+    ledger.seed(&seed(tenant, 400, &[(known, 30)])).await.unwrap();
+    assert!(!is_cold(&[]).await && !is_cold(&[known, fresh]).await);
+    assert!(is_cold(&[known, other]).await, "its period began before the seed, which did not mention it");
+    let balances = ledger.balances(tenant, true, &[known]).await.unwrap();
+    assert!(!balances.is_cold && balances.wallet.is_some());
 }
 
 async fn fresh_periods_start_at_zero(stand: Stand) {

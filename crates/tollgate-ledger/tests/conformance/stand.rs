@@ -9,7 +9,7 @@ use tollgate_domain::{
 };
 use tollgate_ledger::{
     Admission, AdmitOutcome, Balance, BudgetCheck, Grant, Ledger, LimitCheck, MoneyRefusal, RateRefusal,
-    RedisConfig, Seed, SeedCounter, SettleOutcome, Settlement,
+    RedisConfig, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
 };
 use tollgate_testkit::redis::RedisServer;
 
@@ -137,7 +137,7 @@ pub(crate) struct Ask {
     pub(crate) hold: HoldId,
     pub(crate) amount: NanoUsd,
     pub(crate) minimum: NanoUsd,
-    pub(crate) wallet: bool,
+    pub(crate) wallet: WalletRule,
     pub(crate) budgets: Vec<BudgetCheck>,
     pub(crate) limits: Vec<LimitCheck>,
     pub(crate) tokens: u64,
@@ -153,7 +153,7 @@ impl Ask {
             hold: HoldId::from_u128(unique()),
             amount: NanoUsd::ZERO,
             minimum: NanoUsd::ZERO,
-            wallet: false,
+            wallet: WalletRule::None,
             budgets: Vec::new(),
             limits: Vec::new(),
             tokens: 0,
@@ -178,7 +178,13 @@ impl Ask {
     }
 
     pub(crate) fn with_wallet(mut self) -> Self {
-        self.wallet = true;
+        self.wallet = WalletRule::Enforced;
+        self
+    }
+
+    /// The same of a tenant that pays by invoice.
+    pub(crate) fn by_invoice(mut self) -> Self {
+        self.wallet = WalletRule::Counted;
         self
     }
 
