@@ -1,5 +1,8 @@
 //! Raw objects to a [`Snapshot`]: every reference resolved, every name unique, or nothing.
 
+mod keys;
+
+use self::keys::compile_keys;
 use super::{
     ANY_MODEL, Arc, BTreeMap, BudgetScope, BudgetSpec, Candidate, Catalog, HashMap, KeyContext, KeyEntry,
     LimitSpec, MAX_FALLBACK_DEPTH, ModelFacts, ModelInfo, PolicySet, PriceRow, PriceTimeline, ProviderEntry,
@@ -213,7 +216,7 @@ fn compile_virtual_models(
 ) -> Result<Plans, SnapshotError> {
     let mut by_name: HashMap<&str, &ModelPolicy> = HashMap::new();
     for model in &sorted.models {
-        require_name("model", &model.id, &model.name)?;
+        check_model(model)?;
         if by_name.insert(&model.name, model).is_some() {
             return Err(SnapshotError::Duplicate { kind: "model", id: model.id.to_string(), field: "name" });
         }
@@ -237,6 +240,20 @@ fn compile_virtual_models(
         plans.insert(name, Arc::new(plan));
     }
     Ok(plans)
+}
+
+fn check_model(model: &ModelPolicy) -> Result<(), SnapshotError> {
+    require_name("model", &model.id, &model.name)?;
+    let invalid = |reason: &str| {
+        Err(SnapshotError::Invalid { kind: "model", id: model.id.to_string(), reason: reason.to_owned() })
+    };
+    if model.retry.max_attempts == 0 {
+        return invalid("retry.max_attempts is zero, but the first attempt counts");
+    }
+    if model.targets.iter().any(|target| target.model.trim().is_empty()) {
+        return invalid("a target's model is blank");
+    }
+    Ok(())
 }
 
 /// What the walk along the fallbacks of one model has found so far.
@@ -319,92 +336,4 @@ fn add_direct_plans(
     }
     listed.sort_unstable_by(|left, right| left.id.cmp(&right.id));
     (listed, bare)
-}
-
-// === keys ===
-
-type Keys = HashMap<tollgate_domain::KeyHash, KeyEntry>;
-type TenantKeys = HashMap<TenantId, Vec<Arc<KeyContext>>>;
-
-fn compile_keys(sorted: &Sorted<'_>) -> Result<(Keys, TenantKeys), SnapshotError> {
-    let budgets = BudgetSpecs::of(sorted);
-    let mut keys = Keys::with_capacity(sorted.keys.len());
-    let mut tenants: TenantKeys = HashMap::new();
-    for key in &sorted.keys {
-        let context = Arc::new(key_context(key, sorted, &budgets)?);
-        tenants.entry(context.tenant.id).or_default().push(Arc::clone(&context));
-        let duplicate = || SnapshotError::Duplicate { kind: "key", id: key.id.to_string(), field: "hash" };
-        let entry = KeyEntry { context: Arc::clone(&context), accepted_until: None };
-        if keys.insert(key.hash, entry).is_some() {
-            return Err(duplicate());
-        }
-        if let Some((hash, until)) = key.previous_hash {
-            let entry = KeyEntry { context, accepted_until: Some(until) };
-            if keys.insert(hash, entry).is_some() {
-                return Err(duplicate());
-            }
-        }
-    }
-    Ok((keys, tenants))
-}
-
-/// Budgets ready for use; those of a tenant and a project are shared by all their keys.
-struct BudgetSpecs {
-    tenants: HashMap<TenantId, Vec<Arc<BudgetSpec>>>,
-    projects: HashMap<ProjectId, Vec<Arc<BudgetSpec>>>,
-}
-
-impl BudgetSpecs {
-    fn of(sorted: &Sorted<'_>) -> Self {
-        let zone_of = |tenant: TenantId| {
-            sorted.tenants.get(&tenant).map(|tenant| tenant.time_zone.clone()).unwrap_or_default()
-        };
-        let spec = |budget: &&crate::BudgetPolicy, tenant| Arc::new(BudgetSpec::new(budget, zone_of(tenant)));
-        let tenants = sorted
-            .tenant_budgets
-            .iter()
-            .map(|(id, budgets)| (*id, budgets.iter().map(|budget| spec(budget, *id)).collect()))
-            .collect();
-        let tenant_of = |project: &ProjectId| sorted.projects.get(project).map(|project| project.tenant);
-        let projects = sorted
-            .project_budgets
-            .iter()
-            .filter_map(|(id, budgets)| Some((*id, tenant_of(id)?, budgets)))
-            .map(|(id, tenant, budgets)| (id, budgets.iter().map(|budget| spec(budget, tenant)).collect()))
-            .collect();
-        Self { tenants, projects }
-    }
-}
-
-fn key_context(
-    key: &KeyPolicy,
-    sorted: &Sorted<'_>,
-    budgets: &BudgetSpecs,
-) -> Result<KeyContext, SnapshotError> {
-    require_name("key", &key.id, &key.name)?;
-    let dangling = |target: String| SnapshotError::Dangling { kind: "key", id: key.id.to_string(), target };
-    let project =
-        sorted.projects.get(&key.project).ok_or_else(|| dangling(format!("project {}", key.project)))?;
-    let tenant = tenant_of(project, sorted)?;
-    let mut labels = project.labels.clone();
-    labels.extend(key.labels.clone());
-    let mut specs: Vec<Arc<BudgetSpec>> = Vec::new();
-    for budget in sorted.key_budgets.get(&key.id).into_iter().flatten() {
-        specs.push(Arc::new(BudgetSpec::new(budget, tenant.time_zone.clone())));
-    }
-    specs.extend(budgets.projects.get(&project.id).into_iter().flatten().cloned());
-    specs.extend(budgets.tenants.get(&tenant.id).into_iter().flatten().cloned());
-    let limits = [
-        LimitSpec { scope: BudgetScope::Key, limits: key.limits },
-        LimitSpec { scope: BudgetScope::Project, limits: project.limits },
-        LimitSpec { scope: BudgetScope::Tenant, limits: tenant.limits },
-    ];
-    Ok(KeyContext {
-        key: Arc::new(key.clone()),
-        project: Arc::clone(project),
-        tenant: Arc::clone(tenant),
-        labels,
-        budgets: specs,
-        limits: limits.into_iter().filter(|spec| !spec.limits.is_empty()).collect(),
-    })
 }

@@ -74,6 +74,42 @@ fn the_key_before_a_rotation_lives_until_its_grace_ends() {
 }
 
 #[test]
+fn a_text_that_was_given_up_belongs_to_the_key_that_has_it_now() {
+    let text = generated(5);
+    let (other, third) = (KeyId::from_u128(8), KeyId::from_u128(9));
+    let keyed = |id, seed, previous_until: Option<UnixMillis>| {
+        let name = format!("key-{seed}");
+        let previous_hash = previous_until.map(|until| (text.hash(&pepper()), until));
+        PolicyObject::Key(KeyPolicy {
+            id,
+            name,
+            hash: generated(seed).hash(&pepper()),
+            previous_hash,
+            ..key()
+        })
+    };
+    let (early, late) = (NOW.plus_ms(10), NOW.plus_ms(20));
+    // The key that has it now, whichever of the two is met first and however long the grace is.
+    for (present, former) in [(KEY, other), (other, KEY)] {
+        for until in [NOW.plus_ms(-1), late] {
+            let snapshot = snapshot_with([keyed(present, 5, None), keyed(former, 6, Some(until))]);
+            assert_eq!(outcome(&snapshot, text.expose(), NOW), Ok(present));
+            assert_eq!(outcome(&snapshot, text.expose(), late), Ok(present), "it has no end");
+            assert_eq!(outcome(&snapshot, generated(6).expose(), NOW), Ok(former));
+        }
+    }
+    // A rotation to the same text changes nothing.
+    let snapshot = snapshot_with([keyed(KEY, 5, Some(NOW))]);
+    assert_eq!(outcome(&snapshot, text.expose(), late), Ok(KEY));
+    // Of two that both gave it up, the one with the longer grace.
+    for (first, second) in [(other, third), (third, other)] {
+        let snapshot = snapshot_with([keyed(first, 6, Some(early)), keyed(second, 7, Some(late))]);
+        assert_eq!(outcome(&snapshot, text.expose(), NOW), Ok(second));
+        assert_eq!(outcome(&snapshot, text.expose(), late), Err(AuthDenied::Expired));
+    }
+}
+
+#[test]
 fn nobody_passes_an_empty_snapshot() {
     let only_settings: PolicySet = [PolicyObject::Settings(settings())].into_iter().collect();
     let snapshot = Snapshot::compile(&only_settings, 1, &Catalog::default()).unwrap();

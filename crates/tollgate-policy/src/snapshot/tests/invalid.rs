@@ -103,10 +103,6 @@ fn what_must_be_unique_is() {
     let twin_id = KeyId::from_u128(9);
     let twin = PolicyObject::Key(KeyPolicy { id: twin_id, name: "twin".to_owned(), ..key() });
     assert_eq!(error_with(twin), duplicate("key", twin_id.to_string(), "hash"));
-    // A hash before a rotation is taken too.
-    let other = ApiKeySecret::parse("sk-some-other-key-text").unwrap().hash(&pepper());
-    let twin = KeyPolicy { id: twin_id, hash: other, previous_hash: Some((key().hash, NOW)), ..key() };
-    assert_eq!(error_with(PolicyObject::Key(twin)), duplicate("key", twin_id.to_string(), "hash"));
 }
 
 #[test]
@@ -115,6 +111,10 @@ fn values_that_cannot_be_meant_are_refused() {
         let mut provider = provider(BACKUP, "backup");
         change(&mut provider);
         PolicyObject::Provider(provider)
+    };
+    let never_tried = ModelPolicy {
+        retry: RetryPolicy { max_attempts: 0, ..RetryPolicy::default() },
+        ..model(CHEAP, "chat-cheap", vec![target(LOCAL, "llama", 0)], &[])
     };
     let of_tenant =
         PriceRow { tenant: Some(TENANT), ..price(39, "openai", "gpt-5-mini", Some(Meter::Input), "1") };
@@ -131,6 +131,14 @@ fn values_that_cannot_be_meant_are_refused() {
         (
             PolicyObject::Model(model(CHEAP, "chat-cheap", vec![], &[])),
             invalid("model", &CHEAP, "it has no target"),
+        ),
+        (
+            PolicyObject::Model(model(CHEAP, "chat-cheap", vec![target(LOCAL, " ", 0)], &[])),
+            invalid("model", &CHEAP, "a target's model is blank"),
+        ),
+        (
+            PolicyObject::Model(never_tried),
+            invalid("model", &CHEAP, "retry.max_attempts is zero, but the first attempt counts"),
         ),
         (
             PolicyObject::Price(of_tenant),

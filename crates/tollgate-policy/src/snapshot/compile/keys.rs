@@ -1,0 +1,99 @@
+//! Keys, each with everything above it, by the hashes they are presented as.
+
+use std::cmp::Reverse;
+
+use tollgate_domain::{KeyHash, ProjectId, TenantId};
+
+use super::{
+    Arc, BudgetScope, BudgetSpec, HashMap, KeyContext, KeyEntry, KeyPolicy, LimitSpec, SnapshotError, Sorted,
+    require_name, tenant_of,
+};
+
+pub(super) type Keys = HashMap<KeyHash, KeyEntry>;
+pub(super) type TenantKeys = HashMap<TenantId, Vec<Arc<KeyContext>>>;
+
+pub(super) fn compile_keys(sorted: &Sorted<'_>) -> Result<(Keys, TenantKeys), SnapshotError> {
+    let budgets = BudgetSpecs::of(sorted);
+    let mut keys = Keys::with_capacity(sorted.keys.len());
+    let mut tenants: TenantKeys = HashMap::new();
+    let mut rotated = Vec::new();
+    for key in &sorted.keys {
+        let context = Arc::new(key_context(key, sorted, &budgets)?);
+        tenants.entry(context.tenant.id).or_default().push(Arc::clone(&context));
+        if let Some((hash, until)) = key.previous_hash {
+            rotated.push((hash, until, Arc::clone(&context)));
+        }
+        if keys.insert(key.hash, KeyEntry { context, accepted_until: None }).is_some() {
+            let id = key.id.to_string();
+            return Err(SnapshotError::Duplicate { kind: "key", id, field: "hash" });
+        }
+    }
+    // A text given up in a rotation may be a key's present one by now: that key has it. Of keys that all
+    // gave it up, the one that may use it longest.
+    rotated.sort_unstable_by_key(|(_, until, context)| (Reverse(*until), context.key.id));
+    for (hash, until, context) in rotated {
+        keys.entry(hash).or_insert(KeyEntry { context, accepted_until: Some(until) });
+    }
+    Ok((keys, tenants))
+}
+
+/// Budgets ready for use; those of a tenant and a project are shared by all their keys.
+struct BudgetSpecs {
+    tenants: HashMap<TenantId, Vec<Arc<BudgetSpec>>>,
+    projects: HashMap<ProjectId, Vec<Arc<BudgetSpec>>>,
+}
+
+impl BudgetSpecs {
+    fn of(sorted: &Sorted<'_>) -> Self {
+        let zone_of = |tenant: TenantId| {
+            sorted.tenants.get(&tenant).map(|tenant| tenant.time_zone.clone()).unwrap_or_default()
+        };
+        let spec = |budget: &&crate::BudgetPolicy, tenant| Arc::new(BudgetSpec::new(budget, zone_of(tenant)));
+        let tenants = sorted
+            .tenant_budgets
+            .iter()
+            .map(|(id, budgets)| (*id, budgets.iter().map(|budget| spec(budget, *id)).collect()))
+            .collect();
+        let tenant_of = |project: &ProjectId| sorted.projects.get(project).map(|project| project.tenant);
+        let projects = sorted
+            .project_budgets
+            .iter()
+            .filter_map(|(id, budgets)| Some((*id, tenant_of(id)?, budgets)))
+            .map(|(id, tenant, budgets)| (id, budgets.iter().map(|budget| spec(budget, tenant)).collect()))
+            .collect();
+        Self { tenants, projects }
+    }
+}
+
+fn key_context(
+    key: &KeyPolicy,
+    sorted: &Sorted<'_>,
+    budgets: &BudgetSpecs,
+) -> Result<KeyContext, SnapshotError> {
+    require_name("key", &key.id, &key.name)?;
+    let dangling = |target: String| SnapshotError::Dangling { kind: "key", id: key.id.to_string(), target };
+    let project =
+        sorted.projects.get(&key.project).ok_or_else(|| dangling(format!("project {}", key.project)))?;
+    let tenant = tenant_of(project, sorted)?;
+    let mut labels = project.labels.clone();
+    labels.extend(key.labels.clone());
+    let mut specs: Vec<Arc<BudgetSpec>> = Vec::new();
+    for budget in sorted.key_budgets.get(&key.id).into_iter().flatten() {
+        specs.push(Arc::new(BudgetSpec::new(budget, tenant.time_zone.clone())));
+    }
+    specs.extend(budgets.projects.get(&project.id).into_iter().flatten().cloned());
+    specs.extend(budgets.tenants.get(&tenant.id).into_iter().flatten().cloned());
+    let limits = [
+        LimitSpec { scope: BudgetScope::Key, limits: key.limits },
+        LimitSpec { scope: BudgetScope::Project, limits: project.limits },
+        LimitSpec { scope: BudgetScope::Tenant, limits: tenant.limits },
+    ];
+    Ok(KeyContext {
+        key: Arc::new(key.clone()),
+        project: Arc::clone(project),
+        tenant: Arc::clone(tenant),
+        labels,
+        budgets: specs,
+        limits: limits.into_iter().filter(|spec| !spec.limits.is_empty()).collect(),
+    })
+}
