@@ -185,6 +185,10 @@ fn price_candidate(
     if input.skim.has_web_search && !sheet.is_free() {
         return Err(not_priced(&name(), "searches have no price"));
     }
+    if let Some(member) = input.skim.foreign_members.first().filter(|_| !sheet.is_free()) {
+        let message = format!("`{member}` lets the provider choose or add what is billed: leave it out");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param(*member));
+    }
     let by_bytes = input_token_bound(input.skim, input.body_len);
     // every prompt of a batch has a context of its own
     let contexts =

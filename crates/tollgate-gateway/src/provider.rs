@@ -159,6 +159,7 @@ fn whole(
     answer: &Answer,
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
+    reservation.note_served_tier(answer.service_tier.as_deref());
     let (usage, basis, span) = usage_of(&reservation, answer);
     let cost = reservation.price(&usage).cost;
     let body = match span {

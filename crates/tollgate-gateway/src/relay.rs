@@ -193,6 +193,7 @@ impl RelayBody {
             match event {
                 RelayEvent::Forward(bytes) => self.ready.push_back(bytes),
                 RelayEvent::Usage { usage, frame } => {
+                    self.reservation.note_served_tier(self.relay.service_tier());
                     let bytes = match usage {
                         Ok(usage) => frame.with_cost(self.reservation.price(&with_request(usage)).cost),
                         Err(error) => {

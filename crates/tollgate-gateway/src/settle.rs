@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate_catalog::Charge;
+use tollgate_catalog::{Charge, ServiceTier};
 use tollgate_domain::{
     Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, Meter, NanoUsd, RequestOutcome,
     SettlementBasis, TenantId, UnixMillis, Usage, UsageEvent,
@@ -173,6 +173,8 @@ pub(crate) struct Reservation {
     under_way: Option<AttemptUnderWay>,
     /// The candidate of the last attempt that its provider may bill.
     billable: Option<usize>,
+    /// The class the provider says it served, where it says so.
+    served_tier: Option<ServiceTier>,
     /// Set when a stream's relay begins: from then on time is the provider's and the client's.
     overhead_frozen: Option<Duration>,
     /// Time that was spent waiting for providers: the rest is ours.
@@ -229,6 +231,7 @@ impl Reservation {
             candidate: None,
             under_way: None,
             billable: None,
+            served_tier: None,
             overhead_frozen: None,
             upstream_time: Duration::ZERO,
             first_byte: None,
@@ -282,7 +285,7 @@ impl Reservation {
     /// that exceeds the cap it was sent is the operator's matter, and `provider_cost` keeps its claim.
     pub(crate) fn price(&self, usage: &Usage) -> SettledCharge {
         let charge = match self.current() {
-            Some(priced) => priced.sheet.cost(usage, self.priced.plan.tier),
+            Some(priced) => priced.sheet.cost(usage, self.served_tier.unwrap_or(self.priced.plan.tier)),
             None => Charge { total: NanoUsd::ZERO, lines: Vec::new() },
         };
         let cost = if self.priced.plan.is_paid { charge.total.min(self.grant.granted) } else { charge.total };
@@ -292,6 +295,13 @@ impl Reservation {
     /// The prompt's cost as an estimate, for what was lost after dispatch.
     pub(crate) fn lost_usage(&self) -> Usage {
         Usage::ZERO.with(Meter::Input, self.priced.plan.input_estimate).with(Meter::Request, 1)
+    }
+
+    /// Notes the class the provider says it served; an unknown one is priced as asked.
+    pub(crate) fn note_served_tier(&mut self, name: Option<&str>) {
+        if let Some(tier) = name.and_then(ServiceTier::from_name) {
+            self.served_tier = Some(tier);
+        }
     }
 
     /// Time spent in here so far.
