@@ -22,6 +22,7 @@ mod keys;
 mod listen;
 mod migrate;
 mod models;
+mod names;
 mod page;
 mod policy_log;
 mod prices;
