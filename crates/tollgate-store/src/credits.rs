@@ -86,7 +86,8 @@ impl Store {
     /// reference with the same kind and amount answers the first one.
     ///
     /// # Errors
-    /// `NotFound` without the tenant; `Invalid` on `amount`; `Conflict` on `reference` where it was used
+    /// `NotFound` without the tenant; `Invalid` on `amount`, also where it takes away more than was ever given;
+    /// `Conflict` on `reference` where it was used
     /// for something else.
     pub async fn grant_credit(
         &self,
@@ -105,7 +106,13 @@ impl Store {
             if let Some(first) = repeated(tx, &credit).await? {
                 return Ok((first, false));
             }
-            let sum = total(tx, credit.tenant).await?.sum.checked_add(credit.amount);
+            let before = total(tx, credit.tenant).await?.sum;
+            let sum = before.checked_add(credit.amount);
+            if credit.amount < NanoUsd::ZERO && sum.is_none_or(|sum| sum < NanoUsd::ZERO) {
+                let message =
+                    format!("takes more than the wallet was given: {before} USD is left of its credit");
+                return Err(StoreError::invalid("credit", "amount", message));
+            }
             if sum.is_none_or(|sum| sum > MAX_LIMIT) {
                 let message = "the wallet would hold more than 9007199.254740991 USD";
                 return Err(StoreError::invalid("credit", "amount", message));
@@ -141,7 +148,33 @@ impl Store {
     pub async fn credit_total(&self, tenant: TenantId) -> Result<CreditTotal, StoreError> {
         total(&mut self.reader(), tenant).await
     }
+
+    /// The same of every prepaid tenant that was ever given any, by tenant.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn list_prepaid_credit_totals(
+        &self,
+        page: PageRequest<TenantId>,
+    ) -> Result<Page<(TenantId, CreditTotal), TenantId>, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql(PREPAID_TOTALS);
+        let query = query.filter(" AND credits.tenant_id > ", page.after.map(|id| id.as_uuid()));
+        let query = query.push(" GROUP BY credits.tenant_id ORDER BY credits.tenant_id LIMIT ");
+        let read = |row: &Row| {
+            let total = CreditTotal { sum: row.money("sum")?, version: row.count("version")? };
+            Ok((row.id("tenant_id")?, total))
+        };
+        let items = query.push_bind(page.fetch()).read_all(read).await?;
+        Ok(Page::cut(items, page.rows(), |(tenant, _)| *tenant))
+    }
 }
+
+/// The totals of tenants that pay in advance, with conditions.
+const PREPAID_TOTALS: &str = "SELECT credits.tenant_id AS tenant_id,
+        CAST(SUM(credits.amount_nano_usd) AS BIGINT) AS sum, COUNT(*) AS version
+    FROM credits JOIN tenants ON tenants.id = credits.tenant_id
+    WHERE tenants.billing = 'prepaid' AND tenants.deleted_at_ms IS NULL";
 
 /// The credit that was given under the same reference before, if it is the same.
 async fn repeated(tx: &mut Tx, credit: &NewCredit) -> Result<Option<CreditRecord>, StoreError> {
@@ -185,7 +218,7 @@ fn audit_entry(credit: &CreditRecord) -> Result<AuditEntry, StoreError> {
 
 // === SQL ===
 
-async fn total(db: &mut impl Sql, tenant: TenantId) -> Result<CreditTotal, StoreError> {
+pub(crate) async fn total(db: &mut impl Sql, tenant: TenantId) -> Result<CreditTotal, StoreError> {
     let query = db.sql(
         "SELECT CAST(COALESCE(SUM(amount_nano_usd), 0) AS BIGINT) AS sum, COUNT(*) AS version
          FROM credits WHERE tenant_id = $1",

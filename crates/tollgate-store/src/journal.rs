@@ -113,9 +113,7 @@ impl Store {
     /// # Errors
     /// Only the database's own.
     pub async fn wallet_settled(&self, tenant: TenantId) -> Result<NanoUsd, StoreError> {
-        let mut reader = self.reader();
-        let query = reader.sql("SELECT charged_nano_usd FROM wallet_totals WHERE tenant_id = $1").id(tenant);
-        Ok(query.read_optional(|row| row.money("charged_nano_usd")).await?.unwrap_or_default())
+        settled(&mut self.reader(), tenant).await
     }
 
     /// A tenant's postings, newest first.
@@ -217,6 +215,12 @@ impl<'t> Tuple<'t> {
 }
 
 // === SQL ===
+
+/// All that a tenant was charged.
+pub(crate) async fn settled(db: &mut impl Sql, tenant: TenantId) -> Result<NanoUsd, StoreError> {
+    let query = db.sql("SELECT charged_nano_usd FROM wallet_totals WHERE tenant_id = $1").id(tenant);
+    Ok(query.read_optional(|row| row.money("charged_nano_usd")).await?.unwrap_or_default())
+}
 
 /// Posts a credit: into the wallet from `grants`, `topups` or `adjustments`; out of it where negative.
 pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {

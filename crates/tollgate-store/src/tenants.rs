@@ -1,7 +1,7 @@
 //! Tenants: whoever pays.
 
 use serde::Serialize;
-use tollgate_domain::{TenantId, TimeZoneName, UnixMillis};
+use tollgate_domain::{NanoUsd, TenantId, TimeZoneName, UnixMillis};
 use tollgate_policy::{Billing, DataPolicy, ObjectKind, RateLimits, TenantPolicy};
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{budgets, prices, projects};
+use crate::{budgets, credits, journal, prices, projects};
 
 /// The columns of a tenant that is not deleted, with further conditions.
 macro_rules! select {
@@ -64,6 +64,13 @@ impl TenantRecord {
             data_policy: self.data_policy.clone(),
         }
     }
+}
+
+/// What credit in its wallet means for a tenant that is to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UnspentCredit {
+    IsLost,
+    IsInTheWay,
 }
 
 impl Store {
@@ -130,7 +137,7 @@ impl Store {
     /// when that is retried. Changes of id and times are ignored; no difference writes nothing.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` on `name`.
+    /// `NotFound`; `Conflict` on `name`, or on `time_zone` where a budget follows it.
     pub async fn update_tenant(
         &self,
         ctx: &WriteContext,
@@ -148,6 +155,11 @@ impl Store {
             if after == before {
                 return Ok(before);
             }
+            if after.time_zone != before.time_zone && budgets::has_windowed(tx, id).await? {
+                // The ledger counts by budget and period: in other periods, what was spent would count as
+                // nothing.
+                return Err(StoreError::conflict("tenant", "time_zone", FOLLOWED));
+            }
             after.updated_at = ctx.now;
             write(tx, &after).await?;
             tx.record_policy(ctx, "update", Some(&before), Some(&after)).await?;
@@ -161,9 +173,33 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_tenant(&self, ctx: &WriteContext, id: TenantId) -> Result<TenantRecord, StoreError> {
+        self.delete_tenant_if(ctx, id, UnspentCredit::IsLost).await
+    }
+
+    /// The same, unless the tenant pays ahead and credit is left in its wallet.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` on `credit` with what is left, by the journal.
+    pub async fn delete_spent_tenant(
+        &self,
+        ctx: &WriteContext,
+        id: TenantId,
+    ) -> Result<TenantRecord, StoreError> {
+        self.delete_tenant_if(ctx, id, UnspentCredit::IsInTheWay).await
+    }
+
+    async fn delete_tenant_if(
+        &self,
+        ctx: &WriteContext,
+        id: TenantId,
+        unspent: UnspentCredit,
+    ) -> Result<TenantRecord, StoreError> {
         run_tx!(self, "delete_tenant", |tx| {
             tx.lock_policy().await?;
             let tenant = find(tx, id).await?.ok_or_else(|| StoreError::not_found("tenant", id))?;
+            if unspent == UnspentCredit::IsInTheWay && tenant.billing == Billing::Prepaid {
+                require_spent(tx, id).await?;
+            }
             budgets::delete_of_tenant(tx, ctx, id).await?;
             for project in projects::of_tenant(tx, id).await? {
                 projects::delete_with_keys(tx, ctx, &project).await?;
@@ -180,6 +216,9 @@ impl Store {
         })
     }
 }
+
+const FOLLOWED: &str = "budgets per day, week or month follow the time zone: delete those of the tenant, its \
+    projects and keys first, then create them again";
 
 // === SQL ===
 
@@ -198,6 +237,20 @@ pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<TenantRecord>, StoreErr
 /// Refuses to go on without that tenant.
 pub(crate) async fn require(tx: &mut Tx, id: TenantId) -> Result<(), StoreError> {
     find(tx, id).await?.map(drop).ok_or_else(|| StoreError::not_found("tenant", id))
+}
+
+/// Refuses to go on while credit is left in the wallet.
+async fn require_spent(tx: &mut Tx, id: TenantId) -> Result<(), StoreError> {
+    let settled = journal::settled(tx, id).await?;
+    let left = credits::total(tx, id).await?.sum.saturating_sub(settled);
+    if left <= NanoUsd::ZERO {
+        return Ok(());
+    }
+    let message = format!(
+        "the tenant's wallet holds {left} USD: take it out with an adjustment of -{left} first, or force the \
+         deletion"
+    );
+    Err(StoreError::conflict("tenant", "credit", message))
 }
 
 async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {

@@ -1,17 +1,20 @@
 //! Credits: given once, summed, posted.
 
 use tollgate_domain::{MAX_LIMIT, NanoUsd, TenantId};
+use tollgate_policy::{Billing, TenantPolicy};
 use tollgate_store::{CreditKind, CreditTotal, JournalKind, NewCredit, PageRequest};
 
 use crate::fixture::Fixture;
 use crate::policy::{conflict, invalid, missing};
-use crate::samples::{credit, ctx, tenant};
+use crate::samples::{credit, ctx, event, tenant};
 
 crate::on_both_databases!(
     a_reference_counts_once,
     concurrent_repeats_count_once,
     amounts_are_checked,
     credits_are_posted_and_summed,
+    what_is_taken_back_at_once_never_exceeds_what_was_given,
+    a_tenant_with_unspent_credit_is_kept,
 );
 
 const TENANT: TenantId = TenantId::from_u128(1);
@@ -59,11 +62,15 @@ async fn amounts_are_checked(fixture: &Fixture) {
         (CreditKind::Grant, NanoUsd(-1), false),
         (CreditKind::Grant, NanoUsd(1), true),
         (CreditKind::Refund, NanoUsd(-1), true),
-        (CreditKind::Adjustment, NanoUsd(-1), true),
+        (CreditKind::Adjustment, NanoUsd(-1), false),
+        (CreditKind::Adjustment, NanoUsd(3), true),
+        (CreditKind::Adjustment, NanoUsd(-4), false),
+        (CreditKind::Refund, NanoUsd(-4), false),
+        (CreditKind::Refund, NanoUsd(i64::MIN), false),
+        (CreditKind::Adjustment, NanoUsd(-3), true),
         (CreditKind::Adjustment, NanoUsd(0), false),
         (CreditKind::Topup, MAX_LIMIT, true),
-        (CreditKind::Topup, NanoUsd(2), false),
-        (CreditKind::Topup, NanoUsd(1), true),
+        (CreditKind::Topup, NanoUsd(1), false),
     ] {
         let id = u128::from(is_fine) + 2 * store.credit_total(TENANT).await.unwrap().version as u128;
         let given = store.grant_credit(&ctx(), NewCredit { kind, ..credit(id, 1, amount, None) }).await;
@@ -103,4 +110,48 @@ async fn credits_are_posted_and_summed(fixture: &Fixture) {
         assert_eq!((entry.kind, entry.amount), (kind, NanoUsd(i64::abs(amount))));
     }
     assert_eq!(entries.len(), 4);
+}
+
+async fn what_is_taken_back_at_once_never_exceeds_what_was_given(fixture: &Fixture) {
+    let store = &fixture.store;
+    store.create_tenant(&ctx(), tenant(1)).await.unwrap();
+    store.grant_credit(&ctx(), credit(1, 1, NanoUsd::from_usd(5), None)).await.unwrap();
+    let tasks = (2..=9).map(|n| {
+        let store = fixture.store.clone();
+        let refund = NewCredit { kind: CreditKind::Refund, ..credit(n, 1, NanoUsd::from_usd(-2), None) };
+        tokio::spawn(async move { store.grant_credit(&ctx(), refund).await })
+    });
+    let mut n_taken = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        match task.await.unwrap() {
+            Ok(_) => n_taken += 1,
+            Err(error) => assert!(error.to_string().contains("USD is left"), "{error}"),
+        }
+    }
+    assert_eq!(n_taken, 2);
+    assert_eq!(store.credit_total(TENANT).await.unwrap().sum, NanoUsd::from_usd(1));
+}
+
+async fn a_tenant_with_unspent_credit_is_kept(fixture: &Fixture) {
+    let store = &fixture.store;
+    let with_billing = |n, billing| TenantPolicy { billing, ..tenant(n) };
+    store.create_tenant(&ctx(), with_billing(1, Billing::Prepaid)).await.unwrap();
+    store.grant_credit(&ctx(), credit(1, 1, NanoUsd(700), None)).await.unwrap();
+    let refused = store.delete_spent_tenant(&ctx(), TENANT).await;
+    assert!(refused.as_ref().unwrap_err().to_string().contains("0.0000007 USD"), "{refused:?}");
+    assert_eq!(conflict(refused), ("tenant", "credit"));
+    assert_eq!(store.tenant(TENANT).await.unwrap().id, TENANT);
+    let taken = NewCredit { kind: CreditKind::Adjustment, ..credit(2, 1, NanoUsd(-700), None) };
+    store.grant_credit(&ctx(), taken).await.unwrap();
+    store.delete_spent_tenant(&ctx(), TENANT).await.unwrap();
+
+    store.create_tenant(&ctx(), with_billing(2, Billing::Postpaid)).await.unwrap();
+    store.grant_credit(&ctx(), credit(3, 2, NanoUsd(700), None)).await.unwrap();
+    store.delete_spent_tenant(&ctx(), TenantId::from_u128(2)).await.unwrap();
+
+    store.create_tenant(&ctx(), with_billing(3, Billing::Prepaid)).await.unwrap();
+    let event = event(1, 3);
+    store.grant_credit(&ctx(), credit(4, 3, event.cost, None)).await.unwrap();
+    store.journal_events(&[event]).await.unwrap();
+    store.delete_spent_tenant(&ctx(), TenantId::from_u128(3)).await.unwrap();
 }
