@@ -131,6 +131,14 @@ pub(crate) fn translate(error: sqlx::Error) -> StoreError {
     if code == "42P01" || message.starts_with("no such table") {
         return StoreError::SchemaMissing;
     }
+    // PostgreSQL takes no NUL: not in a text (22021), nor escaped in a document (22P05).
+    if code == "22021" || code == "22P05" {
+        let message = "a text holds the NUL character (U+0000), which cannot be stored: leave it out";
+        return StoreError::invalid("text", "", message);
+    }
+    if let Some(problem) = unusable_file(&error) {
+        return StoreError::Unusable { problem, source: error };
+    }
     // PostgreSQL: connection exceptions (08), too many connections (53), shutdown and start-up (57P).
     if ["08", "53", "57P"].iter().any(|class| code.len() == 5 && code.starts_with(class)) {
         return StoreError::Unavailable(error);
@@ -138,9 +146,42 @@ pub(crate) fn translate(error: sqlx::Error) -> StoreError {
     StoreError::Database(error)
 }
 
-/// Every failure to connect is the database's unavailability.
+/// Every failure to connect is the database's unavailability, unless its file is at fault.
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(error)
+    match unusable_file(&error) {
+        Some(problem) => StoreError::Unusable { problem, source: error },
+        None => StoreError::Unavailable(error),
+    }
+}
+
+/// What is wrong with SQLite's file where the error is about that, and what to do.
+fn unusable_file(error: &sqlx::Error) -> Option<&'static str> {
+    match sqlite_code(error)? {
+        SQLITE_READONLY => Some("it is read-only: make it and its directory writable for this user"),
+        SQLITE_CORRUPT => Some("it is damaged: restore it from a backup"),
+        SQLITE_CANTOPEN => Some(CANNOT_OPEN_FILE),
+        SQLITE_NOTADB => {
+            Some("it is no SQLite database: give the path of Tollgate's own file, or move this one away")
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a file that cannot be opened or made.
+pub(crate) const CANNOT_OPEN_FILE: &str = "it cannot be opened: check that its path is a file and its directory is there and writable for this user";
+
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_NOTADB: u32 = 26;
+
+/// SQLite's primary code: extended ones keep it in the low byte. PostgreSQL's have five characters.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error().and_then(DatabaseError::code)?;
+    let code: u32 = if code.len() < 5 { code.parse().ok()? } else { return None };
+    Some(code & 0xff)
 }
 
 fn is_unreachable(error: &sqlx::Error) -> bool {
@@ -161,8 +202,7 @@ pub(crate) fn is_interference(error: &sqlx::Error) -> bool {
     if code == "40001" || code == "40P01" {
         return true;
     }
-    // SQLite's extended codes keep the primary one in the low byte: 5 is busy, 6 is locked.
-    code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
+    matches!(sqlite_code(error), Some(SQLITE_BUSY | SQLITE_LOCKED))
 }
 
 impl Meaning {

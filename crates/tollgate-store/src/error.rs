@@ -36,6 +36,14 @@ pub enum StoreError {
     /// The database cannot be reached, or not in time. The caller may try again.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The database's file is none, is damaged, or cannot be opened: waiting does not help.
+    #[error("the database's file cannot be used: {problem} ({source})")]
+    Unusable {
+        /// What is wrong and what to do.
+        problem: &'static str,
+        /// What the system said.
+        source: sqlx::Error,
+    },
     /// The database was migrated by a release that this one cannot work with.
     #[error(
         "the database's schema needs a release that knows migration {required}, this one knows up to \

@@ -1,7 +1,11 @@
 //! [`Store`]: pools of connections to one of the two databases, and transactions on them.
 
 use std::borrow::Cow;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +57,7 @@ impl Store {
     /// Opens `postgres://…`, `sqlite://<path>` (created where missing) or `sqlite::memory:`.
     ///
     /// # Errors
-    /// `InvalidUrl`; `Unavailable`; `SchemaTooNew` where a newer release has made the schema unsuitable
+    /// `InvalidUrl`; `Unavailable`; `Unusable`; `SchemaTooNew` where a newer release has made the schema unsuitable
     /// for this one. An empty database is fine: [`Store::migrate`] fills it.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let pools = if url.starts_with("sqlite:") {
@@ -208,7 +212,7 @@ async fn connect_postgres(url: &str) -> Result<Pools, StoreError> {
 }
 
 async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
-    let is_memory = url.contains(":memory:");
+    let is_memory = url.contains(":memory:") || url.contains("mode=memory");
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| StoreError::InvalidUrl(error.to_string()))?
         .create_if_missing(true)
@@ -218,6 +222,9 @@ async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
         // The journal is money: a power cut may not lose a commit.
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging();
+    if !is_memory {
+        make_private_file(options.get_filename())?;
+    }
     // A database in memory lives as long as its only connection.
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
@@ -234,6 +241,18 @@ async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
         pool(SQLITE_READERS).connect_with(options).await.map_err(constraints::unavailable)?
     };
     Ok(Pools::Sqlite { writer, readers })
+}
+
+/// Makes the database's file, where it is missing, for this user alone; SQLite gives the files beside it the
+/// same permissions.
+fn make_private_file(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            Err(StoreError::Unusable { problem: constraints::CANNOT_OPEN_FILE, source: error.into() })
+        }
+    }
 }
 
 /// The pool of readers.

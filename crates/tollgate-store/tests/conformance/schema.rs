@@ -1,12 +1,18 @@
 //! Migrations and the check of the schema.
 
+use tollgate_policy::{ProjectPolicy, TenantPolicy};
 use tollgate_store::{Store, StoreError};
 use tollgate_testkit::postgres::PostgresServer;
 
 use crate::fixture::Fixture;
-use crate::samples::{ctx, tenant};
+use crate::policy::{invalid, missing};
+use crate::samples::{ctx, labels, project, tenant};
 
-crate::on_both_databases!(migrating_again_changes_nothing, a_schema_that_needs_a_newer_program_is_refused);
+crate::on_both_databases!(
+    migrating_again_changes_nothing,
+    a_schema_that_needs_a_newer_program_is_refused,
+    a_text_with_nul_is_the_caller_s_fault,
+);
 
 async fn migrating_again_changes_nothing(fixture: &Fixture) {
     fixture.store.create_tenant(&ctx(), tenant(1)).await.unwrap();
@@ -85,4 +91,72 @@ async fn a_postgres_that_is_not_there_is_unavailable() {
     drop(listener);
     let error = Store::connect(&format!("postgres://postgres@127.0.0.1:{port}/x")).await.unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
+}
+
+/// SQLite stores NUL; PostgreSQL refuses it, which is no fault of the database.
+async fn a_text_with_nul_is_the_caller_s_fault(fixture: &Fixture) {
+    let store = &fixture.store;
+    let found = store.tenant_by_name("a\0").await;
+    let made = store.create_tenant(&ctx(), TenantPolicy { name: "a\0".to_owned(), ..tenant(1) }).await;
+    let labels = labels(&[("team", "a\0")]);
+    if fixture.is_postgres() {
+        assert_eq!(invalid(found), ("text", ""));
+        assert_eq!(invalid(made), ("text", ""));
+        store.create_tenant(&ctx(), tenant(1)).await.unwrap();
+        let made = store.create_project(&ctx(), ProjectPolicy { labels, ..project(1, 1) }).await;
+        assert_eq!(invalid(made), ("text", ""));
+    } else {
+        assert_eq!(missing(found), "tenant");
+        made.unwrap();
+        store.create_project(&ctx(), ProjectPolicy { labels, ..project(1, 1) }).await.unwrap();
+    }
+}
+
+/// What no waiting mends is not called unavailable, and says what to do.
+#[tokio::test]
+async fn files_that_are_no_database_are_refused_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let url = |name: &str| format!("sqlite://{}", path(name).display());
+    let whole = Store::connect(&url("whole.db")).await.unwrap();
+    whole.migrate().await.unwrap();
+    whole.close().await;
+    let mut damaged = std::fs::read(path("whole.db")).unwrap();
+    damaged[100..].fill(0xff);
+    std::fs::write(path("damaged.db"), damaged).unwrap();
+    std::fs::write(path("foreign.db"), vec![b'x'; 4_096]).unwrap();
+    std::fs::create_dir(path("directory.db")).unwrap();
+    // not in WAL mode, so that opening it wants to write
+    std::fs::write(path("empty.db"), "").unwrap();
+    for (url, advice) in [
+        (url("foreign.db"), "it is no SQLite database"),
+        (url("damaged.db"), "restore it from a backup"),
+        (url("directory.db"), "check that its path is a file"),
+        (url("missing/tollgate.db"), "its directory is there"),
+        (format!("{}?mode=ro", url("empty.db")), "make it and its directory writable"),
+    ] {
+        let error = Store::connect(&url).await.map(drop).unwrap_err();
+        assert!(matches!(error, StoreError::Unusable { .. }), "{url}: {error:?}");
+        assert!(!error.is_unavailable());
+        assert!(error.to_string().contains(advice), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("tollgate.db").display());
+    let store = Store::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        names.push(name);
+    }
+    names.sort();
+    assert_eq!(names, ["tollgate.db", "tollgate.db-shm", "tollgate.db-wal"]);
+    store.close().await;
 }
