@@ -196,6 +196,13 @@ pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<BudgetRecord>, StoreErr
     db.sql(select!(" ORDER BY id")).read_all(read).await
 }
 
+/// Whether a tenant, or anything below it, has a budget that follows the tenant's calendar.
+pub(crate) async fn has_windowed(tx: &mut Tx, tenant: TenantId) -> Result<bool, StoreError> {
+    let query = tx.sql("SELECT 1 AS found FROM budgets WHERE tenant_id = $1 AND time_window <> $2 LIMIT 1");
+    let found = query.id(tenant).bind(BudgetWindow::Total.name()).fetch_optional().await?;
+    Ok(found.is_some())
+}
+
 /// Deletes the budgets of a tenant and of all below it.
 pub(crate) async fn delete_of_tenant(
     tx: &mut Tx,
