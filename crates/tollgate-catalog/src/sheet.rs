@@ -18,11 +18,20 @@ pub struct Reach {
 
 impl Reach {
     /// Text in, text out.
-    pub const TEXT: Self =
-        Self { input: &[Meter::Input, Meter::CachedInput], output: &[Meter::Output, Meter::Reasoning] };
+    pub const TEXT: Self = Self {
+        input: &[Meter::Input, Meter::CachedInput, Meter::CacheWrite5m, Meter::CacheWrite1h],
+        output: &[Meter::Output, Meter::Reasoning],
+    };
     /// Whatever a multimodal chat may count.
     pub const MULTIMODAL: Self = Self {
-        input: &[Meter::Input, Meter::CachedInput, Meter::InputAudio, Meter::InputImage],
+        input: &[
+            Meter::Input,
+            Meter::CachedInput,
+            Meter::CacheWrite5m,
+            Meter::CacheWrite1h,
+            Meter::InputAudio,
+            Meter::InputImage,
+        ],
         output: &[Meter::Output, Meter::Reasoning, Meter::OutputAudio, Meter::OutputImage],
     };
 }

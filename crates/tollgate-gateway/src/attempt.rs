@@ -77,9 +77,11 @@ fn request_body(reservation: &Reservation, priced: &PricedCandidate, cap: Option
     }
 }
 
-/// OpenAI's own API wants the newer name; what merely speaks its dialect may know only the older one.
+/// OpenAI's own API (also on Azure) wants the newer name; what merely speaks its dialect may know only the
+/// older one.
 fn output_cap_field(priced: &PricedCandidate) -> OutputCapField {
-    let is_openai = priced.candidate.provider.base_url.contains("://api.openai.com");
+    let base_url = &priced.candidate.provider.base_url;
+    let is_openai = base_url.contains("://api.openai.com") || base_url.contains(".openai.azure.com");
     if is_openai { OutputCapField::MaxCompletionTokens } else { OutputCapField::MaxTokens }
 }
 

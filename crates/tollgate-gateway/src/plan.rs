@@ -177,11 +177,9 @@ fn price_candidate(
         .as_ref()
         .and_then(|timeline| timeline.at(input.now))
         .ok_or_else(|| not_priced(&name(), "the model has no price"))?;
-    let needs = match input.skim.surface {
-        Surface::Embeddings => Needs::InputOnly,
-        Surface::Chat | Surface::Completions => Needs::InputAndOutput,
-    };
-    sheet.check(shape.tier, needs).map_err(|reason| not_priced(&name(), &reason.to_string()))?;
+    sheet
+        .check(shape.tier, needs_of(input.skim.surface))
+        .map_err(|reason| not_priced(&name(), &reason.to_string()))?;
     if input.skim.has_web_search && !sheet.is_free() {
         return Err(not_priced(&name(), "searches have no price"));
     }
@@ -215,6 +213,14 @@ fn price_candidate(
         input_bound,
         output_cap,
     })
+}
+
+/// Which plain meters a surface counts.
+pub(crate) fn needs_of(surface: Surface) -> Needs {
+    match surface {
+        Surface::Embeddings => Needs::InputOnly,
+        Surface::Chat | Surface::Completions => Needs::InputAndOutput,
+    }
 }
 
 fn not_priced(model: &str, reason: &str) -> Refusal {

@@ -297,9 +297,13 @@ impl Reservation {
         Usage::ZERO.with(Meter::Input, self.priced.plan.input_estimate).with(Meter::Request, 1)
     }
 
-    /// Notes the class the provider says it served; an unknown one is priced as asked.
+    /// Notes the class the provider says it served; an unknown or unpriced one is priced as asked.
     pub(crate) fn note_served_tier(&mut self, name: Option<&str>) {
-        if let Some(tier) = name.and_then(ServiceTier::from_name) {
+        let needs = crate::plan::needs_of(self.priced.surface);
+        let is_priced = |tier: &ServiceTier| {
+            self.current().is_some_and(|priced| priced.sheet.check(*tier, needs).is_ok())
+        };
+        if let Some(tier) = name.and_then(ServiceTier::from_name).filter(is_priced) {
             self.served_tier = Some(tier);
         }
     }
