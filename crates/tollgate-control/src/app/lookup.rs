@@ -26,8 +26,9 @@ fn permitted<T>(
     }
 }
 
-fn ambiguous(kind: &'static str, name: &str) -> AppError {
-    AppError::conflict("", format!("there are several {kind}s named `{name}`: use the id"))
+/// `path` is how the object is named with its parents.
+fn ambiguous(kind: &'static str, name: &str, path: &str) -> AppError {
+    AppError::conflict("", format!("there are several {kind}s named `{name}`: use the id, or `{path}`"))
 }
 
 impl App {
@@ -80,7 +81,7 @@ impl App {
         let mut found = store.list_projects(&filter, PageRequest::first(2)).await?.items;
         match (found.pop(), found.pop()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(ambiguous("project", reference)),
+            (Some(_), Some(_)) => Err(ambiguous("project", reference, "tenant/project")),
             (None, _) => Err(AppError::not_found("project", reference)),
         }
     }
@@ -116,7 +117,7 @@ impl App {
         let mut found = store.list_keys(&filter, PageRequest::first(2)).await?.items;
         match (found.pop(), found.pop()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(ambiguous("key", reference)),
+            (Some(_), Some(_)) => Err(ambiguous("key", reference, "tenant/project/key")),
             (None, _) => Err(AppError::not_found("key", reference)),
         }
     }
@@ -162,32 +163,32 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The tenant's name; its id where it is gone.
+    /// The tenant's name, also after its deletion; its id where it is gone without a trace.
     pub(super) async fn tenant(&mut self, id: TenantId) -> Result<String, AppError> {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.tenant(id).await.map(|tenant| tenant.name), &id)?;
+        let name = self.store.tenant_name(id).await?.unwrap_or_else(|| id.to_string());
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
 
-    /// The project's name; its id where it is gone.
+    /// The project's name, also after its deletion; its id where it is gone without a trace.
     pub(super) async fn project(&mut self, id: ProjectId) -> Result<String, AppError> {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.project(id).await.map(|project| project.name), &id)?;
+        let name = self.store.project_name(id).await?.unwrap_or_else(|| id.to_string());
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
 
-    /// The key's name; its id where it is gone.
+    /// The key's name, also after its deletion; its id where it is gone without a trace.
     pub(super) async fn key(&mut self, id: KeyId) -> Result<String, AppError> {
         if let Some(name) = self.known.get(&id.as_uuid()) {
             return Ok(name.clone());
         }
-        let name = name_or_id(self.store.key(id).await.map(|key| key.name), &id)?;
+        let name = self.store.key_name(id).await?.unwrap_or_else(|| id.to_string());
         self.known.insert(id.as_uuid(), name.clone());
         Ok(name)
     }
@@ -199,13 +200,5 @@ impl Names {
             BudgetOwner::Project(id) => self.project(id).await,
             BudgetOwner::Key(id) => self.key(id).await,
         }
-    }
-}
-
-fn name_or_id(name: Result<String, StoreError>, id: &impl ToString) -> Result<String, AppError> {
-    match name {
-        Ok(name) => Ok(name),
-        Err(StoreError::NotFound { .. }) => Ok(id.to_string()),
-        Err(other) => Err(other.into()),
     }
 }

@@ -46,9 +46,12 @@ async fn ambiguous_names_ask_for_the_id_and_bad_fields_are_all_named() {
         world.tenant(tenant).await;
         world.key(tenant, "bot", "prod").await;
     }
-    for error in [app.project(admin, "bot").await.unwrap_err(), app.key(admin, "prod").await.unwrap_err()] {
+    for (error, path) in [
+        (app.project(admin, "bot").await.unwrap_err(), "`tenant/project`"),
+        (app.key(admin, "prod").await.unwrap_err(), "`tenant/project/key`"),
+    ] {
         assert_eq!(error.status(), 409);
-        assert!(error.to_string().contains("use the id"), "{error}");
+        assert!(error.to_string().contains(&format!("use the id, or {path}")), "{error}");
     }
     assert_eq!(app.key(admin, "globex/bot/prod").await.unwrap().tenant, "globex");
     let body = CreateKey {
@@ -143,7 +146,7 @@ async fn another_tenants_objects_look_missing() {
         app.list_providers(&tenant_admin, &ListQuery::default()).await.unwrap_err().status(),
         app.list_nodes(&tenant_admin).await.unwrap_err().status(),
         app.export_config(&tenant_admin).await.unwrap_err().status(),
-        app.delete_tenant(&tenant_admin, "acme").await.unwrap_err().status(),
+        app.delete_tenant(&tenant_admin, "acme", false).await.unwrap_err().status(),
     ] {
         assert_eq!(status, 403);
     }
@@ -339,7 +342,7 @@ async fn policy_in_this_process_follows_every_write() {
     world.app().revoke_key(&world.admin, "prod").await.unwrap();
     world.control.policy_is_current().await.unwrap();
     assert_ne!(state(&world), Some(KeyState::Active));
-    world.app().delete_tenant(&world.admin, "acme").await.unwrap();
+    world.app().delete_tenant(&world.admin, "acme", true).await.unwrap();
     world.control.policy_is_current().await.unwrap();
     assert_eq!(state(&world), None);
 }

@@ -6,8 +6,8 @@ use crate::admin_client::verbs::{
 };
 
 const TENANT: Argument = object("tenant", "The tenant's name or id");
-const PROJECT: Argument = object("project", "The project's name or id");
-const KEY: Argument = object("key", "The key's name or id");
+const PROJECT: Argument = object("project", "The project's name, tenant/project, or id");
+const KEY: Argument = object("key", "The key's name, tenant/project/key, or id");
 const BILLING: Argument = field("billing", Kind::Text, "prepaid or postpaid");
 const TIME_ZONE: Argument =
     field("time_zone", Kind::Text, "Whose calendar its budgets follow, such as Europe/Berlin");
@@ -195,7 +195,7 @@ pub(super) const KEYS: Resource = Resource {
             example: "tollgate keys list --project support-bot",
             method: Method::List,
             path: "/projects/{project}/keys",
-            arguments: &[parent("project", "The project's name or id")],
+            arguments: &[parent("project", "The project's name, tenant/project, or id")],
             columns: &[
                 "name",
                 "project",
@@ -224,7 +224,7 @@ pub(super) const KEYS: Resource = Resource {
             path: "/projects/{project}/keys",
             arguments: &[
                 first("name", "Its name"),
-                parent("project", "The project's name or id"),
+                parent("project", "The project's name, tenant/project, or id"),
                 MODELS,
                 EXPIRES_AT,
                 LABELS,
