@@ -43,9 +43,10 @@ pub(crate) fn chosen_verb<'a>(
 }
 
 fn of_verb(verb: &'static Verb, name: &'static str) -> Command {
-    let command = Command::new(name).about(verb.about).after_help(format!("Example:\n  {}", verb.example));
-    let mut command =
-        verb.arguments.iter().fold(command, |command, argument| command.arg(of_argument(argument)));
+    let mut command = verb
+        .arguments
+        .iter()
+        .fold(Command::new(name), |command, argument| command.arg(of_argument(argument)));
     if matches!(verb.method, Method::Post | Method::Patch) {
         let help = "More of the body as JSON, or @FILE, or @- for stdin; flags win over it";
         command = command.arg(Arg::new(DATA).long(DATA).value_name("JSON").help(help));
@@ -59,7 +60,8 @@ fn of_verb(verb: &'static Verb, name: &'static str) -> Command {
             .help(help);
         command = command.arg(limit);
     }
-    AdminArgs::augment_args(command)
+    // The text last: clap takes the arguments' own description for the command's.
+    AdminArgs::augment_args(command).about(verb.about).after_help(format!("Example:\n  {}", verb.example))
 }
 
 fn of_argument(argument: &'static Argument) -> Arg {

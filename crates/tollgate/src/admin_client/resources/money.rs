@@ -53,10 +53,13 @@ pub(super) const PRICES: Resource = Resource {
                     "USD per million tokens, or per unit for requests, images and the like",
                 ),
                 field("free", Kind::Switch, "Nothing is charged; instead of a meter and a price"),
-                field("tenant", Kind::Text, "Only for this tenant"),
                 field("service_tier", Kind::Text, "standard, flex, priority or batch"),
                 field("context_from", Kind::Whole, "From how many prompt tokens on"),
-                field("effective_from", Kind::Text, "From when it holds; now where it is not given"),
+                field(
+                    "effective_from",
+                    Kind::Text,
+                    "From when it holds; without it a first row always held, and one that replaces another holds from now",
+                ),
             ],
             columns: &[],
         },
@@ -131,15 +134,11 @@ pub(super) const BUDGETS: Resource = Resource {
         },
         Verb {
             name: "update",
-            about: "Change a budget",
+            about: "Change a budget's limit; another window is another budget",
             example: "tollgate budgets update BUDGET-ID --limit 750.00",
             method: Method::Patch,
             path: "/budgets/{budget}",
-            arguments: &[
-                BUDGET,
-                field("limit", Kind::Text, "USD per window"),
-                field("window", Kind::Text, "hour, day, week, month or total"),
-            ],
+            arguments: &[BUDGET, field("limit", Kind::Text, "USD per window")],
             columns: &[],
         },
         Verb {
