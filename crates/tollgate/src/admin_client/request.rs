@@ -12,6 +12,7 @@ use super::command::DATA;
 use super::http::AdminRequest;
 use super::verbs::{Argument, Kind, Method, Place, Verb};
 use crate::cli::UsageError;
+use crate::config::read_bounded_text;
 
 /// Secrets and bodies are small; a larger file is the wrong one.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -151,12 +152,8 @@ fn read_secret(path: &Path) -> anyhow::Result<String> {
 }
 
 fn read_file(path: &Path) -> Result<String, UsageError> {
-    let refused = |reason: String| UsageError::new(format!("{} cannot be read: {reason}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(refused(format!("{size} bytes are more than {MAX_FILE_BYTES}")));
-    }
-    std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))
+    read_bounded_text(path, MAX_FILE_BYTES)
+        .map_err(|error| UsageError::new(format!("{} {error}", path.display())))
 }
 
 /// Sets `a.b.c`, making the objects on the way.

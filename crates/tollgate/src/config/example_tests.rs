@@ -106,3 +106,72 @@ fn what_the_document_means_is_checked_with_lines_too() {
         assert_eq!(&problems(text), expected, "{text}");
     }
 }
+
+#[test]
+fn shape_and_meaning_are_told_together_without_what_follows() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "version: 1\ntenants:\n  - name: acme\n    credit: -5\n    budgets:\n      - { limit: 1, window: day }\n      - { limit: 2, window: yearly }\n      - { limit: -3, window: month }\n    projects:\n      - name: bot\n        keys: [{ name: prod, secret: short }]\n",
+            &[
+                "4: tenants[0].credit: `-5` is negative; write zero or more",
+                "7: tenants[0].budgets[1].window: unknown value `yearly`; known here: hour, day, week, month, total",
+                "8: tenants[0].budgets[2].limit: `-3` is negative; write zero or more",
+                "11: tenants[0].projects[0].keys[0].secret: a key must have 16 to 256 visible ASCII characters",
+            ],
+        ),
+        // The provider is there, only not readable; nobody is there in any case.
+        (
+            "version: 1\nproviders:\n  - { name: p, dialect: unheard-of }\nmodels:\n  - { name: m, targets: [{ provider: p, model: x }, { provider: nobody, model: x }] }\ndefaults: { chat: m }\n",
+            &[
+                "3: providers[0].dialect: *",
+                "5: models[0].targets[1].provider: there is no provider `nobody`",
+            ],
+        ),
+        // A misspelt list, and an object whose name cannot be read, may hold every name.
+        (
+            "version: 1\nprovidrs: [{ name: p, dialect: demo }]\nmodels: [{ name: m, targets: [{ provider: p, model: x }] }]\n",
+            &["2: providrs: unknown field `providrs`; did you mean `providers`?"],
+        ),
+        (
+            "version: 1\nproviders: [{ name: [], dialect: demo }]\nmodels: [{ name: m, targets: [{ provider: p, model: x }] }]\n",
+            &["2: providers[0].name: expected text, found a list"],
+        ),
+        // The only price is misspelt: that there is none follows from it.
+        (
+            "version: 1\nproviders: [{ name: p, dialect: demo }]\nprices:\n  - { provider: p, model: m, inptu: 1 }\n  - { provider: p, model: n }\n",
+            &["4: prices[0].inptu: *", "5: prices[1]: has no price: write one, or `free: true`"],
+        ),
+        // Indices are those of the file, in messages as well.
+        (
+            "version: 1\nproviders: [{ name: p, dialect: demo }]\nprices:\n  - 5\n  - { provider: p, model: m, input: 1 }\n  - { provider: p, model: m, input: 2 }\n",
+            &[
+                "4: prices[0]: expected a mapping of fields, found `5`",
+                "6: prices[2].input: is in prices[1] already: write it once",
+            ],
+        ),
+        (
+            "version: one\ndefaults: { chat: nothing }\n",
+            &[
+                "1: version: expected a whole number from 0 to 4294967295, found the text `one`",
+                "2: defaults.chat: `nothing`: there is no such virtual model; write one, or `provider/model`",
+            ],
+        ),
+        (
+            "tenants: [{ name: acme, credit: -5 }]\n",
+            &[
+                "1: : the field `version` is missing",
+                "1: tenants[0].credit: `-5` is negative; write zero or more",
+            ],
+        ),
+    ];
+    for (text, expected) in cases {
+        let told = problems(text);
+        assert_eq!(told.len(), expected.len(), "{text}{told:#?}");
+        for (told, expected) in told.iter().zip(*expected) {
+            match expected.strip_suffix('*') {
+                Some(start) => assert!(told.starts_with(start), "{told}"),
+                None => assert_eq!(told, expected),
+            }
+        }
+    }
+}

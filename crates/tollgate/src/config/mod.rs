@@ -1,8 +1,10 @@
 //! The configuration file: YAML with line numbers, environment references and secret files, read into the
 //! control plane's [`ConfigDocument`]. Nothing is contacted; every problem is reported, not only the first.
 
+mod bounded;
 mod deserialize;
 mod environment;
+mod meaning;
 mod problem;
 mod secret_file;
 mod wording;
@@ -20,9 +22,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tollgate_control::ConfigDocument;
 
+pub(crate) use bounded::read_bounded_text;
 pub use environment::Environment;
-use problem::Found;
 pub use problem::{ConfigProblems, Problem};
+use problem::{Found, MAX_PROBLEMS};
 pub use write::to_yaml;
 use yaml::Node;
 
@@ -52,7 +55,8 @@ impl LoadedConfig {
 /// [`ConfigProblems`]: every problem found, each with its line.
 pub fn load(path: &Path, environment: &Environment) -> Result<LoadedConfig, ConfigProblems> {
     let file_name = path.display().to_string();
-    let text = read_bounded(path).map_err(|message| ConfigProblems::of_file(&file_name, message))?;
+    let text = read_bounded_text(path, MAX_CONFIG_BYTES)
+        .map_err(|error| ConfigProblems::of_file(&file_name, error.to_string()))?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     load_text(&text, folder, environment).map_err(|found| ConfigProblems::new(&file_name, found))
 }
@@ -60,17 +64,25 @@ pub fn load(path: &Path, environment: &Environment) -> Result<LoadedConfig, Conf
 /// Reads and checks a configuration that is already in memory; `folder` is where relative `secret_file:`
 /// paths start.
 fn load_text(text: &str, folder: &Path, environment: &Environment) -> Result<LoadedConfig, Vec<Found>> {
-    let (document, tree) = read_tree::<ConfigDocument>(text, folder, environment)?;
-    let refused = tollgate_control::validate(&document);
-    if !refused.is_empty() {
-        let locate = |problem: tollgate_control::ConfigProblem| Found {
-            line: tree.line_of(&problem.path),
-            path: problem.path,
-            message: problem.message,
-        };
-        return Err(refused.into_iter().map(locate).collect());
+    let read = read_tree::<ConfigDocument>(text, folder, environment)?;
+    let (document, mut problems) = meaning::check(read);
+    match document {
+        Some(document) if problems.is_empty() => Ok(LoadedConfig { document }),
+        _ => {
+            problems.sort_by_key(|found| found.line);
+            problems.truncate(MAX_PROBLEMS);
+            Err(problems)
+        }
     }
-    Ok(LoadedConfig { document })
+}
+
+/// What a text gave.
+struct ReadTree<T> {
+    /// The document; where there are problems, without what they are about, and absent where that leaves none.
+    document: Option<T>,
+    /// What was written, with the nodes marked that have a problem.
+    tree: Node,
+    problems: Vec<Found>,
 }
 
 /// The steps that do not depend on the document's type: parse, resolve, deserialize.
@@ -78,25 +90,11 @@ fn read_tree<T: DeserializeOwned>(
     text: &str,
     folder: &Path,
     environment: &Environment,
-) -> Result<(T, Node), Vec<Found>> {
+) -> Result<ReadTree<T>, Vec<Found>> {
     let mut tree = yaml::parse(text).map_err(|found| vec![found])?;
     let mut problems = Vec::new();
     environment::substitute(&mut tree, environment, &mut problems);
     secret_file::read_secret_files(&mut tree, folder, &mut problems);
-    match deserialize::document(&tree, &mut problems) {
-        Some(document) if problems.is_empty() => Ok((document, tree)),
-        _ => {
-            problems.sort_by_key(|found| found.line);
-            Err(problems)
-        }
-    }
-}
-
-fn read_bounded(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
-    if size > MAX_CONFIG_BYTES {
-        return Err(format!("has {size} bytes; a configuration has at most {MAX_CONFIG_BYTES}"));
-    }
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+    let document = deserialize::document(&tree, &mut problems);
+    Ok(ReadTree { document, tree, problems })
 }

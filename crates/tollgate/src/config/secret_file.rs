@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::bounded::read_bounded_text;
 use super::problem::Found;
 use super::yaml::{Key, Kind, Node};
 
@@ -54,11 +55,7 @@ fn read_secret(value: &Node, folder: &Path) -> Result<String, String> {
     let Kind::Scalar(scalar) = &value.kind else { return Err("expected a file's path".to_owned()) };
     let path = folder.join(&scalar.text);
     let shown = path.display();
-    let size = std::fs::metadata(&path).map_err(|error| format!("{shown} cannot be read: {error}"))?.len();
-    if size > MAX_SECRET_BYTES {
-        return Err(format!("{shown} has {size} bytes; a secret has at most {MAX_SECRET_BYTES}"));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let text = read_bounded_text(&path, MAX_SECRET_BYTES).map_err(|error| format!("{shown} {error}"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {

@@ -48,7 +48,9 @@ fn read(text: &str, variables: &[(&str, &str)]) -> Result<Shop, Vec<Found>> {
 }
 
 fn read_in(text: &str, folder: &Path, variables: &[(&str, &str)]) -> Result<Shop, Vec<Found>> {
-    read_tree::<Shop>(text, folder, &Environment::of_pairs(variables)).map(|(shop, _)| shop)
+    let mut read = read_tree::<Shop>(text, folder, &Environment::of_pairs(variables))?;
+    read.problems.sort_by_key(|found| found.line);
+    if read.problems.is_empty() { Ok(read.document.unwrap()) } else { Err(read.problems) }
 }
 
 /// Each problem as `line: path: message`.
@@ -227,7 +229,10 @@ fn secret_files_are_read_beside_the_configuration() {
     assert_eq!(told(1), "4: shelves[1].secret_file: DIR/empty.txt is empty; put the secret into it");
     assert_eq!(told(2), "5: shelves[2].secret_file: `secret` is given as well; keep one of the two");
     assert_eq!(told(3), "6: shelves[3].secret_file: expected a file's path");
-    assert_eq!(told(4), "7: shelves[4].secret_file: DIR/big.txt has 65537 bytes; a secret has at most 65536");
+    assert_eq!(
+        told(4),
+        "7: shelves[4].secret_file: DIR/big.txt has more than 65536 bytes; it is the wrong file"
+    );
 }
 
 #[test]
@@ -272,7 +277,7 @@ fn the_file_itself_can_be_the_problem() {
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert_eq!(told(), "t.yaml: is not UTF-8 text");
     std::fs::File::create(&path).unwrap().set_len(MAX_CONFIG_BYTES + 1).unwrap();
-    assert_eq!(told(), "t.yaml: has 16777217 bytes; a configuration has at most 16777216");
+    assert_eq!(told(), "t.yaml: has more than 16777216 bytes; it is the wrong file");
 }
 
 #[test]
@@ -286,6 +291,6 @@ fn written_yaml_reads_back() {
     let read = read_tree::<Value>(&to_yaml(&value), Path::new("."), &Environment::of_pairs(&[("VAR", "v")]));
     let mut expected = value.clone();
     expected["text"] = json!("line\nbreak \u{1f600} \"q\" v");
-    assert_eq!(read.unwrap().0, expected);
+    assert_eq!(read.ok().and_then(|read| read.document).unwrap(), expected);
     assert!(to_yaml(&value).contains("\n  - name: acme\n"), "{}", to_yaml(&value));
 }
