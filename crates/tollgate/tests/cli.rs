@@ -60,12 +60,59 @@ fn bad_arguments_and_environment_exit_with_2() {
         (&["dev"], &[("TOLLGATE_MASTER_KEY", "short")], "TOLLGATE_MASTER_KEY is not base64 of 32 bytes"),
         (&["tenants", "list", "--admin-url", "ftp://h"], &[], "it must start with http:// or https://"),
         (&["check", "-f", "absent.yaml"], &[], "absent.yaml: cannot be read: "),
+        (&["check", "-f", "/dev/zero"], &[], "/dev/zero: has more than 16777216 bytes"),
+        (&["check"], &[("TOLLGATE_CONFIG", "")], "--file <FILE>"),
+        (
+            &["migrate"],
+            &[("TOLLGATE_LOG", "a=b=c")],
+            "error: TOLLGATE_LOG: the log filter `a=b=c` is wrong: ",
+        ),
+        (&["migrate"], &[("RUST_LOG", "a=b=c")], "error: RUST_LOG: the log filter `a=b=c` is wrong: "),
+        (
+            &["usage"],
+            &[("TOLLGATE_ADMIN_TOKEN", "a\nb")],
+            "error: TOLLGATE_ADMIN_TOKEN has characters that no header can carry",
+        ),
+        (
+            &[
+                "dev",
+                "--listen=127.0.0.1:0",
+                "--admin-listen=127.0.0.1:0",
+                "--ops-listen=127.0.0.1:0",
+                "--data-dir=data",
+            ],
+            &[("OPENAI_API_KEY", "a\nb"), ("TOLLGATE_LOG", "off")],
+            "error: OPENAI_API_KEY cannot stand in a header",
+        ),
     ];
     for (arguments, variables, expected) in cases {
         let (code, stdout, stderr) = run(arguments, variables, folder.path());
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn empty_variables_leave_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("TOLLGATE_DATA_DIR", ""),
+        ("TOLLGATE_LOG_FORMAT", ""),
+        ("TOLLGATE_LOG", ""),
+        ("TOLLGATE_DATABASE_URL", ""),
+        ("TOLLGATE_DATABASE_URL_FILE", ""),
+        ("TOLLGATE_ADMIN_URL", ""),
+        ("TOLLGATE_ADMIN_TOKEN", ""),
+        ("TOLLGATE_ADMIN_TOKEN_FILE", ""),
+        ("TOLLGATE_ADMIN_CA_FILE", ""),
+        ("TOLLGATE_ADMIN_LISTEN", ""),
+        ("TOLLGATE_REDIS_TIMEOUT_MS", ""),
+    ];
+    let (code, _, stderr) = run(&["migrate"], &variables, folder.path());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(folder.path().join("tollgate-data/tollgate.db").exists());
+    let (code, _, stderr) = run(&["control"], &variables, folder.path());
+    assert_eq!((code, stderr.as_str()), (2, "error: `tollgate control` needs TOLLGATE_DATABASE_URL\n"));
 }
 
 #[test]

@@ -122,8 +122,11 @@ impl AdminClient {
         }
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-                .map_err(|_| UsageError::new("the admin token has characters that no header can hold"))?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                UsageError::new(
+                    "TOLLGATE_ADMIN_TOKEN has characters that no header can carry, such as a line break",
+                )
+            })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }

@@ -6,9 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tollgate_domain::Secret;
 
 use super::UsageError;
-use super::options::{ServerArgs, StoreArgs, read_secret, read_secret_file};
+use super::options::{
+    DEFAULT_ADMIN_LISTEN, DEFAULT_DATA_DIR, ServerArgs, StoreArgs, read_secret, read_secret_file,
+};
 use crate::admin_client::AdminClient;
 use crate::config::Environment;
+use crate::run::ADMIN_TOKEN_FILE;
 
 const SECRETS_HELP: &str =
     "Secrets come from the environment only, or from the files that the …-file flags name:
@@ -125,7 +128,7 @@ pub(crate) struct AdminArgs {
         env = "TOLLGATE_ADMIN_URL",
         hide_env_values = true,
         value_name = "URL",
-        default_value = "http://127.0.0.1:8081",
+        default_value_t = format!("http://{DEFAULT_ADMIN_LISTEN}"),
         help_heading = "Admin API"
     )]
     pub(crate) admin_url: String,
@@ -140,7 +143,7 @@ pub(crate) struct AdminArgs {
         long,
         env = "TOLLGATE_DATA_DIR",
         value_name = "DIRECTORY",
-        default_value = "./tollgate-data",
+        default_value = DEFAULT_DATA_DIR,
         help_heading = "Admin API"
     )]
     pub(crate) data_dir: PathBuf,
@@ -148,9 +151,6 @@ pub(crate) struct AdminArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Admin API")]
     pub(crate) output: OutputFormat,
 }
-
-/// The file in the data directory that holds the admin token of `tollgate dev` and `tollgate all`.
-const ADMIN_TOKEN_FILE: &str = "admin-token";
 
 impl AdminArgs {
     /// A client with the token found.

@@ -8,12 +8,15 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 pub(crate) use arguments::{AdminArgs, OutputFormat};
 pub use exit::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UsageError, exit_code};
+pub(crate) use options::{DEFAULT_ADMIN_LISTEN, DEFAULT_DATA_DIR, check_header_text};
 pub use options::{LogFormat, ServerOptions};
 
 use crate::admin_client::{self, resources};
@@ -23,7 +26,9 @@ use arguments::{Cli, Command};
 
 /// Parses the process's arguments and does what they say.
 pub fn main() -> ExitCode {
-    let matches = match command().try_get_matches() {
+    let environment = Environment::of_process();
+    let command = without_empty_variables(command(), &environment);
+    let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version go to stdout with 0, the rest to stderr with 2.
@@ -31,7 +36,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
         }
     };
-    match execute(&matches, &Environment::of_process()) {
+    match execute(&matches, &environment) {
         Ok(()) => ExitCode::from(EXIT_OK),
         Err(error) => exit::report(&error),
     }
@@ -42,6 +47,17 @@ fn command() -> clap::Command {
     resources::RESOURCES.iter().fold(Cli::command(), |command, resource| {
         command.subcommand(admin_client::command::of_resource(resource))
     })
+}
+
+/// The tree without the variables that are set to nothing, as compose files and Kubernetes do: an empty
+/// variable is as good as none.
+fn without_empty_variables(command: clap::Command, environment: &Environment) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env().and_then(OsStr::to_str).is_some_and(|name| environment.get(name) == Some(""))
+    };
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(|inner| without_empty_variables(inner, environment))
 }
 
 fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Flags and environment of the server commands, and the checked options they become.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -9,11 +9,15 @@ use clap::{Args, ValueEnum};
 use tollgate_domain::Secret;
 
 use super::exit::UsageError;
-use crate::config::Environment;
+use crate::config::{Environment, read_bounded_text};
 
 /// Keys and URLs are short; a larger file is the wrong one.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
 const MASTER_KEY_BYTES: usize = 32;
+/// Where the admin API is served, and where the admin commands look for it.
+pub(crate) const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// Where a single process keeps its data, and where the admin commands look for its token.
+pub(crate) const DEFAULT_DATA_DIR: &str = "./tollgate-data";
 const DEFAULT_REDIS_TIMEOUT_MS: u64 = tollgate_ledger::DEFAULT_RESPONSE_TIMEOUT_MS;
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
@@ -81,7 +85,7 @@ pub(super) struct ServerArgs {
         long,
         env = "TOLLGATE_ADMIN_LISTEN",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8081"
+        default_value_t = DEFAULT_ADMIN_LISTEN
     )]
     admin_listen: SocketAddr,
     /// gRPC between control plane and pods
@@ -118,7 +122,7 @@ pub(super) struct ServerArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct StoreArgs {
     /// Data directory of a single process
-    #[arg(long, env = "TOLLGATE_DATA_DIR", value_name = "DIRECTORY", default_value = "./tollgate-data")]
+    #[arg(long, env = "TOLLGATE_DATA_DIR", value_name = "DIRECTORY", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
     /// File with the database URL
     #[arg(long, env = "TOLLGATE_DATABASE_URL_FILE", value_name = "FILE")]
@@ -136,8 +140,8 @@ impl ServerArgs {
             admin_listen: self.admin_listen,
             grpc_listen: self.grpc_listen,
             ops_listen: self.ops_listen,
-            config: self.config.filter(|path| !path.as_os_str().is_empty()),
-            control_url: self.control_url.filter(|url| !url.is_empty()),
+            config: self.config,
+            control_url: self.control_url,
             redis_timeout_ms: self.redis_timeout_ms,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
@@ -191,7 +195,6 @@ pub(super) fn read_secret(
     file: Option<&Path>,
 ) -> Result<Option<Secret>, UsageError> {
     let given = environment.get(variable).filter(|value| !value.is_empty());
-    let file = file.filter(|path| !path.as_os_str().is_empty());
     match (given, file) {
         (None, None) => Ok(None),
         (Some(value), None) => Ok(Some(Secret::new(value))),
@@ -205,11 +208,7 @@ pub(super) fn read_secret(
 }
 
 pub(super) fn read_secret_file(path: &Path) -> Result<Secret, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_SECRET_FILE_BYTES {
-        return Err(format!("{size} bytes are too many for a secret; at most {MAX_SECRET_FILE_BYTES}"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_bounded_text(path, MAX_SECRET_FILE_BYTES).map_err(|error| format!("it {error}"))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         Err("it is empty; put the secret into it".to_owned())
@@ -228,6 +227,8 @@ fn check(options: &ServerOptions) -> Result<(), UsageError> {
     check_scheme("TOLLGATE_REDIS_URL", options.redis_url.as_ref(), REDIS_SCHEMES)?;
     let control_url = options.control_url.as_ref().map(Secret::new);
     check_scheme("TOLLGATE_CONTROL_URL", control_url.as_ref(), &["http", "https"])?;
+    check_header_text("TOLLGATE_PLANE_TOKEN", options.plane_token.as_ref())?;
+    check_header_text("TOLLGATE_ADMIN_TOKEN", options.admin_token.as_ref())?;
     match &options.master_key {
         Some(key) if decode_master_key(key).is_none() => Err(UsageError::new(format!(
             "TOLLGATE_MASTER_KEY is not base64 of {MASTER_KEY_BYTES} bytes; make one with `openssl rand -base64 32`"
@@ -246,6 +247,20 @@ fn check_scheme(variable: &str, url: Option<&Secret>, schemes: &[&str]) -> Resul
             let known = schemes.iter().map(|scheme| format!("{scheme}:")).collect::<Vec<_>>().join(" or ");
             Err(UsageError::new(format!("{variable} must be a URL that starts with {known}")))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a request can carry the secret in a header: visible ASCII, and spaces in between.
+pub(crate) fn check_header_text(variable: &str, secret: Option<&Secret>) -> Result<(), UsageError> {
+    let fits = |secret: &Secret| {
+        let text = secret.expose();
+        text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') && !text.trim().is_empty()
+    };
+    match secret {
+        Some(secret) if !fits(secret) => Err(UsageError::new(format!(
+            "{variable} cannot stand in a header: it is blank, or has a line break or other characters than visible ASCII; set it to the secret alone"
+        ))),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use clap::{ArgMatches, FromArgMatches};
 
 use super::arguments::{Cli, Command};
 use super::exit::{EXIT_FAILURE, EXIT_USAGE, UsageError, exit_code};
-use super::{LogFormat, ServerOptions, command};
+use super::{LogFormat, ServerOptions, command, without_empty_variables};
 use crate::config::Environment;
 
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -110,6 +110,11 @@ fn senseless_values_are_refused_without_repeating_them() {
             "hunter2",
             "TOLLGATE_MASTER_KEY is not base64 of 32 bytes; make one with `openssl rand -base64 32`",
         ),
+        (
+            "TOLLGATE_PLANE_TOKEN",
+            "hunter2\nhunter2",
+            "TOLLGATE_PLANE_TOKEN cannot stand in a header: it is blank, or has a line break or other characters than visible ASCII; set it to the secret alone",
+        ),
     ];
     for (variable, value, expected) in cases {
         let told = options(&["control"], &[(variable, value)]).unwrap_err().to_string();
@@ -132,6 +137,8 @@ fn bad_arguments_exit_with_2() {
         &["keys", "create", "prod"],
         &["tenants", "update", "a", "--blocked", "maybe"],
         &["budgets", "create", "--limit", "5"],
+        &["budgets", "update", "ID", "--window", "day"],
+        &["prices", "create", "--provider", "p", "--model", "m", "--free", "--tenant", "acme"],
         &["completions", "tcsh"],
     ] {
         let error = parse(arguments).expect_err(&arguments.join(" "));
@@ -179,6 +186,46 @@ fn every_help_has_an_example_that_parses_and_names_it() {
         }
     });
     assert!(n_commands > 60, "{n_commands}");
+}
+
+#[test]
+fn every_command_has_a_description_of_its_own() {
+    let mut tree = command();
+    tree.build();
+    for_each_command(&tree, "tollgate", &mut |name, command| {
+        let about = command.get_about().unwrap_or_else(|| panic!("{name}: no description")).to_string();
+        assert!(!about.contains("admin commands reach"), "{name}: {about}");
+        assert_eq!(about.lines().count(), 1, "{name}: {about}");
+    });
+    for resource in crate::admin_client::resources::RESOURCES {
+        for verb in resource.verbs {
+            let command = tree.find_subcommand(resource.name).unwrap();
+            let command =
+                if verb.name.is_empty() { command } else { command.find_subcommand(verb.name).unwrap() };
+            assert_eq!(command.get_about().unwrap().to_string(), verb.about);
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set_for_every_flag() {
+    let variables = |tree: &clap::Command| {
+        let mut names = std::collections::BTreeSet::new();
+        for_each_command(tree, "tollgate", &mut |_, command| {
+            let of_command = command.get_arguments().filter_map(clap::Arg::get_env);
+            names.extend(of_command.map(|name| name.to_str().unwrap().to_owned()));
+        });
+        names
+    };
+    let names = variables(&command());
+    assert!(names.len() > 15 && names.contains("TOLLGATE_REDIS_TIMEOUT_MS"), "{names:?}");
+    let environment = |value: &'static str| {
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), value)).collect();
+        Environment::of_pairs(&pairs)
+    };
+    assert!(variables(&without_empty_variables(command(), &environment(""))).is_empty());
+    assert_eq!(variables(&without_empty_variables(command(), &environment("x"))), names);
+    assert_eq!(variables(&without_empty_variables(command(), &Environment::of_pairs(&[]))), names);
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl DataDir {
         let path = self.0.join(ADMIN_TOKEN_FILE);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+                Err(error).with_context(|| format!("cannot replace {}", path.display()))
             }
             _ => write_new(&path, token.expose()),
         }
@@ -208,7 +208,7 @@ mod tests {
         let lock = directory.lock().unwrap();
         assert!(directory.lock().unwrap_err().to_string().contains("another process"));
         drop(lock);
-        directory.lock().unwrap();
+        drop(directory.lock().unwrap());
     }
 
     #[test]

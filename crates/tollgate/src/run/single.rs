@@ -86,7 +86,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
     tasks.spawn(serve_admin(&control, admin, stop_rest.clone())?);
     if flavour == Flavour::Dev {
         let key = if is_configured { None } else { Some(data_dir.demo_key()?) };
-        demo::print_banner(traffic_address, admin_address, &admin_token, key.as_ref())?;
+        demo::print_banner(traffic_address, admin_address, &admin_token, key.as_ref(), &options.data_dir)?;
     }
     print_ready(&[("traffic", traffic_address), ("admin", admin_address), ("ops", ops.address())])?;
 
@@ -170,7 +170,7 @@ pub(super) async fn apply_configuration(control: &Control, document: ConfigDocum
     let options = ApplyOptions { dry_run: false, prune: false };
     let report = control.app().apply_config(&Actor::system(), document, options).await;
     let report = report.context("the configuration cannot be applied")?;
-    let n_changes = report.changes.len();
+    let n_changes = report.n_changed();
     tracing::info!(changes = n_changes, "the configuration is applied");
     for generated in &report.generated_secrets {
         tracing::warn!(key = %generated.key, "a key without a secret was made: rotate it to learn its secret");
@@ -200,7 +200,11 @@ async fn follow_policy(
         let version = Arc::clone(&versions.borrow_and_update());
         match policy.offer(&version.set, version.revision) {
             Ok(()) => {
-                tracing::info!(revision = version.revision, objects = version.set.len(), "policy is in force")
+                tracing::info!(
+                    revision = version.revision,
+                    objects = version.set.len(),
+                    "policy is in force"
+                );
             }
             Err(refused) => {
                 pod.refuse(version.revision, &refused.to_string());
