@@ -35,6 +35,9 @@ pub(crate) struct ApiError {
     fields: Vec<FieldProblem>,
 }
 
+/// What is said about a text with NUL: PostgreSQL keeps none.
+pub(crate) const NO_NUL: &str = "must not hold the NUL character (U+0000): leave it out";
+
 /// After how many seconds a caller may try again where waiting helps.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -58,6 +61,12 @@ impl ApiError {
     /// 404 for a path that no operation has.
     pub(crate) fn no_such_path() -> Self {
         let message = "there is no such path; GET /api/v1/openapi.json lists them all";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 404 for a name in the path that nothing can have.
+    pub(crate) fn no_such_name() -> Self {
+        let message = "there is no such object: no name holds the NUL character (U+0000)";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 

@@ -15,8 +15,9 @@ use tracing::Instrument;
 use utoipa::openapi::OpenApi;
 
 use crate::AdminState;
-use crate::answer::ApiError;
+use crate::answer::{ApiError, NO_NUL};
 use crate::document::{operations, query_name};
+use crate::json::Json;
 
 /// Longest time a request may take, its body's arrival included: applying a large configuration takes seconds.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -100,6 +101,8 @@ pub(crate) async fn receive_write(
     let limit_bytes = body_limit(&request);
     let (parts, body) = request.into_parts();
     let body = read_bounded(body, limit_bytes).await?;
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    state.inputs.check_body(&parts.method, path, &body)?;
     let actor = parts.extensions.get::<Actor>().ok_or(AppError::Unauthenticated)?;
     let write = idempotency_key(&parts.headers)?.map(|key| {
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -180,33 +183,47 @@ fn replay(answer: IdempotentAnswer) -> Response {
     (status, headers, answer.body).into_response()
 }
 
-// === query parameters ===
+// === what an operation takes ===
 
-/// The query parameters of every operation, by method and path as the router has it.
+/// What every operation takes, by method and path as the router has it.
 #[derive(Debug, Default)]
-pub(crate) struct QueryNames(HashMap<(Method, String), Vec<String>>);
+pub(crate) struct Inputs(HashMap<(Method, String), OperationInputs>);
 
-impl QueryNames {
+#[derive(Debug, Default)]
+struct OperationInputs {
+    query_names: Vec<String>,
+    has_body: bool,
+}
+
+impl Inputs {
     /// Reads them out of the document, so that what is accepted is what is described.
     pub(crate) fn of(document: &mut OpenApi) -> Self {
-        let mut names = HashMap::new();
+        let mut inputs = HashMap::new();
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations(item) {
-                let parameters = operation.parameters.iter().flatten();
-                names.insert((method, path.clone()), parameters.filter_map(query_name).collect());
+                let query_names = operation.parameters.iter().flatten().filter_map(query_name).collect();
+                let has_body = operation.request_body.is_some();
+                inputs.insert((method, path.clone()), OperationInputs { query_names, has_body });
             }
         }
-        Self(names)
+        Self(inputs)
     }
 
-    fn check(&self, method: &Method, path: &str, query: &str) -> Result<(), ApiError> {
+    fn operation(&self, method: &Method, path: &str) -> Option<&OperationInputs> {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let known = self.0.get(&(method.clone(), path.to_owned())).map_or(&[][..], Vec::as_slice);
+        self.0.get(&(method.clone(), path.to_owned()))
+    }
+
+    fn check_query(&self, method: &Method, path: &str, query: &str) -> Result<(), ApiError> {
+        let known = self.operation(method, path).map_or(&[][..], |inputs| &inputs.query_names);
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
             .map_err(|_| ApiError::malformed("the query string is not of the form `name=value&…`"))?;
-        for (index, (name, _)) in pairs.iter().enumerate() {
+        for (index, (name, value)) in pairs.iter().enumerate() {
             if !known.contains(name) {
                 return Err(ApiError::bad_parameter(name, unknown_parameter(name, known)));
+            }
+            if value.contains('\0') {
+                return Err(ApiError::bad_parameter(name, NO_NUL));
             }
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(ApiError::bad_parameter(name, "stands twice; send it once"));
@@ -214,17 +231,35 @@ impl QueryNames {
         }
         Ok(())
     }
+
+    /// An operation without a body takes none, or an empty object: what somebody sends there means something
+    /// to them, and would be lost.
+    fn check_body(&self, method: &Method, path: &str, body: &[u8]) -> Result<(), AppError> {
+        let takes_none = self.operation(method, path).is_some_and(|inputs| !inputs.has_body);
+        let text = body.trim_ascii();
+        let is_empty_object =
+            || serde_json::from_slice::<Json>(text).is_ok_and(|json| json == Json::Object(Vec::new()));
+        if takes_none && !text.is_empty() && !is_empty_object() {
+            return Err(AppError::invalid("", "this operation takes no body: send none, or `{}`"));
+        }
+        Ok(())
+    }
 }
 
-/// Refuses query parameters that the operation does not have: a misspelt filter must not widen a list.
-pub(crate) async fn check_query(
+/// Refuses query parameters that the operation does not have: a misspelt filter must not widen a list. And
+/// refuses NUL, which no stored text holds and PostgreSQL takes in none.
+pub(crate) async fn check_target(
     State(state): State<AdminState>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    // the only way to write it: decoding once makes no `%00` out of anything else
+    if request.uri().path().contains("%00") {
+        return Err(ApiError::no_such_name());
+    }
     if let Some(query) = request.uri().query() {
         let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        state.query_names.check(request.method(), path, query)?;
+        state.inputs.check_query(request.method(), path, query)?;
     }
     Ok(next.run(request).await)
 }
@@ -249,8 +284,9 @@ mod tests {
 
     fn refusal(method: &Method, query: &str) -> String {
         let names = ["limit", "after"].map(str::to_owned).to_vec();
-        let names = QueryNames(HashMap::from([((Method::GET, "/x".to_owned()), names)]));
-        format!("{:?}", names.check(method, "/x", query))
+        let inputs = OperationInputs { query_names: names, has_body: false };
+        let inputs = Inputs(HashMap::from([((Method::GET, "/x".to_owned()), inputs)]));
+        format!("{:?}", inputs.check_query(method, "/x", query))
     }
 
     #[test]
@@ -260,6 +296,7 @@ mod tests {
         assert!(refusal(&Method::GET, "limits=3").contains("did you mean `limit`?"));
         assert!(refusal(&Method::GET, "completely_else=3").contains("there are limit, after"));
         assert!(refusal(&Method::GET, "limit=1&limit=2").contains("stands twice"));
+        assert!(refusal(&Method::GET, "after=%00").contains("NUL"));
         assert!(refusal(&Method::POST, "limit=1").contains("takes none"));
     }
 

@@ -2,13 +2,14 @@
 //! the router itself. This crate translates; what may be done and what holds is decided in `tollgate-control`.
 //!
 //! A request passes, in order: `guard::identify` (request id, time limit, security headers),
-//! `guard::authenticate`, `guard::check_query`, `guard::receive_write` (body limit, idempotency key),
+//! `guard::authenticate`, `guard::check_target`, `guard::receive_write` (body limit, idempotency key),
 //! then its operation in `routes`.
 
 mod answer;
 mod csv;
 mod document;
 mod guard;
+mod json;
 mod receive;
 mod routes;
 
@@ -27,7 +28,7 @@ pub use guard::{MAX_BODY_BYTES, MAX_CONFIG_BYTES, REQUEST_TIMEOUT};
 pub use routes::{ProviderProbe, ProviderTest};
 
 use crate::answer::ApiError;
-use crate::guard::QueryNames;
+use crate::guard::Inputs;
 
 /// Where the API lives on the admin port.
 const PREFIX: &str = "/api/v1";
@@ -37,7 +38,7 @@ const PREFIX: &str = "/api/v1";
 pub struct AdminState {
     pub(crate) app: App,
     pub(crate) probe: Option<ProviderProbe>,
-    pub(crate) query_names: Arc<QueryNames>,
+    pub(crate) inputs: Arc<Inputs>,
 }
 
 impl AdminState {
@@ -45,18 +46,18 @@ impl AdminState {
     /// that it is not available where there is none.
     #[must_use]
     pub fn new(app: App, probe: Option<ProviderProbe>) -> Self {
-        Self { app, probe, query_names: Arc::default() }
+        Self { app, probe, inputs: Arc::default() }
     }
 }
 
 /// The API under `/api/v1`; other paths answer a JSON 404.
 pub fn router(mut state: AdminState) -> Router {
     let (operations, mut document) = routes::operations();
-    state.query_names = Arc::new(QueryNames::of(&mut document));
+    state.inputs = Arc::new(Inputs::of(&mut document));
     let document = document::complete(describe(document));
     let guarded = operations
         .route_layer(from_fn_with_state(state.clone(), guard::receive_write))
-        .route_layer(from_fn_with_state(state.clone(), guard::check_query))
+        .route_layer(from_fn_with_state(state.clone(), guard::check_target))
         .route_layer(from_fn_with_state(state.clone(), guard::authenticate));
     let json = serde_json::to_string(&document).expect("an OpenAPI document has string keys only");
     let document_route = Router::new()

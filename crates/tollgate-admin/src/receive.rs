@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use tollgate_control::{Actor, AppError, FieldProblem};
 
-use crate::answer::ApiError;
+use crate::answer::{ApiError, NO_NUL};
+use crate::json::Json;
 
 /// Who calls, as the authentication in front of every operation found out.
 pub(crate) struct Caller(pub(crate) Actor);
@@ -107,20 +108,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Bad syntax is 400; a body that is JSON, but not this operation's, is 422 with the path of the field.
 fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let tree = serde_json::from_slice::<Json>(bytes);
+    let tree = tree.map_err(|reason| ApiError::malformed(format!("the body is not JSON: {reason}")))?;
+    if let Some(path) = tree.find_nul() {
+        return Err(AppError::invalid(path, NO_NUL).into());
+    }
+    serde_path_to_error::deserialize(&tree).map_err(|error| {
         let path = error.path().to_string();
-        let reason = error.into_inner();
-        if reason.is_data() {
-            let path = if path == "." { String::new() } else { path };
-            AppError::Invalid(vec![FieldProblem::new(path, reason)]).into()
-        } else {
-            ApiError::malformed(format!("the body is not JSON: {reason}"))
-        }
-    });
-    let parsed = parsed?;
-    deserializer.end().map_err(|reason| ApiError::malformed(format!("the body is not JSON: {reason}")))?;
-    Ok(parsed)
+        let path = if path == "." { String::new() } else { path };
+        AppError::Invalid(vec![FieldProblem::new(path, error.into_inner())]).into()
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +149,9 @@ mod tests {
         let refusal = |body: &str| format!("{:?}", parse_body::<Outer>(body.as_bytes()).unwrap_err());
         let wrong_type = refusal(r#"{"inner":[{"limit":1},{"limit":"x"}]}"#);
         assert!(wrong_type.contains("422") && wrong_type.contains("inner[1].limit"), "{wrong_type}");
+        let with_nul = refusal(r#"{"inner":[{"after":"a\u0000"}]}"#);
+        assert!(with_nul.contains("422") && with_nul.contains("inner[0].after"), "{with_nul}");
+        assert!(refusal("[[]]").contains("must be an object"));
         assert!(refusal(r#"{"inner":"#).contains("400"));
         assert!(refusal(r#"{"inner":[]} trailing"#).contains("400"));
         assert!(refusal("").contains("400"));

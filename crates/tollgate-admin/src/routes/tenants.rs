@@ -2,15 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 use tollgate_control::{
     BalanceView, CreateCredit, CreateTenant, CreditView, LedgerEntryView, List, ListQuery, TenantView,
     UpdateTenant,
 };
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Created, Creation};
 use crate::AdminState;
+use crate::answer::ErrorBody;
 use crate::receive::{Caller, JsonBody, Named, Params};
 
 /// The operations of this resource.
@@ -89,20 +92,34 @@ async fn update_tenant(
     Ok(Json(state.app.update_tenant(&actor, &tenant, input).await?))
 }
 
+/// How a tenant is deleted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DeleteTenantQuery {
+    /// Delete a prepaid tenant although credit is left in its wallet, which is lost then; without it that is
+    /// refused with 409.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Delete a tenant with its projects, keys and budgets; its journal stays
 #[utoipa::path(
     delete,
     path = "/tenants/{tenant}",
     tag = "tenants",
-    params(("tenant" = String, Path, description = "id or name")),
-    responses((status = 200, description = "the tenant as it was", body = TenantView)),
+    params(("tenant" = String, Path, description = "id or name"), DeleteTenantQuery),
+    responses(
+        (status = 200, description = "the tenant as it was", body = TenantView),
+        (status = 409, description = "its wallet has credit left: take it out first, or force it", body = ErrorBody),
+    ),
 )]
 async fn delete_tenant(
     State(state): State<AdminState>,
     Caller(actor): Caller,
     Named(tenant): Named,
+    Params(query): Params<DeleteTenantQuery>,
 ) -> Answer<TenantView> {
-    Ok(Json(state.app.delete_tenant(&actor, &tenant).await?))
+    Ok(Json(state.app.delete_tenant(&actor, &tenant, query.force).await?))
 }
 
 /// Look at a tenant's wallet

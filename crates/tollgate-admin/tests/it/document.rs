@@ -117,6 +117,36 @@ async fn no_operation_answers_without_a_token() {
     assert_eq!(n_operations, CALLS.len());
 }
 
+/// A method that a path does not take is answered with those it takes.
+#[tokio::test]
+async fn every_path_lists_its_methods() {
+    let admin = TestAdmin::start().await;
+    let document = document(&admin).await;
+    let mut methods = BTreeMap::<String, BTreeSet<String>>::new();
+    for (method, path, _) in operations(&document) {
+        methods.entry(path).or_default().insert(method.to_string());
+    }
+    methods.insert("/openapi.json".to_owned(), BTreeSet::from(["GET".to_owned()]));
+    for (path, methods) in methods {
+        let url = admin.url(&path.replace(['{', '}'], ""));
+        for method in [Method::PUT, Method::OPTIONS, Method::TRACE, Method::POST] {
+            if methods.contains(method.as_str()) {
+                continue;
+            }
+            for client in [&admin.nobody, &admin.admin] {
+                let request = client.request(method.clone(), &url, "").unwrap();
+                let answer = client.send(request).await.unwrap();
+                assert_eq!(answer.status, 405, "{method} {path}");
+                let allow = answer.header("allow").unwrap_or_else(|| panic!("{method} {path}: no allow"));
+                let mut allowed: BTreeSet<String> =
+                    allow.split(',').map(|name| name.trim().to_owned()).collect();
+                allowed.remove("HEAD");
+                assert_eq!(allowed, methods, "{method} {path}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn operations_describe_every_answer_and_parameter() {
     let admin = TestAdmin::start().await;

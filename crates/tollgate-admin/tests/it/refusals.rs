@@ -160,3 +160,99 @@ async fn ambiguous_names_ask_for_the_id() {
     }
     admin.refused(400, "GET", "/tenants/%ff", Value::Null).await;
 }
+
+/// PostgreSQL keeps no NUL, so none is let in, whichever database there is.
+#[tokio::test]
+async fn nul_is_refused_wherever_it_stands() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    for path in ["/tenants/%00", "/keys/a%2Fb%00", "/requests/%00", "/tenants/acme%00/balance"] {
+        let error = admin.refused(404, "GET", path, Value::Null).await;
+        assert_eq!(error["code"], "not_found", "{path}");
+    }
+    admin.refused(404, "DELETE", "/providers/openai%00", Value::Null).await;
+    for (path, name) in [
+        ("/usage?tenant=%00", "tenant"),
+        ("/usage?group_by=label:%00", "group_by"),
+        ("/requests?provider=a%00", "provider"),
+        ("/requests?limit=3&model=%00", "model"),
+        ("/catalog/models?vendor=%00", "vendor"),
+        ("/tenants?after=%00", "after"),
+    ] {
+        let error = admin.refused(400, "GET", path, Value::Null).await;
+        assert_eq!(paths(&error), [name], "{path}");
+    }
+    let credit = json!({"amount": "1", "kind": "topup", "reference": "a\u{0}"});
+    let target = json!({"provider": "openai", "model": "m\u{0}"});
+    for (method, path, body, field) in [
+        ("POST", "/budgets", json!({"key": "a\u{0}", "window": "month", "limit": "1"}), "key"),
+        ("POST", "/tenants/acme/credits", credit, "reference"),
+        ("PATCH", "/models/chat-default", json!({"targets": [target]}), "targets[0].model"),
+        ("PATCH", "/projects/bot", json!({"labels": {"team": "\u{0}"}}), "labels.team"),
+        ("POST", "/config/apply", json!({"version": 1, "tenants": [{"name": "\u{0}"}]}), "tenants[0].name"),
+    ] {
+        let error = admin.refused(422, method, path, body).await;
+        assert_eq!(paths(&error), [field], "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    let limits = json!({"name": "x", "limits": [1, 2, 3]});
+    for (method, path, body, field) in [
+        ("POST", "/tenants", json!(["x", "postpaid", "UTC", false, {}, {}]), ""),
+        ("POST", "/tenants", limits, "limits"),
+        ("PATCH", "/tenants/acme", json!([]), ""),
+        ("POST", "/keys/prod/rotate", json!([60]), ""),
+        ("POST", "/models", json!({"name": "m", "targets": [["openai", "gpt-5-mini"]]}), "targets[0]"),
+        ("POST", "/config/apply", json!([1]), ""),
+    ] {
+        let error = admin.refused(422, method, path, body).await;
+        assert_eq!(paths(&error), [field], "{path}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("must be an object") && !message.contains("struct"), "{path}: {error}");
+    }
+    assert_eq!(admin.get("/tenants").await["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn operations_without_a_body_take_none() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    for body in [json!({"blocked": false}), json!([]), json!("x"), json!({"reason": "\u{0}"})] {
+        let error = admin.refused(422, "POST", "/keys/prod/block", body.clone()).await;
+        assert!(error["message"].as_str().unwrap().contains("takes no body"), "{error}");
+        admin.refused(422, "POST", "/providers/openai/test", body.clone()).await;
+        admin.refused(422, "DELETE", "/models/chat-default", body).await;
+    }
+    let request = admin.admin.request(Method::POST, &admin.url("/keys/prod/block"), "{not json").unwrap();
+    assert_eq!(admin.admin.send(request).await.unwrap().status, 422);
+    assert_eq!(admin.get("/keys/prod").await["state"], "active");
+    admin.call("POST", "/keys/prod/block", &Value::Null).await.expect_status(200).unwrap();
+    admin.call("POST", "/keys/prod/unblock", &json!({})).await.expect_status(200).unwrap();
+    admin.call("DELETE", "/models/chat-default", &json!({})).await.expect_status(200).unwrap();
+}
+
+#[tokio::test]
+async fn money_is_not_lost_by_accident() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    let credit = |amount: &str, kind: &str| json!({"amount": amount, "kind": kind});
+    admin.post("/tenants/acme/credits", credit("5", "topup")).await;
+    let error = admin.refused(422, "POST", "/tenants/acme/credits", credit("-5.01", "refund")).await;
+    assert_eq!(paths(&error), ["amount"]);
+    assert!(error["message"].as_str().unwrap().contains("5 USD is left"), "{error}");
+    let error = admin.refused(409, "DELETE", "/tenants/acme", Value::Null).await;
+    assert_eq!((error["code"].as_str(), paths(&error)), (Some("conflict"), vec!["credit"]));
+    assert!(error["message"].as_str().unwrap().contains("5 USD"), "{error}");
+    admin.refused(409, "DELETE", "/tenants/acme?force=false", Value::Null).await;
+    admin.refused(400, "DELETE", "/tenants/acme?force=yes", Value::Null).await;
+    assert_eq!(admin.get("/keys/prod").await["state"], "active", "nothing was deleted");
+    admin.post("/tenants/acme/credits", credit("-5", "adjustment")).await;
+    admin.call("DELETE", "/tenants/acme", &Value::Null).await.expect_status(200).unwrap();
+    admin.post("/tenants", json!({"name": "acme", "billing": "prepaid"})).await;
+    admin.post("/tenants/acme/credits", credit("5", "grant")).await;
+    admin.call("DELETE", "/tenants/acme?force=true", &Value::Null).await.expect_status(200).unwrap();
+}

@@ -120,3 +120,20 @@ async fn receipts_are_listed_and_looked_at() {
     }
     assert_eq!(receipt["attempts"].as_array().unwrap().len(), 1);
 }
+
+/// What is deleted keeps its name where it is accounted for, in receipts as in reports.
+#[tokio::test]
+async fn deleted_objects_are_named() {
+    let admin = with_three_requests().await;
+    let path = "/usage?group_by=tenant,project,key";
+    let named = |report: &Value| {
+        let row = report["data"][0].clone();
+        ["tenant", "project", "key"].map(|field| row[field].as_str().unwrap_or_default().to_owned())
+    };
+    for object in ["/keys/prod", "/projects/bot", "/tenants/acme"] {
+        admin.call("DELETE", object, &Value::Null).await.expect_status(200).unwrap();
+        let (receipts, usage) = (admin.get("/requests").await, admin.get(path).await);
+        assert_eq!(named(&receipts), ["acme", "bot", "prod"], "{object}: {receipts}");
+        assert_eq!(named(&usage), ["acme", "bot", "prod"], "{object}: {usage}");
+    }
+}
