@@ -247,8 +247,8 @@ async fn require_spent(tx: &mut Tx, id: TenantId) -> Result<(), StoreError> {
         return Ok(());
     }
     let message = format!(
-        "the tenant's wallet holds {left} USD: take it out with an adjustment of -{left} first, or force the \
-         deletion"
+        "the tenant's wallet holds {left} USD: take it out with an adjustment of -{left} first, or delete it \
+         with `force=true`"
     );
     Err(StoreError::conflict("tenant", "credit", message))
 }
