@@ -80,7 +80,13 @@ impl ApplyReport {
     /// Whether anything differed.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        self.changes.iter().any(|change| change.action != ChangeAction::Unchanged)
+        self.n_changed() > 0
+    }
+
+    /// How many objects differed.
+    #[must_use]
+    pub fn n_changed(&self) -> usize {
+        self.changes.iter().filter(|change| change.action != ChangeAction::Unchanged).count()
     }
 
     pub(super) fn note(

@@ -49,7 +49,8 @@ impl Applying<'_> {
         let is_named = |name: &String| document.tenants.iter().any(|tenant| tenant.name == *name);
         for tenant in self.app.all_tenants().await?.into_iter().filter(|tenant| !is_named(&tenant.name)) {
             if self.is_real() {
-                self.app.delete_tenant(self.actor, &tenant.id.to_string()).await?;
+                // Whoever prunes has asked for deletion by name; credit that is left does not stop it halfway.
+                self.app.delete_tenant(self.actor, &tenant.id.to_string(), true).await?;
             }
             self.report.note(ChangeAction::Delete, "tenant", tenant.name, "");
         }

@@ -187,6 +187,7 @@ async fn applying_twice_changes_nothing_and_shows_secrets_once() {
     let second = apply(&world, example(), PRUNE).await;
     assert_eq!(changed(&second), Vec::<String>::new());
     assert!(second.generated_secrets.is_empty() && !second.has_changes());
+    assert_eq!((second.n_changed(), second.changes.is_empty()), (0, false));
     assert_eq!(world.store.policy_revision().await.unwrap(), revision);
     let balance = world.app().balance(&world.admin, "acme").await.unwrap();
     assert_eq!(balance.available.0.to_string(), "5");
@@ -202,7 +203,7 @@ async fn differences_are_applied_field_by_field_and_pruned_only_when_asked() {
     next["models"][0]["fallbacks"] = json!([]);
     next["models"].as_array_mut().unwrap().pop();
     next["prices"] = json!([{ "provider": "openai", "model": "gpt-5-mini", "input": "0.30", "cached_input": "0.025", "output": "2" }]);
-    next["tenants"][0]["time_zone"] = json!("Europe/Berlin");
+    next["tenants"][0]["limits"] = json!({ "requests_per_minute": 5 });
     next["tenants"][0]["projects"][0]["keys"][0]["budgets"] = json!([{ "limit": "20", "window": "day" }]);
     next["tenants"][0]["projects"][0]["keys"][1]["secret"] = json!("sk-fedcba9876543210");
     world.clock.advance_ms(1_000);
@@ -210,7 +211,7 @@ async fn differences_are_applied_field_by_field_and_pruned_only_when_asked() {
         "Create price openai/gpt-5-mini input ",
         "Update provider openai credentials",
         "Update model chat-default fallbacks",
-        "Update tenant acme time_zone",
+        "Update tenant acme limits",
         "Update budget acme/support-bot/prod per day limit",
         "Update key acme/support-bot/own secret",
     ];
