@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::UsageEvent;
-use tollgate_ledger::{Ledger, LedgerError, OutboxHandle};
+use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
 use tollgate_store::{Store, StoreError};
 
 /// Events written in one transaction: large enough to keep up, small enough to be quick to repeat.
@@ -29,7 +29,7 @@ pub struct JournalStatus {
     pub journaled: u64,
     /// Events that had been journaled before.
     pub repeated: u64,
-    /// Outbox entries that were no events; each was logged and dropped.
+    /// Outbox entries that were no events; each was logged and set aside in the ledger.
     pub malformed: u64,
     /// Whether the last attempt failed: events wait in the outbox.
     pub is_failing: bool,
@@ -107,24 +107,13 @@ impl JournalWriter {
             }
         };
         let n_entries = entries.len();
-        let (mut events, mut handles) = (Vec::with_capacity(n_entries), Vec::with_capacity(n_entries));
-        for entry in entries {
-            match entry.event {
-                Ok(event) => events.push(*event),
-                Err(reason) => {
-                    self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-                    let OutboxHandle { shard, id } = &entry.handle;
-                    tracing::error!(shard, id, reason, "an outbox entry is no event and is dropped");
-                }
-            }
-            handles.push(entry.handle);
-        }
         if n_entries == 0 {
             return 0;
         }
+        let mut batch = Batch::of(entries);
         let mut backoff = MIN_BACKOFF;
         loop {
-            match self.write(&events, &handles).await {
+            match self.write(&mut batch).await {
                 Ok(()) => return n_entries,
                 Err(error) => self.failed(&error),
             }
@@ -133,7 +122,14 @@ impl JournalWriter {
         }
     }
 
-    async fn write(&self, events: &[UsageEvent], handles: &[OutboxHandle]) -> Result<(), JournalError> {
+    async fn write(&self, batch: &mut Batch) -> Result<(), JournalError> {
+        let Batch { events, handles, malformed } = batch;
+        if !malformed.is_empty() {
+            let moved = self.ledger.outbox_set_aside(malformed).await?;
+            self.counters.malformed.fetch_add(moved, Ordering::Relaxed);
+            // What found no room stays in the outbox and comes again.
+            malformed.clear();
+        }
         if !events.is_empty() {
             let inserted = self.store.journal_events(events).await?;
             self.counters.journaled.fetch_add(inserted, Ordering::Relaxed);
@@ -152,6 +148,34 @@ impl JournalWriter {
         if !self.counters.is_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(error, "the journal does not take events; they wait in the outbox");
         }
+    }
+}
+
+/// What was read at once: what goes into the journal, and what cannot.
+struct Batch {
+    events: Vec<UsageEvent>,
+    handles: Vec<OutboxHandle>,
+    malformed: Vec<OutboxHandle>,
+}
+
+impl Batch {
+    fn of(entries: Vec<OutboxEntry>) -> Self {
+        let (events, handles) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        let mut batch = Self { events, handles, malformed: Vec::new() };
+        for entry in entries {
+            match entry.event {
+                Ok(event) => {
+                    batch.events.push(*event);
+                    batch.handles.push(entry.handle);
+                }
+                Err(reason) => {
+                    let OutboxHandle { shard, id } = &entry.handle;
+                    tracing::error!(shard, id, reason, "an outbox entry is no event: it is set aside");
+                    batch.malformed.push(entry.handle);
+                }
+            }
+        }
+        batch
     }
 }
 
