@@ -1,6 +1,6 @@
 //! What the journal knows of a tenant, written into a ledger that does not know it.
 
-use tollgate_domain::{NanoUsd, TenantId, TimeZoneName, UnixMillis};
+use tollgate_domain::{MAX_LIMIT, NanoUsd, TenantId, TimeZoneName, UnixMillis};
 use tollgate_ledger::{Ledger, Seed, SeedCounter};
 use tollgate_policy::BudgetPolicy;
 use tollgate_store::{BudgetFilter, PageRequest, Store};
@@ -38,7 +38,7 @@ pub(crate) async fn seed(
         tenant,
         wallet_limit: credit.sum.max(NanoUsd::ZERO),
         wallet_version: credit.version,
-        wallet_settled: store.wallet_settled(tenant).await?,
+        wallet_settled: countable(store.wallet_settled(tenant).await?),
         counters,
     };
     Ok(ledger.seed(&seed).await?)
@@ -52,5 +52,14 @@ async fn counter(
 ) -> Result<SeedCounter, AppError> {
     let periods = zone.periods(budget.window, now).map_err(|error| AppError::Internal(error.to_string()))?;
     let settled = store.spent(budget.owner, periods.current).await?;
-    Ok(SeedCounter { budget: budget.id, period_starts_at: periods.current.starts_at, settled })
+    Ok(SeedCounter {
+        budget: budget.id,
+        period_starts_at: periods.current.starts_at,
+        settled: countable(settled),
+    })
+}
+
+/// The ledger counts up to [`MAX_LIMIT`], which no credit and no budget exceeds: there, nothing is left.
+fn countable(settled: NanoUsd) -> NanoUsd {
+    settled.min(MAX_LIMIT)
 }
