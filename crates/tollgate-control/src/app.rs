@@ -64,6 +64,7 @@ pub(crate) struct AppParts {
     pub(crate) logins: AdminLogins,
     pub(crate) nodes: NodeRegistry,
     pub(crate) wallets: crate::jobs::WalletPushes,
+    pub(crate) revocations: crate::jobs::RevocationPushes,
 }
 
 /// The use cases. Cheap to clone.

@@ -16,7 +16,7 @@ use tollgate_store::{Store, StoreError};
 use crate::app::AppParts;
 use crate::compile::Compiler;
 use crate::grpc::PolicyService;
-use crate::jobs::{JournalWriter, WalletPushes};
+use crate::jobs::{JournalWriter, RevocationPushes, WalletPushes};
 use crate::nodes::NodeRegistry;
 use crate::policy_feed::{PolicyFeed, PolicyFeedTask};
 use crate::{AdminLogins, App, AppError, JournalStatus, MasterKey, PolicyVersion, SecretsError};
@@ -85,6 +85,7 @@ impl Control {
         let (credentials, pepper) = (master_key.credential_box(), master_key.key_pepper());
         let compiler = Compiler::new(credentials.clone(), pepper.clone());
         let (nodes, wallets) = (NodeRegistry::default(), WalletPushes::default());
+        let revocations = RevocationPushes::default();
         let catalog = Arc::new(Catalog::embedded()?);
         let feed_task = PolicyFeedTask::start(store.clone(), compiler, Arc::clone(&catalog), nodes.clone());
         let (feed_task, feed) = feed_task.await?;
@@ -93,6 +94,7 @@ impl Control {
         tasks.spawn(feed_task.run(stop.clone()));
         tasks.spawn(journal.clone().run(stop.clone()));
         tasks.spawn(wallets.clone().run(store.clone(), ledger.clone(), stop.clone()));
+        tasks.spawn(revocations.clone().run(store.clone(), ledger.clone(), stop.clone()));
         tasks.spawn(housekeeping(store.clone(), Arc::clone(&clock), stop.clone()));
         let app = App::new(AppParts {
             store,
@@ -105,6 +107,7 @@ impl Control {
             logins: AdminLogins::new(config.admin_token),
             nodes: nodes.clone(),
             wallets,
+            revocations,
         });
         let service = PolicyService {
             app: app.clone(),

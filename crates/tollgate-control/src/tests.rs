@@ -8,3 +8,4 @@ mod feed;
 mod harness;
 mod journal;
 mod money;
+mod pushes;

@@ -162,7 +162,7 @@ impl App {
                     return None;
                 }
             };
-            if let Some(wallet) = balances.wallet {
+            if let Some(wallet) = balances.wallet.filter(|_| !balances.is_cold) {
                 return Some((wallet, balances.budgets));
             }
             if attempt == 0 {

@@ -1,9 +1,9 @@
 //! API keys of projects. A key's text is shown once, when it is made; only its hash is kept.
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{ApiKeySecret, KeyHash, Labels, UnixMillis};
+use tollgate_domain::{ApiKeySecret, KeyHash, KeyId, Labels, TenantId, UnixMillis};
 use tollgate_policy::{KeyPolicy, KeyState};
-use tollgate_store::{KeyFilter, KeyRecord};
+use tollgate_store::{KeyFilter, KeyRecord, PageRequest};
 use utoipa::ToSchema;
 
 use super::lookup::Names;
@@ -15,6 +15,9 @@ use crate::{Action, Actor, AppError, Resource, Verb};
 
 /// Longest time for which a rotated key's old text may still be accepted: 30 days.
 const MAX_GRACE_SECONDS: u64 = 30 * 24 * 3_600;
+
+/// How many keys are read at a time where all are needed.
+const READ_PAGE: u32 = 1_000;
 
 /// Whether a key may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -359,7 +362,7 @@ impl App {
     /// Accepts a blocked key again.
     ///
     /// # Errors
-    /// Forbidden; not found; conflict where the key is revoked.
+    /// Forbidden; not found; conflict where the key is revoked; unavailable where the ledger does not answer.
     pub async fn unblock_key(&self, actor: &Actor, key: &str) -> Result<KeyView, AppError> {
         self.set_key_state(actor, key, KeyState::Active).await
     }
@@ -369,8 +372,14 @@ impl App {
         if record.state == KeyState::Revoked {
             return Err(AppError::conflict("state", "the key is revoked for ever: create a new one"));
         }
+        if state == KeyState::Active && !self.parts.store.tenant(record.tenant).await?.blocked {
+            // Before it is stored, and only where the ledger answers: nobody would remember to remove a flag
+            // that outlives its reason.
+            self.parts.ledger.set_key_revoked(record.tenant, record.id, false).await?;
+        }
         let change = move |record: &mut KeyRecord| record.state = state;
         let record = self.parts.store.update_key(&self.context(actor), record.id, change).await?;
+        self.push_key_flags(record.tenant, &[record.id]).await;
         view(record, &mut self.names()).await
     }
 
@@ -381,9 +390,25 @@ impl App {
     pub async fn revoke_key(&self, actor: &Actor, key: &str) -> Result<KeyView, AppError> {
         let record = self.permitted_key(actor, Verb::Delete, key).await?;
         let record = self.parts.store.revoke_key(&self.context(actor), record.id).await?;
-        if let Err(error) = self.parts.ledger.set_key_revoked(record.tenant, record.id, true).await {
-            tracing::warn!(key = %record.id, %error, "the ledger was not told of a revoked key; pods hear of it by policy");
-        }
+        self.push_key_flags(record.tenant, &[record.id]).await;
         view(record, &mut self.names()).await
+    }
+
+    /// Tells the ledger which of `keys` may be used, by what is stored of them; where it does not answer it is
+    /// told later.
+    pub(super) async fn push_key_flags(&self, tenant: TenantId, keys: &[KeyId]) {
+        self.parts.revocations.push(&self.parts.store, &self.parts.ledger, tenant, keys).await;
+    }
+
+    /// Every key of `filter`, with its state.
+    pub(super) async fn key_states(&self, filter: &KeyFilter) -> Result<Vec<(KeyId, KeyState)>, AppError> {
+        let mut all = Vec::new();
+        let mut page = PageRequest::first(READ_PAGE);
+        loop {
+            let part = self.parts.store.list_keys(filter, page).await?;
+            all.extend(part.items.iter().map(|key| (key.id, key.state)));
+            let Some(next) = part.next else { return Ok(all) };
+            page = PageRequest::after(READ_PAGE, next);
+        }
     }
 }

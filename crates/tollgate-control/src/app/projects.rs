@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tollgate_domain::Labels;
 use tollgate_policy::ProjectPolicy;
-use tollgate_store::{ProjectFilter, ProjectRecord};
+use tollgate_store::{KeyFilter, ProjectFilter, ProjectRecord};
 use utoipa::ToSchema;
 
 use super::lookup::Names;
@@ -183,7 +183,11 @@ impl App {
     pub async fn delete_project(&self, actor: &Actor, project: &str) -> Result<ProjectView, AppError> {
         let delete = Action::new(Verb::Delete, Resource::Project);
         let record = self.permitted_project(actor, delete, project).await?;
+        // Read before they are gone.
+        let filter = KeyFilter { project: Some(record.id), ..KeyFilter::default() };
+        let keys: Vec<_> = self.key_states(&filter).await?.into_iter().map(|(key, _)| key).collect();
         let record = self.parts.store.delete_project(&self.context(actor), record.id).await?;
+        self.push_key_flags(record.tenant, &keys).await;
         view(record, &mut self.names()).await
     }
 }

@@ -1,8 +1,9 @@
 //! Tenants: whoever pays.
 
 use serde::{Deserialize, Serialize};
-use tollgate_policy::{Billing, TenantPolicy};
-use tollgate_store::{PageRequest, TenantRecord};
+use tollgate_domain::{KeyId, TenantId};
+use tollgate_policy::{Billing, KeyState, TenantPolicy};
+use tollgate_store::{KeyFilter, PageRequest, TenantRecord};
 use utoipa::ToSchema;
 
 use super::{App, List, ListQuery, present};
@@ -205,7 +206,8 @@ impl App {
     /// Changes a tenant.
     ///
     /// # Errors
-    /// Forbidden; not found; invalid fields; conflict on `name`.
+    /// Forbidden; not found; invalid fields; conflict on `name`, or on `time_zone` where budgets follow it;
+    /// unavailable where it is unblocked and the ledger does not answer.
     pub async fn update_tenant(
         &self,
         actor: &Actor,
@@ -223,6 +225,10 @@ impl App {
         let data_policy =
             input.data_policy.map(|policy| policy.unwrap_or_default().check("data_policy", &mut problems));
         problems.finish()?;
+        let (blocked, is_to_prepay) = (input.blocked, input.billing == Some(BillingName::Prepaid));
+        if blocked == Some(false) && record.blocked {
+            self.allow_active_keys(record.id).await?;
+        }
         let change = move |record: &mut TenantRecord| {
             if let Some(name) = &input.name {
                 record.name.clone_from(name);
@@ -238,16 +244,55 @@ impl App {
             }
         };
         let record = self.parts.store.update_tenant(&self.context(actor), record.id, change).await?;
+        if blocked.is_some() {
+            self.push_key_flags(record.id, &self.keys_of(record.id).await?).await;
+        }
+        if is_to_prepay {
+            self.parts.wallets.push(&self.parts.store, &self.parts.ledger, record.id).await;
+        }
         Ok(record.into())
     }
 
-    /// Deletes a tenant with its projects, keys and budgets; its journal stays.
+    /// Before a tenant is unblocked, and only where the ledger answers: nobody would remember to remove a flag
+    /// that outlives its reason.
+    async fn allow_active_keys(&self, tenant: TenantId) -> Result<(), AppError> {
+        let filter = KeyFilter { tenant: Some(tenant), ..KeyFilter::default() };
+        let mut keys = self.key_states(&filter).await?;
+        keys.retain(|(_, state)| *state == KeyState::Active);
+        let keys: Vec<KeyId> = keys.into_iter().map(|(key, _)| key).collect();
+        for part in keys.chunks(READ_PAGE as usize) {
+            self.parts.ledger.set_keys_revoked(tenant, part, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn keys_of(&self, tenant: TenantId) -> Result<Vec<KeyId>, AppError> {
+        let filter = KeyFilter { tenant: Some(tenant), ..KeyFilter::default() };
+        Ok(self.key_states(&filter).await?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Deletes a tenant with its projects, keys and budgets; its journal stays. With `force` credit that is left
+    /// in its wallet is lost.
     ///
     /// # Errors
-    /// Forbidden; not found.
-    pub async fn delete_tenant(&self, actor: &Actor, tenant: &str) -> Result<TenantView, AppError> {
+    /// Forbidden; not found; without `force` conflict on `credit` while a prepaid tenant has some left.
+    pub async fn delete_tenant(
+        &self,
+        actor: &Actor,
+        tenant: &str,
+        force: bool,
+    ) -> Result<TenantView, AppError> {
         let delete = Action::new(Verb::Delete, Resource::Tenant);
         let record = self.permitted_tenant(actor, delete, tenant).await?;
-        Ok(self.parts.store.delete_tenant(&self.context(actor), record.id).await?.into())
+        // Read before they are gone.
+        let keys = self.keys_of(record.id).await?;
+        let (store, context) = (&self.parts.store, self.context(actor));
+        let record = if force {
+            store.delete_tenant(&context, record.id).await?
+        } else {
+            store.delete_spent_tenant(&context, record.id).await?
+        };
+        self.push_key_flags(record.id, &keys).await;
+        Ok(record.into())
     }
 }

@@ -36,6 +36,10 @@ impl World {
     pub(super) async fn over(store: Store) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let ledger = Ledger::memory(clock.clone());
+        Self::with(store, ledger, clock).await
+    }
+
+    pub(super) async fn with(store: Store, ledger: Ledger, clock: Arc<ManualClock>) -> Self {
         let control = start(store.clone(), ledger.clone(), clock.clone(), 7).await.unwrap();
         Self { control, ledger, store, clock, admin: Actor::new("ada", crate::Role::PlatformAdmin) }
     }
