@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{Id, ManualClock, NanoUsd, Secret, TenantId};
+use tollgate_domain::{Id, MAX_LIMIT, ManualClock, NanoUsd, Secret, TenantId};
 use tollgate_ledger::{Admission, AdmitOutcome, Ledger, RedisConfig, Settlement, WalletRule};
 use tollgate_store::{ActorKind, CreditKind, NewCredit, Store, WriteContext};
 use tollgate_testkit::redis::RedisServer;
@@ -110,6 +110,27 @@ async fn what_was_spent_by_invoice_is_spent_when_the_tenant_begins_to_prepay() {
     let again = World::over(world.store.clone()).await;
     again.control.seed_tenant(id).await.unwrap();
     let refused = admit(&again, &key, 3, 1, WalletRule::Enforced).await.unwrap();
+    assert!(matches!(refused, AdmitOutcome::Spent(_)), "{refused:?}");
+}
+
+/// Beyond what one ledger counter can tell, nothing is left: for an invoice that does not matter.
+#[tokio::test]
+async fn who_spent_more_by_invoice_than_can_be_counted_is_still_served() {
+    let world = World::new().await;
+    let id: TenantId = world.tenant("acme").await.id.parse().unwrap();
+    let key = world.key("acme", "bot", "prod").await;
+    let events = [1, 2].map(|number| {
+        let mut event = event(id, &key, Id::from_u128(number), number);
+        event.cost = MAX_LIMIT;
+        event
+    });
+    world.store.journal_events(&events).await.unwrap();
+    world.ledger.forget_tenant(id).await.unwrap();
+    assert_eq!(admit(&world, &key, 3, 1, WalletRule::Counted).await.unwrap(), AdmitOutcome::Cold);
+    world.control.seed_tenant(id).await.unwrap();
+    let served = admit(&world, &key, 3, 1, WalletRule::Counted).await.unwrap();
+    assert!(matches!(served, AdmitOutcome::Admitted(_)), "{served:?}");
+    let refused = admit(&world, &key, 4, 1, WalletRule::Enforced).await.unwrap();
     assert!(matches!(refused, AdmitOutcome::Spent(_)), "{refused:?}");
 }
 

@@ -178,6 +178,13 @@ async fn conflicts_name_the_object_and_the_field(fixture: &Fixture) {
     let named = |n, name: &str| tollgate_policy::TenantPolicy { name: name.to_owned(), ..tenant(n) };
     assert_eq!(conflict(store.create_tenant(&ctx, named(2, "tenant-1")).await), ("tenant", "name"));
     assert_eq!(conflict(store.create_tenant(&ctx, named(1, "other")).await), ("tenant", "id"));
+    // The budgets of its project and key follow its calendar, too.
+    store.delete_budget(&ctx, tollgate_domain::BudgetId::from_u128(1)).await.unwrap();
+    let utc = |tenant: &mut tollgate_store::TenantRecord| {
+        tenant.time_zone = tollgate_domain::TimeZoneName::utc();
+    };
+    let moved = store.update_tenant(&ctx, TenantId::from_u128(1), utc).await;
+    assert_eq!(conflict(moved), ("tenant", "time_zone"));
 
     let twin = tollgate_policy::ProjectPolicy { name: "project-10".to_owned(), ..project(11, 1) };
     assert_eq!(conflict(store.create_project(&ctx, twin).await), ("project", "name"));

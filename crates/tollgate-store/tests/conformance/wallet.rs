@@ -15,6 +15,7 @@ crate::on_both_databases!(
     credits_are_posted_and_summed,
     what_is_taken_back_at_once_never_exceeds_what_was_given,
     a_tenant_with_unspent_credit_is_kept,
+    totals_of_all_who_pay_in_advance,
 );
 
 const TENANT: TenantId = TenantId::from_u128(1);
@@ -154,4 +155,22 @@ async fn a_tenant_with_unspent_credit_is_kept(fixture: &Fixture) {
     store.grant_credit(&ctx(), credit(4, 3, event.cost, None)).await.unwrap();
     store.journal_events(&[event]).await.unwrap();
     store.delete_spent_tenant(&ctx(), TenantId::from_u128(3)).await.unwrap();
+}
+
+async fn totals_of_all_who_pay_in_advance(fixture: &Fixture) {
+    let store = &fixture.store;
+    let billings =
+        [Billing::Prepaid, Billing::Postpaid, Billing::Prepaid, Billing::Prepaid, Billing::Prepaid];
+    for (n, billing) in (1..).zip(billings) {
+        store.create_tenant(&ctx(), TenantPolicy { billing, ..tenant(n) }).await.unwrap();
+    }
+    for (n, (tenant, amount)) in (1..).zip([(1, 500), (1, 70), (2, 9), (3, 8), (4, 7)]) {
+        store.grant_credit(&ctx(), credit(n, tenant, NanoUsd(amount), None)).await.unwrap();
+    }
+    store.delete_tenant(&ctx(), TenantId::from_u128(4)).await.unwrap();
+    let total = |n, sum, version| (TenantId::from_u128(n), CreditTotal { sum: NanoUsd(sum), version });
+    let first = store.list_prepaid_credit_totals(PageRequest::first(1)).await.unwrap();
+    assert_eq!(first.items, [total(1, 570, 2)]);
+    let rest = store.list_prepaid_credit_totals(PageRequest::after(9, first.next.unwrap())).await.unwrap();
+    assert_eq!((rest.items.as_slice(), rest.next), ([total(3, 8, 1)].as_slice(), None));
 }
