@@ -157,6 +157,9 @@ fn storable(text: &str) -> Cow<'_, str> {
 pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
     let mut inserted = HashSet::with_capacity(rows.len());
     for part in parts(rows) {
+        // SQLite hands every returned row over to another thread; its writers take turns, so it can be asked
+        // beforehand, and nearly always answers nothing
+        let known = if tx.is_postgres() { None } else { Some(known_ids(tx, part).await?) };
         let statement = tx.sql(
             "INSERT INTO requests (event_id, request_id, tenant_id, project_id, key_id, end_user, provider,
                  model, requested_model, surface, labels, admitted_at_ms, finished_at_ms, input_tokens,
@@ -191,10 +194,29 @@ pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<HashS
                 .value(event.streamed)
                 .value(row.document.as_str())
         });
-        let statement = statement.push(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id");
-        inserted.extend(statement.read_all(|row| row.get::<Uuid>("event_id")).await?);
+        let statement = statement.push(" ON CONFLICT (event_id) DO NOTHING");
+        match known {
+            None => {
+                let statement = statement.push(" RETURNING event_id");
+                inserted.extend(statement.read_all(|row| row.get::<Uuid>("event_id")).await?);
+            }
+            Some(known) => {
+                statement.execute().await?;
+                inserted.extend(part.iter().map(RequestRow::id).filter(|id| !known.contains(id)));
+            }
+        }
     }
     Ok(inserted)
+}
+
+/// Which of the rows are there already.
+async fn known_ids(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
+    let mut statement = tx.sql("SELECT event_id FROM requests WHERE event_id IN (");
+    for (index, row) in rows.iter().enumerate() {
+        statement = statement.push(if index == 0 { "" } else { ", " }).push_bind(row.id());
+    }
+    let known = statement.push(")").read_all(|row| row.get::<Uuid>("event_id")).await?;
+    Ok(known.into_iter().collect())
 }
 
 fn read(row: &Row) -> Result<RequestRecord, StoreError> {
