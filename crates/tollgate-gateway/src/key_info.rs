@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate_domain::NanoUsd;
-use tollgate_ledger::{Balance, BudgetCheck};
+use tollgate_ledger::{Balance, Balances, BudgetCheck};
 use tollgate_policy::{BudgetSpec, RateLimits};
 
 use crate::answer::{GatewayBody, json as json_answer};
@@ -26,8 +26,7 @@ pub(crate) async fn describe(
         })
         .collect();
     let checks = checks?;
-    let balances = gateway.ledger.balances(context.tenant.id, context.is_prepaid(), &checks).await;
-    let balances = balances.map_err(|error| Refusal::from(&error))?;
+    let balances = balances(gateway, caller, &checks).await?;
     let budgets: Vec<Value> = context
         .budgets
         .iter()
@@ -50,6 +49,28 @@ pub(crate) async fn describe(
         "credit": balances.wallet.as_ref().map(money),
     });
     Ok(json_answer(StatusCode::OK, Bytes::from(body.to_string())))
+}
+
+/// What the ledger counts; where it does not know the tenant it is told first, as before an admission.
+async fn balances(
+    gateway: &Pod,
+    caller: &Authenticated,
+    checks: &[BudgetCheck],
+) -> Result<Balances, Refusal> {
+    let tenant = caller.context.tenant.id;
+    let ask = async || {
+        let balances = gateway.ledger.balances(tenant, caller.context.is_prepaid(), checks).await;
+        balances.map_err(|error| Refusal::from(&error))
+    };
+    let balances = ask().await?;
+    if !balances.is_cold {
+        return Ok(balances);
+    }
+    if let Err(reason) = gateway.seeder.seed(tenant, gateway.config.seed_timeout).await {
+        tracing::warn!(%tenant, reason, "the ledger does not know a tenant and it could not be seeded");
+        return Err(ledger_unavailable());
+    }
+    ask().await
 }
 
 fn budget(spec: &BudgetSpec, check: &BudgetCheck, balance: &Balance) -> Value {

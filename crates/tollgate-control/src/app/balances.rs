@@ -196,13 +196,14 @@ impl App {
         }
     }
 
-    /// The same with a budget that is about to be stored.
-    pub(crate) async fn seed_budget_or_log(&self, tenant: TenantId, budget: &BudgetPolicy) {
+    /// The same with a budget that is about to be stored: a budget whose ledger does not know what was spent
+    /// before it would begin at zero.
+    ///
+    /// # Errors
+    /// The ledger or the database is unavailable; then the budget must not be stored.
+    pub(crate) async fn seed_budget(&self, tenant: TenantId, budget: &BudgetPolicy) -> Result<(), AppError> {
         let parts = &self.parts;
-        let seeded = jobs::seed(&parts.store, &parts.ledger, parts.clock.now(), tenant, Some(budget)).await;
-        if let Err(error) = seeded {
-            tracing::warn!(%tenant, budget = %budget.id, %error, "the ledger was not told what a budget's owner spent");
-        }
+        jobs::seed(&parts.store, &parts.ledger, parts.clock.now(), tenant, Some(budget)).await
     }
 
     /// Writes what the journal knows of a tenant into the ledger, where the ledger does not know it.

@@ -221,7 +221,7 @@ impl App {
         let limit = limit_amount(&input.limit).map_err(|message| AppError::invalid("limit", message))?;
         let policy = BudgetPolicy { id: self.new_id()?, owner, window: input.window.into(), limit };
         // The ledger learns what was spent before any pod can charge the new budget.
-        self.seed_budget_or_log(tenant, &policy).await;
+        self.seed_budget(tenant, &policy).await?;
         let record = self.parts.store.create_budget(&self.context(actor), policy).await?;
         self.budget_view(record, &mut self.names()).await
     }
