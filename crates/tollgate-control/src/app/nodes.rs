@@ -58,7 +58,7 @@ impl App {
     }
 
     /// Waits until every pod that watches this replica serves what is stored now, at most
-    /// [`ROLLOUT_TIMEOUT`]: who changes policy and is answered can count on it.
+    /// a second: who changes policy and is answered can count on it.
     pub async fn rolled_out(&self) {
         let Ok(revision) = self.parts.store.policy_revision().await else { return };
         if tokio::time::timeout(ROLLOUT_TIMEOUT, self.parts.nodes.reached(revision)).await.is_err() {
