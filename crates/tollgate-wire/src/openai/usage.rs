@@ -279,7 +279,7 @@ pub fn with_cost(body: &[u8], span: &UsageSpan, cost: NanoUsd) -> Vec<u8> {
 }
 
 /// The usage where the provider told none: the prompt by
-/// [`input_token_estimate`](super::request::input_token_estimate), the answer by its text's bytes and (for
+/// [`input_token_estimate`], the answer by its text's bytes and (for
 /// streams) its number of content events, whichever says more.
 #[must_use]
 pub fn counted_usage(skim: &RequestSkim, body_len: usize, text_bytes: u64, n_text_events: u64) -> Usage {
