@@ -11,6 +11,9 @@ use tollgate_domain::UsageEvent;
 use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
 use tollgate_store::{Store, StoreError};
 
+/// Pause after a batch that was not full, for the next one to gather: a transaction costs the same for one
+/// event as for hundreds, and under load one per few events was the dearest part of a request.
+const GATHER: Duration = Duration::from_millis(50);
 /// Events written in one transaction: large enough to keep up, small enough to be quick to repeat.
 const MAX_BATCH: usize = 500;
 /// How long a read waits for the first event; also how late a stop is noticed at most.
@@ -81,6 +84,10 @@ impl JournalWriter {
                 let n_entries = self.write_next(if is_stopping { 0 } else { READ_BLOCK_MS }).await;
                 if is_stopping && n_entries == 0 {
                     break;
+                }
+                if (1..MAX_BATCH).contains(&n_entries) {
+                    let gathering = tokio::time::sleep(GATHER);
+                    let _ = stop.run_until_cancelled(gathering).await;
                 }
             }
         };
