@@ -11,21 +11,14 @@ use crate::answer::{GatewayBody, json as json_answer};
 use crate::auth::Authenticated;
 use crate::error::{Refusal, ledger_unavailable};
 use crate::gateway::Pod;
+use crate::reserve::budget_checks;
 
 pub(crate) async fn describe(
     gateway: &Pod,
     caller: &Authenticated,
 ) -> Result<Response<GatewayBody>, Refusal> {
     let context = &caller.context;
-    let checks: Result<Vec<BudgetCheck>, Refusal> = context
-        .budgets
-        .iter()
-        .map(|spec| {
-            let periods = spec.periods(caller.now).map_err(|_| ledger_unavailable())?;
-            Ok(BudgetCheck { budget: spec.budget, limit: spec.limit, periods })
-        })
-        .collect();
-    let checks = checks?;
+    let checks = budget_checks(context, caller.now)?;
     let balances = balances(gateway, caller, &checks).await?;
     let budgets: Vec<Value> = context
         .budgets

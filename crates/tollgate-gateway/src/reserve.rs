@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tollgate_domain::{HoldId, NanoUsd, TenantId};
+use tollgate_domain::{HoldId, NanoUsd, TenantId, UnixMillis};
 use tollgate_ledger::{
     Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal, WalletRule,
 };
@@ -57,7 +57,7 @@ impl Drop for Asking {
 /// The outer error is an unknown answer, the inner one a refusal.
 async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Grant, Refusal>, Refusal> {
     let context = &priced.caller.context;
-    let budgets = budget_checks(context, priced)?;
+    let budgets = budget_checks(context, priced.caller.now)?;
     let limits = limit_checks(context);
     let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
     let admission = Admission {
@@ -120,9 +120,10 @@ fn wallet_rule(context: &KeyContext, amount: NanoUsd) -> WalletRule {
     }
 }
 
-fn budget_checks(context: &KeyContext, priced: &Priced) -> Result<Vec<BudgetCheck>, Refusal> {
+/// A key's budgets with the periods around `now`, in the order of the key's context.
+pub(crate) fn budget_checks(context: &KeyContext, now: UnixMillis) -> Result<Vec<BudgetCheck>, Refusal> {
     let check = |spec: &std::sync::Arc<tollgate_policy::BudgetSpec>| {
-        let periods = spec.periods(priced.caller.now).map_err(|error| {
+        let periods = spec.periods(now).map_err(|error| {
             tracing::error!(%error, "budget periods cannot be computed");
             ledger_unavailable()
         })?;

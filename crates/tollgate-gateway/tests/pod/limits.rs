@@ -214,3 +214,15 @@ async fn a_wrong_method_is_told_the_right_one() {
     let answer = pod.http.get(&pod.url("/v1/chat/completions")).await.unwrap().expect_status(405).unwrap();
     assert_eq!(answer.header("allow"), Some("POST"));
 }
+
+#[tokio::test]
+async fn members_that_choose_or_buy_elsewhere_are_refused_by_name() {
+    let pod = Pod::start(Setup::default()).await;
+    for (member, value) in [("models", json!(["x/dear"])), ("plugins", json!([{ "id": "web" }]))] {
+        let mut body = hello("one");
+        body[member] = value;
+        let refused = pod.chat(&body).await.expect_status(400).unwrap();
+        assert_eq!(refused.json().unwrap()["error"]["param"], member);
+    }
+    assert_eq!(pod.mock.counts().n_received, 0);
+}
