@@ -356,7 +356,7 @@ impl Reservation {
             hold: event.hold,
             actual: event.cost,
             tokens: ending.usage.total_tokens(),
-            event: was_sent.then(|| Box::new(event)),
+            event: was_sent.then(|| Arc::new(event)),
         };
         place.0.send(settlement);
     }

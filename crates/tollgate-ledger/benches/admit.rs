@@ -94,11 +94,11 @@ impl Levels {
     }
 }
 
-fn settlement(hold: HoldId, event: Option<Box<UsageEvent>>) -> Settlement {
+fn settlement(hold: HoldId, event: Option<Arc<UsageEvent>>) -> Settlement {
     Settlement { tenant: TENANT, hold, actual: NanoUsd(1_234), tokens: 1, event }
 }
 
-fn event(hold: HoldId) -> Box<UsageEvent> {
+fn event(hold: HoldId) -> Arc<UsageEvent> {
     Box::new(UsageEvent {
         event: EventId::from_uuid(hold.as_uuid()),
         request: RequestId::from_uuid(hold.as_uuid()),

@@ -59,7 +59,6 @@ impl MemoryLedger {
 
     pub(crate) fn settle(&self, settlement: &Settlement) -> SettleOutcome {
         let now = self.shared.clock.now();
-        // Cloned before the lock: an event is a kilobyte of strings.
         let event = settlement.event.clone();
         let mut tenants = self.shard(settlement.tenant);
         let outcome = tenants.entry(settlement.tenant).or_default().settle(settlement, now);

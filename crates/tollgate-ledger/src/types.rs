@@ -1,5 +1,7 @@
 //! What is asked of a ledger and what it answers: the same for every backend.
 
+use std::sync::Arc;
+
 use tollgate_domain::{
     BudgetId, HoldId, KeyId, NanoUsd, NodeId, PeriodPair, ProjectId, TenantId, UnixMillis, UsageEvent,
 };
@@ -181,7 +183,7 @@ pub struct Settlement {
     /// Tokens really used: corrects the reservation of the token limits.
     pub tokens: u64,
     /// What the journal is to hold. `None` only where nothing was dispatched.
-    pub event: Option<Box<UsageEvent>>,
+    pub event: Option<Arc<UsageEvent>>,
 }
 
 /// The answer to a settlement.
@@ -251,7 +253,7 @@ pub struct OutboxEntry {
     /// Names it for [`crate::Ledger::outbox_acknowledge`].
     pub handle: OutboxHandle,
     /// The event, as settled. `Err` holds the reason where the stored bytes are not an event any more.
-    pub event: Result<Box<UsageEvent>, String>,
+    pub event: Result<Arc<UsageEvent>, String>,
 }
 
 /// Names an outbox entry.

@@ -1,5 +1,6 @@
 //! The journal: every finished request once, and double-entry postings that are never changed.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,10 @@ impl Store {
     ///
     /// # Errors
     /// Only the database's own; after `Unavailable` the call is to be repeated as it was.
-    pub async fn journal_events(&self, events: &[UsageEvent]) -> Result<u64, StoreError> {
+    pub async fn journal_events<E>(&self, events: &[E]) -> Result<u64, StoreError>
+    where
+        E: Borrow<UsageEvent> + Sync,
+    {
         let rows = requests::rows(events)?;
         run_tx!(self, "journal_events", |tx| {
             let inserted = requests::insert(tx, &rows).await?;

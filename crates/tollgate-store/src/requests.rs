@@ -1,6 +1,6 @@
 //! Finished requests: lists of receipts.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
@@ -135,9 +135,10 @@ impl RequestRow<'_> {
 }
 
 /// Events in the order of their ids, each once: two batches wait for each other in the same order.
-pub(crate) fn rows(events: &[UsageEvent]) -> Result<Vec<RequestRow<'_>>, StoreError> {
+pub(crate) fn rows<E: Borrow<UsageEvent>>(events: &[E]) -> Result<Vec<RequestRow<'_>>, StoreError> {
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
+        let event = event.borrow();
         let document = serde_json::to_string(event).map_err(|error| StoreError::corrupt("event", error))?;
         let clean =
             |(name, value): (&String, &String)| (storable(name).into_owned(), storable(value).into_owned());

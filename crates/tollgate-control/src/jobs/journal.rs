@@ -160,7 +160,7 @@ impl JournalWriter {
 
 /// What was read at once: what goes into the journal, and what cannot.
 struct Batch {
-    events: Vec<UsageEvent>,
+    events: Vec<Arc<UsageEvent>>,
     handles: Vec<OutboxHandle>,
     malformed: Vec<OutboxHandle>,
 }
@@ -172,7 +172,7 @@ impl Batch {
         for entry in entries {
             match entry.event {
                 Ok(event) => {
-                    batch.events.push(*event);
+                    batch.events.push(event);
                     batch.handles.push(entry.handle);
                 }
                 Err(reason) => {

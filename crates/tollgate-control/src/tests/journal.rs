@@ -19,7 +19,7 @@ const DATABASE: &str = "tollgate";
 async fn settle(world: &World, tenant: TenantId, key: &CreatedKey, numbers: RangeInclusive<u128>) {
     for number in numbers {
         let hold = Id::from_u128(number);
-        let event = Some(Box::new(event(tenant, key, hold, number)));
+        let event = Some(std::sync::Arc::new(event(tenant, key, hold, number)));
         let settlement = Settlement { tenant, hold, actual: NanoUsd::ZERO, tokens: 0, event };
         world.ledger.settle(&settlement).await.unwrap();
     }

@@ -114,8 +114,13 @@ async fn spend(
     let outcome = world.ledger.admit(&admission).await.unwrap();
     if matches!(outcome, AdmitOutcome::Admitted(_)) {
         let event = event(tenant, key, hold, number);
-        let settlement =
-            Settlement { tenant, hold, actual: event.cost, tokens: 0, event: Some(Box::new(event)) };
+        let settlement = Settlement {
+            tenant,
+            hold,
+            actual: event.cost,
+            tokens: 0,
+            event: Some(std::sync::Arc::new(event)),
+        };
         world.ledger.settle(&settlement).await.unwrap();
     }
     outcome
@@ -175,8 +180,13 @@ async fn nothing_is_lost_and_nothing_doubled_while_the_database_refuses() {
     for number in 1..=3 {
         let hold = Id::from_u128(number);
         let event = event(tenant, &key, hold, number);
-        let settlement =
-            Settlement { tenant, hold, actual: NanoUsd::ZERO, tokens: 0, event: Some(Box::new(event)) };
+        let settlement = Settlement {
+            tenant,
+            hold,
+            actual: NanoUsd::ZERO,
+            tokens: 0,
+            event: Some(std::sync::Arc::new(event)),
+        };
         ledger.settle(&settlement).await.unwrap();
     }
     let (writer, stop) = (JournalWriter::new(store.clone(), ledger.clone()), CancellationToken::new());

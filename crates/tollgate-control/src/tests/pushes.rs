@@ -189,8 +189,13 @@ async fn an_outbox_entry_that_is_no_event_is_set_aside_and_the_others_are_journa
     let (tenant, key, _) = prepaid(&world).await;
     let (server, ledger) = redis(PATIENT_TIMEOUT_MS).await;
     let good = event(tenant, &key, Id::from_u128(1), 1);
-    let settlement =
-        Settlement { tenant, hold: good.hold, actual: NanoUsd::ZERO, tokens: 0, event: Some(Box::new(good)) };
+    let settlement = Settlement {
+        tenant,
+        hold: good.hold,
+        actual: NanoUsd::ZERO,
+        tokens: 0,
+        event: Some(std::sync::Arc::new(good)),
+    };
     server.cli(&["XADD", "tg:{3}:outbox", "*", "e", "{broken"]).await.unwrap();
     ledger.settle(&settlement).await.unwrap();
     let (writer, stop) = (JournalWriter::new(world.store.clone(), ledger.clone()), CancellationToken::new());

@@ -127,7 +127,7 @@ impl Pod {
         .await
         .unwrap();
         self.ledger.outbox_acknowledge(&[entries[0].handle.clone()]).await.unwrap();
-        *entries[0].event.clone().unwrap()
+        Arc::unwrap_or_clone(entries[0].event.clone().unwrap())
     }
 
     /// What is settled and held on the budget now.

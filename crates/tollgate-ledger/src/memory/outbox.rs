@@ -1,6 +1,7 @@
 //! The outbox in this process: events wait for the journal, delivered ones for its acknowledgement.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,13 +27,13 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Queue {
     next_id: u64,
-    waiting: VecDeque<(u64, Box<UsageEvent>)>,
+    waiting: VecDeque<(u64, Arc<UsageEvent>)>,
     delivered: BTreeMap<u64, Delivered>,
-    set_aside: Vec<UsageEvent>,
+    set_aside: Vec<Arc<UsageEvent>>,
 }
 
 struct Delivered {
-    event: Box<UsageEvent>,
+    event: Arc<UsageEvent>,
     at: UnixMillis,
 }
 
@@ -41,7 +42,7 @@ impl Outbox {
         self.n_events.load(Ordering::Relaxed)
     }
 
-    pub(super) fn push(&self, event: Box<UsageEvent>) {
+    pub(super) fn push(&self, event: Arc<UsageEvent>) {
         let mut queue = self.queue.lock();
         let id = queue.next_id;
         queue.next_id += 1;
@@ -82,7 +83,7 @@ impl Outbox {
                 break;
             }
             if let Some(delivered) = queue.delivered.remove(&id) {
-                queue.set_aside.push(*delivered.event);
+                queue.set_aside.push(delivered.event);
                 self.n_events.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -112,6 +113,6 @@ impl Queue {
     }
 }
 
-fn entry(id: u64, event: Box<UsageEvent>) -> OutboxEntry {
+fn entry(id: u64, event: Arc<UsageEvent>) -> OutboxEntry {
     OutboxEntry { handle: OutboxHandle { shard: 0, id: id.to_string() }, event: Ok(event) }
 }

@@ -162,7 +162,7 @@ fn read_command(shards: &[u16], count: usize, block_ms: u64) -> Cmd {
 fn read_entry(shard: u16, entry: StreamId) -> OutboxEntry {
     let event = match entry.map.get(EVENT_FIELD) {
         Some(Value::BulkString(bytes)) => serde_json::from_slice::<UsageEvent>(bytes)
-            .map(Box::new)
+            .map(std::sync::Arc::new)
             // The parser's message may quote what it met; its position tells enough.
             .map_err(|error| format!("not an event: invalid at byte {} of {}", error.column(), bytes.len())),
         Some(_) | None => Err(format!("not an event: no field `{EVENT_FIELD}`")),

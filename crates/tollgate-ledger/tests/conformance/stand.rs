@@ -225,7 +225,7 @@ impl Ask {
             hold: self.hold,
             actual: NanoUsd(actual),
             tokens: self.tokens_used,
-            event: Some(Box::new(self.event(actual))),
+            event: Some(std::sync::Arc::new(self.event(actual))),
         }
     }
 
