@@ -22,6 +22,9 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    /// Every tier, in the order of declaration.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Flex, Self::Priority, Self::Batch];
+
     /// The name in price rows.
     #[must_use]
     pub const fn name(self) -> &'static str {

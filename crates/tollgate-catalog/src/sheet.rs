@@ -79,10 +79,34 @@ struct Line {
 }
 
 /// The prices of one model in force at one time.
+///
+/// Every look-up a request needs is worked out when the sheet is made: per context threshold and tier, which
+/// line prices a meter, and the dearest price a prompt up to there can meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceSheet {
     lines: Vec<Line>,
     free: bool,
+    /// By context threshold, ascending; the first begins at zero.
+    steps: Vec<Step>,
+}
+
+const N_METERS: usize = Meter::ALL.len();
+
+/// What holds for prompts from one context threshold on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    context_from: u64,
+    tiers: [TierPrices; ServiceTier::ALL.len()],
+}
+
+/// What holds for one tier there, by meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TierPrices {
+    /// Which of the sheet's lines prices the meter.
+    line: [Option<u16>; N_METERS],
+    /// The dearest price of the tier or the standard one, at this threshold or one below: a provider may
+    /// serve the standard tier whatever was asked for, and counts the prompt itself.
+    dearest: [PricePerMillion; N_METERS],
 }
 
 /// A computed charge: the rounded total and the lines that make it.
@@ -133,7 +157,8 @@ impl PriceSheet {
             lines.retain(|old| !same(old));
             lines.push(line);
         }
-        Self { lines, free }
+        let steps = steps(&lines, free);
+        Self { lines, free, steps }
     }
 
     /// Whether nothing is ever charged: the operator said so, or every row's price is zero.
@@ -170,22 +195,13 @@ impl PriceSheet {
         }
     }
 
-    fn line(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<&Line> {
-        let best = |tier: ServiceTier, meter: Meter| {
-            self.lines
-                .iter()
-                .filter(|line| line.meter == meter && line.tier == tier && line.context_from <= input_tokens)
-                .max_by_key(|line| line.context_from)
-        };
-        let own = |meter| best(tier, meter).or_else(|| best(ServiceTier::Standard, meter));
-        own(meter).or_else(|| fallback(meter).and_then(own))
+    fn step(&self, input_tokens: u64) -> Option<&Step> {
+        self.steps.iter().rev().find(|step| step.context_from <= input_tokens)
     }
 
-    fn price(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> PricePerMillion {
-        if self.free {
-            return PricePerMillion::ZERO;
-        }
-        self.line(meter, tier, input_tokens).map_or(PricePerMillion::ZERO, |line| line.price)
+    fn line(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<&Line> {
+        let index = self.step(input_tokens)?.tiers[tier as usize].line[meter as usize]?;
+        self.lines.get(usize::from(index))
     }
 
     /// What `usage` costs: exact sum, one rounding upwards.
@@ -211,19 +227,10 @@ impl PriceSheet {
         Charge { total: NanoUsd::round_up_from_millionths(sum), lines }
     }
 
-    /// The dearer of the tier's price and the standard one: a provider may serve the standard tier whatever
-    /// was asked for, and bills what it served.
-    fn price_bound(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> PricePerMillion {
-        self.price(meter, tier, input_tokens).max(self.price(meter, ServiceTier::Standard, input_tokens))
-    }
-
     fn dearest(&self, meters: &[Meter], tier: ServiceTier, input_bound: u64) -> PricePerMillion {
-        let thresholds = self.lines.iter().map(|line| line.context_from).filter(|from| *from <= input_bound);
-        thresholds
-            .chain(std::iter::once(input_bound))
-            .flat_map(|at| meters.iter().map(move |meter| self.price_bound(*meter, tier, at)))
-            .max()
-            .unwrap_or(PricePerMillion::ZERO)
+        let Some(step) = self.step(input_bound) else { return PricePerMillion::ZERO };
+        let prices = &step.tiers[tier as usize].dearest;
+        meters.iter().map(|meter| prices[*meter as usize]).max().unwrap_or(PricePerMillion::ZERO)
     }
 
     fn input_part(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> i128 {
@@ -263,6 +270,58 @@ impl PriceSheet {
         let left = i128::from(money.0) * 1_000_000 - self.input_part(input_bound, tier, reach);
         Some(u64::try_from((left / per_token).max(0)).unwrap_or(u64::MAX))
     }
+}
+
+// === what is worked out beforehand ===
+
+fn steps(lines: &[Line], free: bool) -> Vec<Step> {
+    let mut thresholds: Vec<u64> = lines.iter().map(|line| line.context_from).chain([0]).collect();
+    thresholds.sort_unstable();
+    thresholds.dedup();
+    let mut steps: Vec<Step> = Vec::with_capacity(thresholds.len());
+    for context_from in thresholds {
+        let below = steps.last();
+        let tiers = ServiceTier::ALL.map(|tier| {
+            let below = below.map(|step| &step.tiers[tier as usize].dearest);
+            tier_prices(lines, free, tier, context_from, below)
+        });
+        steps.push(Step { context_from, tiers });
+    }
+    steps
+}
+
+fn tier_prices(
+    lines: &[Line],
+    free: bool,
+    tier: ServiceTier,
+    context_from: u64,
+    below: Option<&[PricePerMillion; N_METERS]>,
+) -> TierPrices {
+    let price = |index: Option<u16>| match index {
+        Some(index) if !free => lines[usize::from(index)].price,
+        _ => PricePerMillion::ZERO,
+    };
+    let line = Meter::ALL.map(|meter| line_at(lines, meter, tier, context_from));
+    let dearest = Meter::ALL.map(|meter| {
+        let standard = price(line_at(lines, meter, ServiceTier::Standard, context_from));
+        let here = price(line[meter as usize]).max(standard);
+        below.map_or(here, |below| here.max(below[meter as usize]))
+    });
+    TierPrices { line, dearest }
+}
+
+/// The line that prices a meter: the tier's own or the standard one, the meter's own or its stand-in's.
+fn line_at(lines: &[Line], meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<u16> {
+    let best = |tier: ServiceTier, meter: Meter| {
+        let fits = |line: &Line| {
+            line.meter == meter && line.tier == tier && line.context_from <= input_tokens
+        };
+        let fitting = lines.iter().enumerate().filter(|(_, line)| fits(line));
+        let (index, _) = fitting.max_by_key(|(_, line)| line.context_from)?;
+        u16::try_from(index).ok()
+    };
+    let own = |meter| best(tier, meter).or_else(|| best(ServiceTier::Standard, meter));
+    own(meter).or_else(|| fallback(meter).and_then(own))
 }
 
 /// The sheets of one model over time.
