@@ -176,25 +176,35 @@ CREATE TABLE credits (
 );
 CREATE INDEX credits_tenant ON credits (tenant_id, id);
 
--- Double entry: each row moves an amount from one account to another, so that it balances by itself.
+-- Double entry: each row moves an amount from one account to another, so that it balances by itself. The
+-- charges are not repeated here: each row of `requests` is its charge, from `wallet:<tenant>` to `usage:<tenant>`.
 CREATE TABLE journal_entries (
     id UUID CONSTRAINT journal_entries_pk PRIMARY KEY,
     tenant_id UUID NOT NULL,
-    kind TEXT NOT NULL,
+    kind TEXT NOT NULL CONSTRAINT journal_entries_no_charge CHECK (kind <> 'charge'),
     debit_account TEXT NOT NULL,
     credit_account TEXT NOT NULL,
     amount_nano_usd BIGINT NOT NULL CONSTRAINT journal_entries_amount_positive CHECK (amount_nano_usd > 0),
     at_ms BIGINT NOT NULL,
-    reference TEXT,
-    request_id UUID
+    reference TEXT
 );
 CREATE INDEX journal_entries_tenant ON journal_entries (tenant_id, at_ms, id);
 
--- What a tenant was charged in all: the sum of its charges in journal_entries, moved in their transaction.
+-- What a tenant was charged in all: the sum over its requests, moved in their transaction.
 CREATE TABLE wallet_totals (
     tenant_id UUID CONSTRAINT wallet_totals_pk PRIMARY KEY,
     charged_nano_usd BIGINT NOT NULL,
     charges BIGINT NOT NULL
+);
+
+-- What an owner (tenant, project or key) was charged for requests admitted in a quarter of an hour: the sum
+-- over its requests, moved in their transaction. Every time zone's days begin with such a quarter.
+CREATE TABLE spend_quarters (
+    owner_id UUID NOT NULL,
+    quarter_starts_at_ms BIGINT NOT NULL,
+    cost_nano_usd BIGINT NOT NULL,
+    requests BIGINT NOT NULL,
+    CONSTRAINT spend_quarters_pk PRIMARY KEY (owner_id, quarter_starts_at_ms)
 );
 
 -- Finished requests. No foreign keys: what was used stays on record when its tenant is gone.
@@ -224,10 +234,6 @@ CREATE TABLE requests (
     streamed BOOLEAN NOT NULL,
     event TEXT NOT NULL
 );
-CREATE INDEX requests_request ON requests (request_id);
-CREATE INDEX requests_tenant_admitted ON requests (tenant_id, admitted_at_ms) INCLUDE (cost_nano_usd);
-CREATE INDEX requests_project_admitted ON requests (project_id, admitted_at_ms) INCLUDE (cost_nano_usd);
-CREATE INDEX requests_key_admitted ON requests (key_id, admitted_at_ms) INCLUDE (cost_nano_usd);
 CREATE INDEX requests_finished ON requests (finished_at_ms, event_id);
 CREATE INDEX requests_tenant_finished ON requests (tenant_id, finished_at_ms, event_id);
 CREATE INDEX requests_admitted ON requests USING brin (admitted_at_ms);

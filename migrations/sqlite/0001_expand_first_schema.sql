@@ -177,61 +177,63 @@ CREATE TABLE credits (
 ) STRICT;
 CREATE INDEX credits_tenant ON credits (tenant_id, id);
 
--- Double entry: each row moves an amount from one account to another, so that it balances by itself.
+-- Double entry: each row moves an amount from one account to another, so that it balances by itself. The
+-- charges are not repeated here: each row of `requests` is its charge, from `wallet:<tenant>` to `usage:<tenant>`.
 CREATE TABLE journal_entries (
     id BLOB CONSTRAINT journal_entries_pk PRIMARY KEY,
     tenant_id BLOB NOT NULL,
-    kind TEXT NOT NULL,
+    kind TEXT NOT NULL CONSTRAINT journal_entries_no_charge CHECK (kind <> 'charge'),
     debit_account TEXT NOT NULL,
     credit_account TEXT NOT NULL,
     amount_nano_usd INTEGER NOT NULL CONSTRAINT journal_entries_amount_positive CHECK (amount_nano_usd > 0),
     at_ms INTEGER NOT NULL,
-    reference TEXT,
-    request_id BLOB
+    reference TEXT
 ) STRICT;
 CREATE INDEX journal_entries_tenant ON journal_entries (tenant_id, at_ms, id);
 
--- What a tenant was charged in all: the sum of its charges in journal_entries, moved in their transaction.
+-- What a tenant was charged in all: the sum over its requests, moved in their transaction.
 CREATE TABLE wallet_totals (
     tenant_id BLOB CONSTRAINT wallet_totals_pk PRIMARY KEY,
     charged_nano_usd INTEGER NOT NULL,
     charges INTEGER NOT NULL
 ) STRICT;
 
--- Finished requests. No foreign keys: what was used stays on record when its tenant is gone.
+-- What an owner (tenant, project or key) was charged for requests admitted in a quarter of an hour: the sum
+-- over its requests, moved in their transaction. Every time zone's days begin with such a quarter.
+CREATE TABLE spend_quarters (
+    owner_id BLOB NOT NULL,
+    quarter_starts_at_ms INTEGER NOT NULL,
+    cost_nano_usd INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    CONSTRAINT spend_quarters_pk PRIMARY KEY (owner_id, quarter_starts_at_ms)
+) STRICT, WITHOUT ROWID;
+
+-- Finished requests. No foreign keys: what was used stays on record when its tenant is gone. What is not
+-- needed to find or to add up rows is read out of the event when it is asked for: writing a row is on every
+-- request's bill here, reading one is not.
 CREATE TABLE requests (
     event_id BLOB CONSTRAINT requests_pk PRIMARY KEY,
-    request_id BLOB NOT NULL,
     tenant_id BLOB NOT NULL,
-    project_id BLOB NOT NULL,
-    key_id BLOB NOT NULL,
-    end_user TEXT,
-    provider TEXT NOT NULL,
-    model TEXT NOT NULL,
-    requested_model TEXT NOT NULL,
-    surface TEXT NOT NULL,
-    labels TEXT NOT NULL,
     admitted_at_ms INTEGER NOT NULL,
     finished_at_ms INTEGER NOT NULL,
     input_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     cost_nano_usd INTEGER NOT NULL,
-    provider_cost_nano_usd INTEGER NOT NULL,
-    basis TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    is_error INTEGER NOT NULL,
-    status INTEGER NOT NULL,
-    streamed INTEGER NOT NULL,
-    event TEXT NOT NULL
+    event TEXT NOT NULL,
+    request_id BLOB AS (unhex(event ->> '$.request', '-')),
+    project_id BLOB AS (unhex(event ->> '$.project', '-')),
+    key_id BLOB AS (unhex(event ->> '$.key', '-')),
+    end_user TEXT AS (event ->> '$.end_user'),
+    provider TEXT AS (event ->> '$.provider'),
+    model TEXT AS (event ->> '$.model'),
+    requested_model TEXT AS (event ->> '$.requested_model'),
+    labels TEXT AS (COALESCE(event -> '$.labels', '{}')),
+    outcome TEXT AS (COALESCE(event ->> '$.outcome.error', event ->> '$.outcome')),
+    is_error INTEGER AS (json_type(event, '$.outcome') = 'object')
 ) STRICT;
-CREATE INDEX requests_request ON requests (request_id);
-CREATE INDEX requests_tenant_admitted ON requests (tenant_id, admitted_at_ms, cost_nano_usd);
-CREATE INDEX requests_project_admitted ON requests (project_id, admitted_at_ms, cost_nano_usd);
-CREATE INDEX requests_key_admitted ON requests (key_id, admitted_at_ms, cost_nano_usd);
 CREATE INDEX requests_finished ON requests (finished_at_ms, event_id);
 CREATE INDEX requests_tenant_finished ON requests (tenant_id, finished_at_ms, event_id);
-CREATE INDEX requests_admitted ON requests (admitted_at_ms);
 
 -- === operations ===
 

@@ -189,7 +189,7 @@ pub struct ChargeLine {
 /// A finished request: the receipt, the journal's row and the report's source in one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageEvent {
-    /// Identity for exactly-once journaling.
+    /// Identity for exactly-once journaling: the request's own, so that whoever finishes a request names the same.
     pub event: EventId,
     /// The request it finishes.
     pub request: RequestId,

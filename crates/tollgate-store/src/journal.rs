@@ -1,7 +1,7 @@
 //! The journal: every finished request once, and double-entry postings that are never changed.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{NanoUsd, Period, RequestId, TenantId, UnixMillis, UsageEvent};
@@ -17,16 +17,9 @@ use crate::{CreditKind, CreditRecord, Page, PageRequest, Store, StoreError};
 /// database connection prepares nine texts and no more.
 const MAX_ROWS: usize = 256;
 
-/// What was charged to one owner in a span of time.
-macro_rules! spent {
-    ($column:literal) => {
-        concat!(
-            "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) AS spent FROM requests WHERE ",
-            $column,
-            " = $1 AND admitted_at_ms >= $2 AND admitted_at_ms < $3"
-        )
-    };
-}
+/// Charges are added up by the quarter of an hour in which their request was admitted: the periods of every
+/// time zone begin with one.
+const QUARTER_MS: i64 = 15 * 60_000;
 
 /// What a posting is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +40,7 @@ pub enum JournalKind {
 /// One posting: `amount` moves from the account `debit` to the account `credit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JournalEntry {
-    /// Identity: the credit's or the usage event's.
+    /// Identity: the credit's or the request's.
     pub id: Uuid,
     /// Whose wallet it concerns.
     pub tenant: TenantId,
@@ -80,36 +73,34 @@ impl Store {
         let rows = requests::rows(events)?;
         run_tx!(self, "journal_events", |tx| {
             let inserted = requests::insert(tx, &rows).await?;
-            let charges = charges(&rows, &inserted);
-            for part in parts(&charges) {
-                insert_charges(tx, part).await?;
-            }
-            let totals = totals(&charges);
-            for part in parts(&totals) {
+            let sums = Sums::of(rows.iter().filter(|row| inserted.contains(row)));
+            for part in parts(&sums.tenants) {
                 add_to_totals(tx, part).await?;
+            }
+            for part in parts(&sums.quarters) {
+                add_to_quarters(tx, part).await?;
             }
             Ok(inserted.len() as u64)
         })
     }
 
-    /// What an owner was charged for requests admitted within `period`.
+    /// What an owner was charged for requests admitted within `period`, whose ends lie on quarters of an hour
+    /// as those of every time zone's days do: a quarter counts where it begins within.
     ///
     /// # Errors
     /// Only the database's own.
     pub async fn spent(&self, owner: BudgetOwner, period: Period) -> Result<NanoUsd, StoreError> {
-        let query = match owner {
-            BudgetOwner::Tenant(_) => spent!("tenant_id"),
-            BudgetOwner::Project(_) => spent!("project_id"),
-            BudgetOwner::Key(_) => spent!("key_id"),
-        };
         let id = match owner {
             BudgetOwner::Tenant(id) => id.as_uuid(),
             BudgetOwner::Project(id) => id.as_uuid(),
             BudgetOwner::Key(id) => id.as_uuid(),
         };
         let mut reader = self.reader();
-        let query = reader.sql(query).bind(id).bind(period.starts_at.0).bind(period.ends_at.0);
-        query.fetch_one().await?.money("spent")
+        let query = reader.sql(
+            "SELECT CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) AS spent FROM spend_quarters
+             WHERE owner_id = $1 AND quarter_starts_at_ms >= $2 AND quarter_starts_at_ms < $3",
+        );
+        query.bind(id).bind(period.starts_at.0).bind(period.ends_at.0).fetch_one().await?.money("spent")
     }
 
     /// All charges ever made against a tenant's wallet.
@@ -130,23 +121,21 @@ impl Store {
         page: PageRequest<(UnixMillis, Uuid)>,
     ) -> Result<Page<JournalEntry, (UnixMillis, Uuid)>, StoreError> {
         let mut reader = self.reader();
-        let mut query = reader.sql(SELECT).id(tenant);
-        if let Some((at, id)) = page.after {
-            query = query.push(" AND (at_ms, id) < (").push_bind(at.0).push(", ").push_bind(id).push(")");
+        let mut query = reader.sql(ENTRIES).id(tenant);
+        let after = page.after.map(|(at, id)| (at.0, id));
+        if let Some((at, id)) = after {
+            query = query.push(" AND (at_ms, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+        }
+        query = query.push(CHARGES);
+        if let Some((at, id)) = after {
+            query = query.push(" AND (finished_at_ms, event_id) < (").push_bind(at);
+            query = query.push(", ").push_bind(id).push(")");
         }
         let query = query.push(" ORDER BY at_ms DESC, id DESC LIMIT ").push_bind(page.fetch());
+        let read = |row: &Row| read(row, tenant);
         let items = query.read_all(read).await?;
         Ok(Page::cut(items, page.rows(), |entry| (entry.at, entry.id)))
     }
-}
-
-/// A charge to be posted.
-struct Charge {
-    event: Uuid,
-    request: Uuid,
-    tenant: Uuid,
-    amount: i64,
-    at: i64,
 }
 
 /// What a batch adds to one tenant's total.
@@ -156,29 +145,44 @@ struct TotalStep {
     charges: u64,
 }
 
-/// The charges of the requests that are new and cost something.
-fn charges(rows: &[RequestRow<'_>], inserted: &HashSet<Uuid>) -> Vec<Charge> {
-    let is_charge = |row: &&RequestRow<'_>| row.event.cost > NanoUsd::ZERO && inserted.contains(&row.id());
-    let charge = |row: &RequestRow<'_>| Charge {
-        event: row.id(),
-        request: row.event.request.as_uuid(),
-        tenant: row.event.tenant.as_uuid(),
-        amount: row.event.cost.0,
-        at: row.event.finished_at.0,
-    };
-    rows.iter().filter(is_charge).map(charge).collect()
+/// What a batch adds to one owner's quarter of an hour.
+struct QuarterStep {
+    owner: Uuid,
+    starts_at: i64,
+    amount: i64,
+    requests: u64,
 }
 
-/// One step per tenant, in the order of tenants: two batches lock the totals in the same order.
-fn totals(charges: &[Charge]) -> Vec<TotalStep> {
-    let mut steps = BTreeMap::<Uuid, TotalStep>::new();
-    for charge in charges {
-        let empty = TotalStep { tenant: charge.tenant, amount: 0, charges: 0 };
-        let step = steps.entry(charge.tenant).or_insert(empty);
-        step.amount = step.amount.saturating_add(charge.amount);
-        step.charges += 1;
+/// What a batch adds, in the order of tenants, owners and quarters: two batches lock rows in the same order.
+struct Sums {
+    tenants: Vec<TotalStep>,
+    quarters: Vec<QuarterStep>,
+}
+
+impl Sums {
+    fn of<'r>(rows: impl Iterator<Item = &'r RequestRow<'r>>) -> Self {
+        let mut tenants = BTreeMap::<Uuid, TotalStep>::new();
+        let mut quarters = BTreeMap::<(Uuid, i64), QuarterStep>::new();
+        for row in rows {
+            let event = row.event;
+            let amount = event.cost.0;
+            let tenant = event.tenant.as_uuid();
+            if event.cost > NanoUsd::ZERO {
+                let empty = TotalStep { tenant, amount: 0, charges: 0 };
+                let step = tenants.entry(tenant).or_insert(empty);
+                step.amount = step.amount.saturating_add(amount);
+                step.charges += 1;
+            }
+            let starts_at = event.admitted_at.0.div_euclid(QUARTER_MS) * QUARTER_MS;
+            for owner in [tenant, event.project.as_uuid(), event.key.as_uuid()] {
+                let empty = QuarterStep { owner, starts_at, amount: 0, requests: 0 };
+                let step = quarters.entry((owner, starts_at)).or_insert(empty);
+                step.amount = step.amount.saturating_add(amount);
+                step.requests += 1;
+            }
+        }
+        Self { tenants: tenants.into_values().collect(), quarters: quarters.into_values().collect() }
     }
-    steps.into_values().collect()
 }
 
 /// Cuts rows into parts whose lengths are powers of two, at most [`MAX_ROWS`].
@@ -254,27 +258,6 @@ pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<()
     .await
 }
 
-/// Posts charges: out of the wallet into `usage`, also where the tenant pays by invoice: its wallet then
-/// counts what it owes.
-async fn insert_charges(tx: &mut Tx, charges: &[Charge]) -> Result<(), StoreError> {
-    let statement = tx.sql(
-        "INSERT INTO journal_entries
-             (id, tenant_id, kind, debit_account, credit_account, amount_nano_usd, at_ms, request_id)",
-    );
-    let statement = push_rows(statement, charges, |tuple, charge| {
-        tuple
-            .value(charge.event)
-            .value(charge.tenant)
-            .value("charge")
-            .value(format!("wallet:{}", charge.tenant))
-            .value(format!("usage:{}", charge.tenant))
-            .value(charge.amount)
-            .value(charge.at)
-            .value(charge.request)
-    });
-    statement.execute().await.map(drop)
-}
-
 async fn add_to_totals(tx: &mut Tx, steps: &[TotalStep]) -> Result<(), StoreError> {
     let statement = tx.sql("INSERT INTO wallet_totals (tenant_id, charged_nano_usd, charges)");
     let statement = push_rows(statement, steps, |tuple, step| {
@@ -291,20 +274,50 @@ async fn add_to_totals(tx: &mut Tx, steps: &[TotalStep]) -> Result<(), StoreErro
         .map(drop)
 }
 
-const SELECT: &str = "SELECT id, tenant_id, kind, debit_account, credit_account, amount_nano_usd, at_ms,
-        reference, request_id
-    FROM journal_entries WHERE tenant_id = $1";
+async fn add_to_quarters(tx: &mut Tx, steps: &[QuarterStep]) -> Result<(), StoreError> {
+    let statement =
+        tx.sql("INSERT INTO spend_quarters (owner_id, quarter_starts_at_ms, cost_nano_usd, requests)");
+    let statement = push_rows(statement, steps, |tuple, step| {
+        tuple.value(step.owner).value(step.starts_at).value(step.amount).value(to_i64(step.requests))
+    });
+    statement
+        .push(
+            " ON CONFLICT (owner_id, quarter_starts_at_ms) DO UPDATE SET
+                 cost_nano_usd = spend_quarters.cost_nano_usd + excluded.cost_nano_usd,
+                 requests = spend_quarters.requests + excluded.requests",
+        )
+        .execute()
+        .await
+        .map(drop)
+}
 
-fn read(row: &Row) -> Result<JournalEntry, StoreError> {
+/// A row where an owner (tenant, project or key) ever had a request.
+pub(crate) const HAS_REQUESTS: &str = "SELECT 1 AS found FROM spend_quarters WHERE owner_id = $1 LIMIT 1";
+
+const ENTRIES: &str = "SELECT id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference
+    FROM journal_entries WHERE tenant_id = $1";
+/// Each request is its own charge, also where the tenant pays by invoice: its wallet then counts what it owes.
+const CHARGES: &str = " UNION ALL SELECT event_id, 'charge', NULL, NULL, cost_nano_usd, finished_at_ms, NULL
+    FROM requests WHERE tenant_id = $1 AND cost_nano_usd > 0";
+
+fn read(row: &Row, tenant: TenantId) -> Result<JournalEntry, StoreError> {
+    let id: Uuid = row.get("id")?;
+    let kind = row.named("kind")?;
+    let (debit, credit, request) = match kind {
+        JournalKind::Charge => {
+            (format!("wallet:{tenant}"), format!("usage:{tenant}"), Some(RequestId::from_uuid(id)))
+        }
+        _ => (row.get("debit_account")?, row.get("credit_account")?, None),
+    };
     Ok(JournalEntry {
-        id: row.get("id")?,
-        tenant: row.id("tenant_id")?,
-        kind: row.named("kind")?,
-        debit: row.get("debit_account")?,
-        credit: row.get("credit_account")?,
+        id,
+        tenant,
+        kind,
+        debit,
+        credit,
         amount: row.money("amount_nano_usd")?,
         at: row.moment("at_ms")?,
         reference: row.get("reference")?,
-        request: row.get::<Option<Uuid>>("request_id")?.map(RequestId::from_uuid),
+        request,
     })
 }

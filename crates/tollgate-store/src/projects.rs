@@ -6,6 +6,7 @@ use tollgate_policy::{BudgetOwner, ObjectKind, ProjectPolicy, RateLimits};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql};
+use crate::journal::HAS_REQUESTS;
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
@@ -205,8 +206,7 @@ pub(crate) async fn delete_with_keys(
         tx.record_policy(ctx, "delete", Some(&key), None).await?;
     }
     budgets::delete_of_owner(tx, ctx, BudgetOwner::Project(id)).await?;
-    let used = "SELECT 1 AS found FROM requests WHERE project_id = $1 LIMIT 1";
-    if tx.sql(used).id(id).fetch_optional().await?.is_some() {
+    if tx.sql(HAS_REQUESTS).id(id).fetch_optional().await?.is_some() {
         keys::mark_deleted(tx, ctx, id).await?;
         let mark = "UPDATE projects SET deleted_at_ms = $2 WHERE id = $1";
         tx.sql(mark).id(id).bind(ctx.now.0).execute_one().await?;

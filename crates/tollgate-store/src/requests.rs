@@ -115,8 +115,9 @@ impl Store {
     /// `NotFound`, also while it is still in flight or on its way to the journal.
     pub async fn request(&self, id: RequestId) -> Result<RequestRecord, StoreError> {
         let mut reader = self.reader();
-        let latest = "SELECT event FROM requests WHERE request_id = $1 ORDER BY finished_at_ms DESC LIMIT 1";
-        let found = reader.sql(latest).id(id).read_optional(read).await?;
+        // a request and its event have the same id
+        let found = reader.sql("SELECT event FROM requests WHERE event_id = $1").id(id);
+        let found = found.read_optional(read).await?;
         found.ok_or_else(|| StoreError::not_found("request", id))
     }
 }
@@ -125,7 +126,6 @@ impl Store {
 pub(crate) struct RequestRow<'e> {
     pub(crate) event: &'e UsageEvent,
     document: String,
-    labels: Labels,
 }
 
 impl RequestRow<'_> {
@@ -140,13 +140,47 @@ pub(crate) fn rows<E: Borrow<UsageEvent>>(events: &[E]) -> Result<Vec<RequestRow
     for event in events {
         let event = event.borrow();
         let document = serde_json::to_string(event).map_err(|error| StoreError::corrupt("event", error))?;
-        let clean =
-            |(name, value): (&String, &String)| (storable(name).into_owned(), storable(value).into_owned());
-        rows.push(RequestRow { event, document, labels: event.labels.iter().map(clean).collect() });
+        rows.push(RequestRow { event, document });
     }
     rows.sort_by_key(RequestRow::id);
     rows.dedup_by_key(|row| row.id());
     Ok(rows)
+}
+
+/// Which rows of a batch are new.
+pub(crate) enum Inserted {
+    /// Every one.
+    All(usize),
+    /// Those of these ids.
+    Some(HashSet<Uuid>),
+}
+
+impl Inserted {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::All(n) => *n,
+            Self::Some(ids) => ids.len(),
+        }
+    }
+
+    pub(crate) fn contains(&self, row: &RequestRow<'_>) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Some(ids) => ids.contains(&row.id()),
+        }
+    }
+}
+
+/// Inserts those that are not there yet.
+pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted, StoreError> {
+    if !tx.is_postgres() {
+        return insert_sqlite(tx, rows).await;
+    }
+    let mut inserted = HashSet::with_capacity(rows.len());
+    for part in parts(rows) {
+        inserted.extend(insert_postgres(tx, part).await?);
+    }
+    Ok(if inserted.len() == rows.len() { Inserted::All(rows.len()) } else { Inserted::Some(inserted) })
 }
 
 /// PostgreSQL stores no NUL in a text. A client's text must not keep a whole batch out of the journal.
@@ -154,70 +188,97 @@ fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-/// Inserts those that are not there yet and answers their event ids.
-pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
-    let mut inserted = HashSet::with_capacity(rows.len());
+fn storable_labels(labels: &Labels) -> Labels {
+    let clean =
+        |(name, value): (&String, &String)| (storable(name).into_owned(), storable(value).into_owned());
+    labels.iter().map(clean).collect()
+}
+
+async fn insert_postgres(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
+    let statement = tx.sql(
+        "INSERT INTO requests (event_id, request_id, tenant_id, project_id, key_id, end_user, provider,
+             model, requested_model, surface, labels, admitted_at_ms, finished_at_ms, input_tokens,
+             cached_tokens, output_tokens, cost_nano_usd, provider_cost_nano_usd, basis, outcome, is_error,
+             status, streamed, event)",
+    );
+    let statement = push_rows(statement, rows, |tuple, row| {
+        let event = row.event;
+        tuple
+            .value(row.id())
+            .value(event.request.as_uuid())
+            .value(event.tenant.as_uuid())
+            .value(event.project.as_uuid())
+            .value(event.key.as_uuid())
+            .value(event.end_user.as_deref().map(storable))
+            .value(storable(&event.provider))
+            .value(storable(&event.model))
+            .value(storable(&event.requested_model))
+            .value(event.surface.name())
+            .value(Json(storable_labels(&event.labels)))
+            .value(event.admitted_at.0)
+            .value(event.finished_at.0)
+            .value(to_i64(event.usage.input_tokens()))
+            .value(to_i64(event.usage.get(Meter::CachedInput)))
+            .value(to_i64(event.usage.output_tokens()))
+            .value(event.cost.0)
+            .value(event.provider_cost.0)
+            .value(event.basis.name())
+            .value(event.outcome.name())
+            .value(matches!(event.outcome, RequestOutcome::Error(_)))
+            .value(i64::from(event.status))
+            .value(event.streamed)
+            .value(row.document.as_str())
+    });
+    let statement = statement.push(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id");
+    statement.read_all(|row| row.get::<Uuid>("event_id")).await
+}
+
+/// SQLite reads the other columns out of the event. It hands every returned row over to another thread, so
+/// that it is asked which rows are new only where some are not: those it had before the first of them.
+async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted, StoreError> {
+    let last = "SELECT COALESCE(MAX(rowid), 0) AS last FROM requests";
+    let last: i64 = tx.sql(last).fetch_one().await?.get("last")?;
+    let mut n_inserted = 0;
     for part in parts(rows) {
-        // SQLite hands every returned row over to another thread; its writers take turns, so it can be asked
-        // beforehand, and nearly always answers nothing
-        let known = if tx.is_postgres() { None } else { Some(known_ids(tx, part).await?) };
         let statement = tx.sql(
-            "INSERT INTO requests (event_id, request_id, tenant_id, project_id, key_id, end_user, provider,
-                 model, requested_model, surface, labels, admitted_at_ms, finished_at_ms, input_tokens,
-                 cached_tokens, output_tokens, cost_nano_usd, provider_cost_nano_usd, basis, outcome, is_error,
-                 status, streamed, event)",
+            "INSERT INTO requests (event_id, tenant_id, admitted_at_ms, finished_at_ms, input_tokens,
+                 cached_tokens, output_tokens, cost_nano_usd, event)",
         );
         let statement = push_rows(statement, part, |tuple, row| {
             let event = row.event;
             tuple
-                .value(event.event.as_uuid())
-                .value(event.request.as_uuid())
+                .value(row.id())
                 .value(event.tenant.as_uuid())
-                .value(event.project.as_uuid())
-                .value(event.key.as_uuid())
-                .value(event.end_user.as_deref().map(storable))
-                .value(storable(&event.provider))
-                .value(storable(&event.model))
-                .value(storable(&event.requested_model))
-                .value(event.surface.name())
-                .value(Json(&row.labels))
                 .value(event.admitted_at.0)
                 .value(event.finished_at.0)
                 .value(to_i64(event.usage.input_tokens()))
                 .value(to_i64(event.usage.get(Meter::CachedInput)))
                 .value(to_i64(event.usage.output_tokens()))
                 .value(event.cost.0)
-                .value(event.provider_cost.0)
-                .value(event.basis.name())
-                .value(event.outcome.name())
-                .value(matches!(event.outcome, RequestOutcome::Error(_)))
-                .value(i64::from(event.status))
-                .value(event.streamed)
                 .value(row.document.as_str())
         });
-        let statement = statement.push(" ON CONFLICT (event_id) DO NOTHING");
-        match known {
-            None => {
-                let statement = statement.push(" RETURNING event_id");
-                inserted.extend(statement.read_all(|row| row.get::<Uuid>("event_id")).await?);
-            }
-            Some(known) => {
-                statement.execute().await?;
-                inserted.extend(part.iter().map(RequestRow::id).filter(|id| !known.contains(id)));
-            }
+        n_inserted += statement.push(" ON CONFLICT (event_id) DO NOTHING").execute().await?;
+    }
+    if n_inserted == rows.len() as u64 {
+        return Ok(Inserted::All(rows.len()));
+    }
+    let mut inserted: HashSet<Uuid> = rows.iter().map(RequestRow::id).collect();
+    for part in parts(rows) {
+        for known in known_ids(tx, part, last).await? {
+            inserted.remove(&known);
         }
     }
-    Ok(inserted)
+    Ok(Inserted::Some(inserted))
 }
 
-/// Which of the rows are there already.
-async fn known_ids(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<HashSet<Uuid>, StoreError> {
-    let mut statement = tx.sql("SELECT event_id FROM requests WHERE event_id IN (");
+/// Which of the rows are among the table's first `last`.
+async fn known_ids(tx: &mut Tx, rows: &[RequestRow<'_>], last: i64) -> Result<Vec<Uuid>, StoreError> {
+    let mut statement = tx.sql("SELECT event_id FROM requests WHERE rowid <= ").push_bind(last);
+    statement = statement.push(" AND event_id IN (");
     for (index, row) in rows.iter().enumerate() {
         statement = statement.push(if index == 0 { "" } else { ", " }).push_bind(row.id());
     }
-    let known = statement.push(")").read_all(|row| row.get::<Uuid>("event_id")).await?;
-    Ok(known.into_iter().collect())
+    statement.push(")").read_all(|row| row.get::<Uuid>("event_id")).await
 }
 
 fn read(row: &Row) -> Result<RequestRecord, StoreError> {

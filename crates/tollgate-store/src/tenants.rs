@@ -224,7 +224,7 @@ const FOLLOWED: &str = "budgets per day, week or month follow the time zone: del
 
 /// A row where the tenant has ever been credited or charged, or had a request.
 const HAS_JOURNAL: &str = "SELECT 1 AS found FROM journal_entries WHERE tenant_id = $1
-    UNION ALL SELECT 1 AS found FROM requests WHERE tenant_id = $1 LIMIT 1";
+    UNION ALL SELECT 1 AS found FROM spend_quarters WHERE owner_id = $1 LIMIT 1";
 
 pub(crate) async fn find(db: &mut impl Sql, id: TenantId) -> Result<Option<TenantRecord>, StoreError> {
     db.sql(select!(" AND id = $1")).id(id).read_optional(read).await

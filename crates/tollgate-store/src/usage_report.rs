@@ -13,6 +13,9 @@ use crate::{Store, StoreError};
 const MAX_ROWS: usize = 100_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// A request ends after it was admitted, by other clocks that are no further apart than this: so that the
+/// index of ends finds what was admitted since.
+const MAX_CLOCK_SKEW_MS: i64 = DAY_MS;
 
 /// What a report may be grouped by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -166,6 +169,7 @@ fn totals_query<'t>(mut statement: Statement<'t>, query: &UsageQuery) -> Stateme
     statement = statement
         .push(SUMS)
         .filter(" AND admitted_at_ms >= ", query.from.map(|from| from.0))
+        .filter(" AND finished_at_ms >= ", query.from.map(|from| from.plus_ms(-MAX_CLOCK_SKEW_MS).0))
         .filter(" AND admitted_at_ms < ", query.to.map(|to| to.0))
         .filter(" AND tenant_id = ", query.tenant.map(|id| id.as_uuid()))
         .filter(" AND project_id = ", query.project.map(|id| id.as_uuid()))

@@ -55,7 +55,7 @@ async fn concurrent_writers_journal_each_event_once(fixture: &Fixture) {
 
 async fn repeats_within_and_across_batches_count_once(fixture: &Fixture) {
     let store = &fixture.store;
-    assert_eq!(store.journal_events(&[]).await.unwrap(), 0);
+    assert_eq!(store.journal_events::<UsageEvent>(&[]).await.unwrap(), 0);
     let batch = events(700, 1);
     let doubled: Vec<_> = batch[..300].iter().chain(&batch[..200]).cloned().collect();
     assert_eq!(store.journal_events(&doubled).await.unwrap(), 300);

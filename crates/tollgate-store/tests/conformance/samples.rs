@@ -164,7 +164,7 @@ pub(crate) fn event(n: u64, tenant: u128) -> UsageEvent {
     let team = ["red", "green", "blue"][usize::try_from(n % 3).unwrap()];
     UsageEvent {
         event: EventId::from_u128(0x1000_0000 + wide),
-        request: RequestId::from_u128(0x2000_0000 + wide),
+        request: RequestId::from_u128(0x1000_0000 + wide),
         hold: HoldId::from_u128(0x3000_0000 + wide),
         tenant: TenantId::from_u128(tenant),
         project: ProjectId::from_u128(tenant * 100 + wide % 2),
@@ -178,7 +178,7 @@ pub(crate) fn event(n: u64, tenant: u128) -> UsageEvent {
         streamed: n.is_multiple_of(2),
         admitted_at,
         // Three requests at a time end in the same millisecond.
-        finished_at: NEW_YEAR.plus_ms(i64::try_from(n / 3).unwrap() * 1_000),
+        finished_at: NEW_YEAR.plus_ms((i64::try_from(n / 3).unwrap() * 3 + 2) * 7 * 3_600_000 + 1_000),
         held: NanoUsd(1_000_000),
         cost: NanoUsd(i64::try_from(n % 11).unwrap() * 1_001),
         provider_cost: NanoUsd(17),
