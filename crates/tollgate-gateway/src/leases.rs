@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{HoldId, TenantId};
+use tollgate_domain::{HoldId, NanoUsd, TenantId};
 use tollgate_ledger::Ledger;
 
 /// Shards, so that requests on different cores rarely meet at one lock.
@@ -41,9 +41,9 @@ impl OpenHolds {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn all(&self) -> Vec<(TenantId, HoldId)> {
+    fn all(&self) -> Vec<(TenantId, HoldId, NanoUsd)> {
         let pairs = |shard: &Mutex<HashMap<HoldId, TenantId>>| {
-            shard.lock().iter().map(|(hold, tenant)| (*tenant, *hold)).collect::<Vec<_>>()
+            shard.lock().iter().map(|(hold, tenant)| (*tenant, *hold, NanoUsd::ZERO)).collect::<Vec<_>>()
         };
         self.shards.iter().flat_map(pairs).collect()
     }

@@ -72,6 +72,7 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
         limits: &limits,
         tokens: priced.plan.rate_tokens,
         lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
+        memo: &[],
     };
     Ok(match ask(gateway, &admission).await? {
         AdmitOutcome::Admitted(grant) => Ok(grant),
@@ -79,14 +80,16 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
         AdmitOutcome::Held(refusal) => Err(money(context, &refusal, priced.plan.minimum, true)),
         AdmitOutcome::RateLimited(refusal) => Err(rate_refusal(&refusal, owner_name(refusal.owner))),
         AdmitOutcome::Revoked => Err(tollgate_policy::AuthDenied::Revoked.into()),
-        AdmitOutcome::Cold | AdmitOutcome::AlreadySettled => Err(ledger_unavailable()),
+        AdmitOutcome::Cold | AdmitOutcome::WrongEpoch | AdmitOutcome::AlreadySettled => {
+            Err(ledger_unavailable())
+        }
     })
 }
 
 /// One round trip; a second one after seeding where the ledger does not know the tenant.
 async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {
     let first = timed_admit(gateway, admission).await?;
-    if first != AdmitOutcome::Cold {
+    if !matches!(first, AdmitOutcome::Cold | AdmitOutcome::WrongEpoch) {
         return Ok(first);
     }
     if let Err(reason) = gateway.seeder.seed(admission.tenant, gateway.config.seed_timeout).await {
@@ -158,5 +161,7 @@ pub(crate) fn owner_name(owner: LimitOwner) -> &'static str {
         LimitOwner::Tenant(_) => "tenant",
         LimitOwner::Project(_) => "project",
         LimitOwner::Key(_) => "key",
+        LimitOwner::EndUser { .. } => "end user",
+        LimitOwner::Model { .. } => "model",
     }
 }

@@ -149,7 +149,8 @@ impl SettleWorker {
             Some(Err(error @ LedgerError::Invalid(_))) => {
                 tracing::error!(%error, settlement = ?settlement, "a settlement was refused for good");
             }
-            Some(Err(_)) | None => return false,
+            // kept until the tenant is reseeded
+            Some(Ok(SettleOutcome::WrongEpoch) | Err(_)) | None => return false,
         }
         self.holds.close(settlement.hold);
         true

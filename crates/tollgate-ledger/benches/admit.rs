@@ -21,6 +21,8 @@ use tollgate_ledger::{
 use tollgate_policy::RateLimits;
 use tollgate_testkit::redis::RedisServer;
 
+/// What a gateway notes with a hold, about as long.
+const MEMO: &[u8] = &[b'm'; 600];
 const TENANT: TenantId = TenantId::from_u128(77);
 /// Calls between two readings of the outbox: it must not fill up.
 const CALLS_PER_DRAIN: u64 = 10_000;
@@ -90,6 +92,7 @@ impl Levels {
             limits: &self.limits,
             tokens: 1,
             lease_ms: 60_000,
+            memo: MEMO,
         }
     }
 }
@@ -99,7 +102,7 @@ fn settlement(hold: HoldId, event: Option<Arc<UsageEvent>>) -> Settlement {
 }
 
 fn event(hold: HoldId) -> Arc<UsageEvent> {
-    Box::new(UsageEvent {
+    Arc::new(UsageEvent {
         event: EventId::from_uuid(hold.as_uuid()),
         request: RequestId::from_uuid(hold.as_uuid()),
         hold,

@@ -9,11 +9,15 @@ pub enum LedgerError {
     /// happened: ask again with the same hold id, or settle it at zero.
     #[error("the ledger is unavailable: {0}")]
     Unavailable(String),
-    /// The in-process outbox is full: nothing is admitted until the journal has taken events.
+    /// Too many events are not journaled yet (or too many holds not settled): nothing is admitted until the
+    /// journal has taken some.
     #[error(
         "the outbox is full ({MAX_OUTBOX_EVENTS} events): check that the journal writer runs and its database answers"
     )]
     OutboxFull,
+    /// What the ledger has of the tenant is of another run, or is being replaced.
+    #[error("the ledger waits for a reseed of this tenant")]
+    WrongEpoch,
     /// The backend answered something that this release does not understand.
     #[error("the ledger gave an unexpected answer: {0}")]
     Protocol(String),

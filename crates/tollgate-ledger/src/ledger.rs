@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tollgate_domain::{Clock, HoldId, KeyId, MAX_LIMIT, NanoUsd, TenantId};
 
 use crate::error::LedgerError;
+use crate::holds::{GrowOutcome, MAX_MEMO_BYTES, Renewal};
 use crate::memory::MemoryLedger;
 use crate::redis::{RedisConfig, RedisLedger};
 use crate::types::{
@@ -91,11 +92,35 @@ impl Ledger {
         }
     }
 
-    /// Extends the leases of holds by `lease_ms` from now; returns how many of them still exist.
+    /// Makes a hold larger, on every level or on none, in the periods that it was admitted in. `new_total` is
+    /// all that it is to hold, so that a repeat is harmless; a hold never becomes smaller.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it may have grown; a repeat is harmless.
+    pub async fn grow(
+        &self,
+        tenant: TenantId,
+        hold: HoldId,
+        new_total: NanoUsd,
+    ) -> Result<GrowOutcome, LedgerError> {
+        check_amount("hold", new_total)?;
+        match self {
+            Self::Memory(ledger) => Ok(ledger.grow(tenant, hold, new_total)),
+            Self::Redis(ledger) => ledger.grow(tenant, hold, new_total).await,
+        }
+    }
+
+    /// Extends the leases of holds by `lease_ms` from now and notes what each request has cost so far; the
+    /// highest of these is kept.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: some may have been extended.
-    pub async fn renew(&self, holds: &[(TenantId, HoldId)], lease_ms: u64) -> Result<u64, LedgerError> {
+    pub async fn renew(
+        &self,
+        holds: &[(TenantId, HoldId, NanoUsd)],
+        lease_ms: u64,
+    ) -> Result<Renewal, LedgerError> {
+        holds.iter().try_for_each(|(_, _, cost)| check_amount("cost so far", *cost))?;
         match self {
             Self::Memory(ledger) => Ok(ledger.renew(holds, lease_ms)),
             Self::Redis(ledger) => ledger.renew(holds, lease_ms).await,
@@ -105,8 +130,13 @@ impl Ledger {
     /// Tells the ledger what the journal knows of a tenant. Writes only what the ledger does not have, except
     /// for a wallet limit of a later version; live counters stay as they are.
     ///
+    /// A tenant that the ledger does not know begins its first epoch with it. That is right only while no pod
+    /// holds anything of the tenant: where one may, because the ledger may have been lost, gather the pods'
+    /// reports and use [`Ledger::reseed`], which does the same with them.
+    ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless.
+    /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless. [`LedgerError::WrongEpoch`]:
+    /// what the ledger has is to be replaced by a reseed; nothing was written.
     pub async fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
         check_amount("wallet limit", seed.wallet_limit)?;
         check_amount("wallet charges", seed.wallet_settled)?;
@@ -114,10 +144,7 @@ impl Ledger {
             check_amount("budget charges", counter.settled)?;
         }
         match self {
-            Self::Memory(ledger) => {
-                ledger.seed(seed);
-                Ok(())
-            }
+            Self::Memory(ledger) => ledger.seed(seed),
             Self::Redis(ledger) => ledger.seed(seed).await,
         }
     }
@@ -281,6 +308,12 @@ fn check_admission(admission: &Admission<'_>) -> Result<(), LedgerError> {
             admission.minimum, admission.amount
         )));
     }
+    if admission.memo.len() > MAX_MEMO_BYTES {
+        return Err(LedgerError::Invalid(format!(
+            "the memo has {} bytes, at most {MAX_MEMO_BYTES} are kept",
+            admission.memo.len()
+        )));
+    }
     admission.budgets.iter().try_for_each(|budget| check_amount("budget limit", budget.limit))
 }
 
@@ -288,7 +321,7 @@ pub(crate) fn check_settlement(settlement: &Settlement) -> Result<(), LedgerErro
     check_amount("charge", settlement.actual)
 }
 
-fn check_amount(what: &str, amount: NanoUsd) -> Result<(), LedgerError> {
+pub(crate) fn check_amount(what: &str, amount: NanoUsd) -> Result<(), LedgerError> {
     if amount < NanoUsd::ZERO || amount > MAX_LIMIT {
         return Err(LedgerError::Invalid(format!("the {what} {amount} is not within 0 and {MAX_LIMIT} USD")));
     }

@@ -9,14 +9,23 @@
 //! Two backends with the same semantics, held together by one conformance suite: [`MemoryLedger`] in
 //! process and [`RedisLedger`] across processes.
 
+mod epoch;
 mod error;
+mod holds;
 mod ledger;
 mod memory;
+pub mod mutants;
 mod rate;
+mod recovery;
 mod redis;
 mod types;
 
+pub use epoch::{Epoch, Reseed, ReseedOutcome, TenantEpoch};
 pub use error::LedgerError;
+pub use holds::{
+    GrowOutcome, HeldBudget, HoldPage, HoldView, JournalConfirmation, MAX_MEMO_BYTES, MoneyDenied, OpenHold,
+    OpenReport, Renewal, SuspectHold, UnjournaledEvent,
+};
 pub use ledger::Ledger;
 pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};
 pub use redis::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig, RedisLedger};

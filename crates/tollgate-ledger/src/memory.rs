@@ -1,6 +1,10 @@
 //! The ledger in this process: for single-process installations and as everybody's test double.
 
+mod decide;
+mod holds;
 mod outbox;
+mod rates;
+mod recovery;
 mod tenant;
 mod tombstones;
 
@@ -12,12 +16,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tollgate_domain::{Clock, HoldId, KeyId, NanoUsd, TenantId};
 
 use crate::error::LedgerError;
+use crate::holds::{GrowOutcome, Renewal, UnjournaledEvent};
 use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
-    Settlement,
+    Settlement, WalletRule,
 };
 use outbox::Outbox;
-use tenant::TenantState;
+use tenant::{Settled, TenantState};
 
 /// Admissions stop while this many events wait for the journal: about 200 MB of events. Settlements go on,
 /// so that the outbox exceeds it at most by the holds in flight.
@@ -61,25 +66,50 @@ impl MemoryLedger {
         let now = self.shared.clock.now();
         let event = settlement.event.clone();
         let mut tenants = self.shard(settlement.tenant);
-        let outcome = tenants.entry(settlement.tenant).or_default().settle(settlement, now);
+        let settled = tenants.entry(settlement.tenant).or_default().settle(settlement, now);
+        let (outcome, wallet, budgets) = match settled {
+            Settled::Charged(wallet, budgets) => (SettleOutcome::Settled, wallet, budgets),
+            Settled::Uncounted => (SettleOutcome::UnknownHold, WalletRule::None, Vec::new()),
+            Settled::Nothing(outcome) => return outcome,
+        };
         // Under the tenant's lock, so that a charge is never visible without its event.
-        if let (SettleOutcome::Settled | SettleOutcome::UnknownHold, Some(event)) = (outcome, event) {
-            self.shared.outbox.push(event);
+        if let Some(event) = event {
+            self.shared.outbox.push(UnjournaledEvent { event, wallet, budgets });
         }
         outcome
     }
 
-    pub(crate) fn renew(&self, holds: &[(TenantId, HoldId)], lease_ms: u64) -> u64 {
-        let now = self.shared.clock.now();
-        let renew = |(tenant, hold): &(TenantId, HoldId)| {
-            self.shard(*tenant).get_mut(tenant).is_some_and(|state| state.renew(*hold, now, lease_ms))
-        };
-        holds.iter().map(|hold| u64::from(renew(hold))).sum()
+    pub(crate) fn grow(&self, tenant: TenantId, hold: HoldId, new_total: NanoUsd) -> GrowOutcome {
+        self.shard(tenant).entry(tenant).or_default().grow(hold, new_total)
     }
 
-    pub(crate) fn seed(&self, seed: &Seed) {
+    pub(crate) fn renew(&self, holds: &[(TenantId, HoldId, NanoUsd)], lease_ms: u64) -> Renewal {
         let now = self.shared.clock.now();
-        self.shard(seed.tenant).entry(seed.tenant).or_default().seed(seed, now);
+        let mut renewal = Renewal::default();
+        for (tenant, hold, cost_so_far) in holds {
+            let mut tenants = self.shard(*tenant);
+            let state = tenants.entry(*tenant).or_default();
+            match state.renew(*hold, *cost_so_far, now, lease_ms) {
+                Some(true) => renewal.renewed += 1,
+                Some(false) => renewal.gone.push((*tenant, *hold)),
+                None => renewal.wrong_epoch.push(*tenant),
+            }
+        }
+        renewal.wrong_epoch.sort_unstable();
+        renewal.wrong_epoch.dedup();
+        renewal
+    }
+
+    pub(crate) fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
+        let now = self.shared.clock.now();
+        let mut tenants = self.shard(seed.tenant);
+        let state = tenants.entry(seed.tenant).or_default();
+        if state.is_fenced() {
+            return Err(LedgerError::WrongEpoch);
+        }
+        state.open_epoch();
+        state.seed(seed, now);
+        Ok(())
     }
 
     pub(crate) fn set_wallet_limit(&self, tenant: TenantId, limit: NanoUsd, version: u64) {

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod keys;
 mod outbox;
+mod recovery;
 mod reply;
 mod scripts;
 mod settle;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tollgate_domain::{
     BudgetId, HoldId, KeyId, NanoUsd, NodeId, PeriodPair, ProjectId, TenantId, UnixMillis, UsageEvent,
 };
@@ -36,6 +37,20 @@ pub enum LimitOwner {
     Project(ProjectId),
     /// Of one key.
     Key(KeyId),
+    /// Of one end user of a tenant.
+    EndUser {
+        /// The tenant whose user it is.
+        tenant: TenantId,
+        /// Of the user's name, by the caller.
+        hash: u64,
+    },
+    /// Of one model: for a tenant, or as everybody may use it. As every limit it is counted per tenant.
+    Model {
+        /// The tenant the limit was set for; `None` where it was set for all of them.
+        tenant: Option<TenantId>,
+        /// Of the model's name, by the caller.
+        hash: u64,
+    },
 }
 
 /// One owner's rate limits to be checked.
@@ -48,7 +63,8 @@ pub struct LimitCheck {
 }
 
 /// What an admission does with the tenant's wallet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WalletRule {
     /// Nothing: the request is free.
     #[default]
@@ -86,6 +102,9 @@ pub struct Admission<'a> {
     pub tokens: u64,
     /// After how long without renewal the hold counts as abandoned.
     pub lease_ms: u64,
+    /// A note that is kept with the hold, at most [`crate::MAX_MEMO_BYTES`]: what the journal needs to know
+    /// should this pod die.
+    pub memo: &'a [u8],
 }
 
 /// The tightest state of a kind of rate limit, for response headers.
@@ -151,7 +170,7 @@ pub struct RateRefusal {
     pub retry_after_ms: u64,
 }
 
-/// The answer to an admission. Order of checks: revoked, cold, rates (requests, tokens, concurrency), money.
+/// The answer to an admission. Order of checks: epoch, revoked, cold, rates (requests, tokens, concurrency), money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmitOutcome {
     /// Held.
@@ -165,6 +184,9 @@ pub enum AdmitOutcome {
     /// The ledger does not know this tenant (or a budget whose period began before the ledger knew the
     /// tenant): it must be seeded from the journal. Never taken for "nothing spent".
     Cold,
+    /// What the ledger has of this tenant is of another run of the server, or is being replaced, or does not
+    /// have what this pod holds: it must be reseeded. Nothing was written.
+    WrongEpoch,
     /// The key is flagged as revoked.
     Revoked,
     /// This hold id was already settled.
@@ -195,6 +217,9 @@ pub enum SettleOutcome {
     AlreadySettled,
     /// The hold is unknown (the ledger lost it): the event was recorded and the amount was **not** counted.
     UnknownHold,
+    /// The tenant's epoch does not answer, or its reseed did not hear of this hold: nothing was written. Keep
+    /// the settlement, have the tenant reseeded, ask again.
+    WrongEpoch,
 }
 
 /// One money node's counters in one period.

@@ -110,6 +110,7 @@ async fn spend(
         limits: &[],
         tokens: 0,
         lease_ms: 60_000,
+        memo: &[],
     };
     let outcome = world.ledger.admit(&admission).await.unwrap();
     if matches!(outcome, AdmitOutcome::Admitted(_)) {

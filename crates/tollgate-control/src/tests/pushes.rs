@@ -54,6 +54,7 @@ async fn admit(
         limits: &[],
         tokens: 0,
         lease_ms: 60_000,
+        memo: &[],
     };
     world.ledger.admit(&admission).await
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tollgate_domain::{Clock, UnixMillis, UsageEvent};
+use tollgate_domain::{Clock, TenantId, UnixMillis, UsageEvent};
 
+use crate::holds::UnjournaledEvent;
 use crate::ledger::MAX_SET_ASIDE;
 use crate::types::{OutboxEntry, OutboxHandle};
 
@@ -27,13 +28,13 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Queue {
     next_id: u64,
-    waiting: VecDeque<(u64, Arc<UsageEvent>)>,
+    waiting: VecDeque<(u64, UnjournaledEvent)>,
     delivered: BTreeMap<u64, Delivered>,
     set_aside: Vec<Arc<UsageEvent>>,
 }
 
 struct Delivered {
-    event: Arc<UsageEvent>,
+    event: UnjournaledEvent,
     at: UnixMillis,
 }
 
@@ -42,7 +43,7 @@ impl Outbox {
         self.n_events.load(Ordering::Relaxed)
     }
 
-    pub(super) fn push(&self, event: Arc<UsageEvent>) {
+    pub(super) fn push(&self, event: UnjournaledEvent) {
         let mut queue = self.queue.lock();
         let id = queue.next_id;
         queue.next_id += 1;
@@ -50,6 +51,14 @@ impl Outbox {
         self.n_events.fetch_add(1, Ordering::Relaxed);
         drop(queue);
         self.arrived.notify_one();
+    }
+
+    /// Every event that is not acknowledged and is about one of the tenants.
+    pub(super) fn unjournaled(&self, is_asked: impl Fn(TenantId) -> bool) -> Vec<UnjournaledEvent> {
+        let queue = self.queue.lock();
+        let delivered = queue.delivered.values().map(|delivered| &delivered.event);
+        let waiting = queue.waiting.iter().map(|(_, event)| event);
+        delivered.chain(waiting).filter(|event| is_asked(event.event.tenant)).cloned().collect()
     }
 
     pub(super) async fn read(&self, max: usize, block_ms: u64, clock: &dyn Clock) -> Vec<OutboxEntry> {
@@ -83,7 +92,7 @@ impl Outbox {
                 break;
             }
             if let Some(delivered) = queue.delivered.remove(&id) {
-                queue.set_aside.push(delivered.event);
+                queue.set_aside.push(delivered.event.event);
                 self.n_events.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -102,11 +111,11 @@ impl Queue {
         let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= REDELIVERY_MS);
         for (id, delivered) in abandoned.take(max) {
             delivered.at = now;
-            entries.push(entry(*id, delivered.event.clone()));
+            entries.push(entry(*id, delivered.event.event.clone()));
         }
         while entries.len() < max {
             let Some((id, event)) = self.waiting.pop_front() else { break };
-            entries.push(entry(id, event.clone()));
+            entries.push(entry(id, event.event.clone()));
             self.delivered.insert(id, Delivered { event, at: now });
         }
         entries

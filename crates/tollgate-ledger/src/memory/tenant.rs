@@ -2,13 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tollgate_domain::{BudgetId, HoldId, KeyId, NanoUsd, Period, PeriodPair, UnixMillis};
+use tollgate_domain::{BudgetId, HoldId, KeyId, NanoUsd, NodeId, Period, PeriodPair, UnixMillis};
 
+use super::decide::{NodeView, decide};
+use super::rates::{HeldLimit, Rates};
 use super::tombstones::Tombstones;
-use crate::rate;
+use crate::epoch::TenantEpoch;
+use crate::holds::HeldBudget;
+use crate::mutants::{self, Mutant};
 use crate::types::{
-    Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
-    MoneyNode, MoneyRefusal, RateRefusal, RateStatus, Seed, SettleOutcome, Settlement, WalletRule,
+    Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, MoneyNode, Seed, SettleOutcome,
+    Settlement, WalletRule,
 };
 
 /// Periods of one budget that are kept though nothing is held in them: the present one and, for clocks that
@@ -17,76 +21,86 @@ const KEPT_PERIODS: usize = 2;
 
 #[derive(Default)]
 pub(super) struct TenantState {
-    seeded_at: Option<UnixMillis>,
-    wallet: Option<WalletLimit>,
-    wallet_counter: Counter,
-    budgets: HashMap<BudgetId, Vec<PeriodCounter>>,
-    revoked: HashSet<KeyId>,
-    rates: HashMap<LimitOwner, RateState>,
-    holds: HashMap<HoldId, Hold>,
-    tombstones: Tombstones,
+    pub(super) epoch: Option<TenantEpoch>,
+    pub(super) seeded_at: Option<UnixMillis>,
+    pub(super) wallet: Option<WalletLimit>,
+    pub(super) wallet_counter: Counter,
+    pub(super) budgets: HashMap<BudgetId, Vec<PeriodCounter>>,
+    pub(super) revoked: HashSet<KeyId>,
+    pub(super) rates: Rates,
+    pub(super) holds: HashMap<HoldId, Hold>,
+    pub(super) tombstones: Tombstones,
 }
 
-struct WalletLimit {
-    limit: NanoUsd,
-    version: u64,
+pub(super) struct WalletLimit {
+    pub(super) limit: NanoUsd,
+    pub(super) version: u64,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Counter {
-    settled: NanoUsd,
-    held: NanoUsd,
+pub(super) struct Counter {
+    pub(super) settled: NanoUsd,
+    pub(super) held: NanoUsd,
 }
 
 /// A budget's counter in the period that starts at `starts_at`; a budget has two or three of them.
-struct PeriodCounter {
+pub(super) struct PeriodCounter {
     starts_at: UnixMillis,
     counter: Counter,
 }
 
-#[derive(Clone, Copy, Default)]
-struct RateState {
-    requests_tat_us: i64,
-    tokens_tat_us: i64,
-    in_flight: u64,
-}
-
-/// What settling needs to undo and correct, whatever policy says by then.
-struct Hold {
-    grant: Grant,
-    nodes: Vec<HeldNode>,
-    limits: Vec<HeldLimit>,
-    lease_expires_at: UnixMillis,
+/// What settling needs to undo and correct, whatever policy says by then, and what others need to know.
+pub(super) struct Hold {
+    pub(super) grant: Grant,
+    pub(super) key: KeyId,
+    pub(super) node: NodeId,
+    pub(super) wallet: WalletRule,
+    pub(super) budgets: Vec<HeldBudget>,
+    pub(super) limits: Vec<HeldLimit>,
+    pub(super) lease_until: UnixMillis,
+    pub(super) lease_ms: u64,
+    pub(super) progress: NanoUsd,
+    pub(super) memo: Box<[u8]>,
+    /// Whether its places among the concurrent requests were given up because its lease ended.
+    pub(super) has_lost_its_places: bool,
 }
 
 #[derive(Clone, Copy)]
-enum HeldNode {
+pub(super) enum HeldNode {
     Wallet,
     Budget(BudgetId, UnixMillis),
 }
 
-struct HeldLimit {
-    owner: LimitOwner,
-    /// The token limit and what was reserved against it.
-    tokens: Option<(u64, i64)>,
-    is_concurrent: bool,
+/// What a settlement did.
+pub(super) enum Settled {
+    /// The hold ended; these are the levels that it was in.
+    Charged(WalletRule, Vec<HeldBudget>),
+    /// The hold is not known.
+    Uncounted,
+    /// Nothing.
+    Nothing(SettleOutcome),
 }
 
-/// One level as it stands, for the decision.
-struct NodeView {
-    node: MoneyNode,
-    held_node: HeldNode,
-    limit: NanoUsd,
-    /// Whether nothing may be held beyond the limit.
-    is_enforced: bool,
-    counter: Counter,
-    resets_at: Option<UnixMillis>,
+impl Hold {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = HeldNode> + '_ {
+        let wallet = (self.wallet != WalletRule::None).then_some(HeldNode::Wallet);
+        let budgets = self.budgets.iter().map(|held| HeldNode::Budget(held.budget, held.period_starts_at));
+        wallet.into_iter().chain(budgets)
+    }
 }
 
 // === impl TenantState ===
 
 impl TenantState {
+    /// Whether the tenant was closed for a reseed.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.epoch.as_ref().is_some_and(|epoch| !epoch.is_live) && !mutants::is(Mutant::NoFence)
+    }
+
     pub(super) fn admit(&mut self, admission: &Admission<'_>, now: UnixMillis) -> AdmitOutcome {
+        if self.is_fenced() {
+            return AdmitOutcome::WrongEpoch;
+        }
         if let Some(hold) = self.holds.get(&admission.hold) {
             return AdmitOutcome::Admitted(hold.grant);
         }
@@ -95,6 +109,9 @@ impl TenantState {
         }
         if self.revoked.contains(&admission.key) {
             return AdmitOutcome::Revoked;
+        }
+        if mutants::is(Mutant::ExpiredIsReleased) {
+            self.release_expired(now);
         }
         let Some(nodes) = self.view_nodes(admission, now) else { return AdmitOutcome::Cold };
         if let Err(refusal) = self.check_rates(admission, now) {
@@ -105,56 +122,69 @@ impl TenantState {
             Err(refused) => return refused,
         };
 
-        let (requests, tokens) = self.take_rates(admission, now);
+        let (requests, tokens) = self.rates.take(admission, now);
+        let mut budgets = Vec::with_capacity(admission.budgets.len());
+        let mut wallet = WalletRule::None;
         for node in &nodes {
             let counter = self.counter_or_insert(node.held_node);
             counter.held = counter.held.saturating_add(granted);
+            match node.held_node {
+                HeldNode::Wallet => wallet = admission.wallet,
+                HeldNode::Budget(budget, period_starts_at) => {
+                    budgets.push(HeldBudget { budget, period_starts_at, limit: node.limit });
+                }
+            }
         }
         let grant = Grant { granted, admitted_at: now, requests, tokens };
+        let lease_until = lease_end(now, admission.lease_ms);
+        let limits = Rates::held_limits(admission);
+        if limits.iter().any(|limit| limit.is_concurrent) {
+            self.rates.expect_expiry(lease_until);
+        }
         let hold = Hold {
             grant,
-            nodes: nodes.iter().map(|node| node.held_node).collect(),
-            limits: admission.limits.iter().map(|check| held_limit(check, admission.tokens)).collect(),
-            lease_expires_at: lease_end(now, admission.lease_ms),
+            key: admission.key,
+            node: admission.node,
+            wallet,
+            budgets,
+            limits,
+            lease_until,
+            lease_ms: admission.lease_ms,
+            progress: NanoUsd::ZERO,
+            memo: admission.memo.into(),
+            has_lost_its_places: false,
         };
         self.holds.insert(admission.hold, hold);
         AdmitOutcome::Admitted(grant)
     }
 
-    pub(super) fn settle(&mut self, settlement: &Settlement, now: UnixMillis) -> SettleOutcome {
+    pub(super) fn settle(&mut self, settlement: &Settlement, now: UnixMillis) -> Settled {
+        if self.is_fenced() {
+            return Settled::Nothing(SettleOutcome::WrongEpoch);
+        }
         let Some(hold) = self.holds.remove(&settlement.hold) else {
             let is_repeat = self.tombstones.contains(settlement.hold, now);
             if is_repeat {
-                return SettleOutcome::AlreadySettled;
+                return Settled::Nothing(SettleOutcome::AlreadySettled);
             }
-            self.tombstones.insert(settlement.hold, now);
-            return SettleOutcome::UnknownHold;
+            self.bury(settlement.hold, now);
+            return Settled::Uncounted;
         };
-        self.tombstones.insert(settlement.hold, now);
-        for node in &hold.nodes {
-            if let Some(counter) = self.counter_mut(*node) {
+        self.bury(settlement.hold, now);
+        for node in hold.nodes() {
+            if let Some(counter) = self.counter_mut(node) {
                 counter.held = counter.held.saturating_sub(hold.grant.granted);
                 counter.settled = counter.settled.saturating_add(settlement.actual);
             }
         }
-        let used = rate::bounded_units(settlement.tokens);
-        for limit in &hold.limits {
-            let Some(state) = self.rates.get_mut(&limit.owner) else { continue };
-            if let Some((tokens_per_minute, reserved_us)) = limit.tokens {
-                let correction_us = rate::cost_us(used, tokens_per_minute) - reserved_us;
-                state.tokens_tat_us = micros(now).max(state.tokens_tat_us + correction_us);
-            }
-            if limit.is_concurrent {
-                state.in_flight = state.in_flight.saturating_sub(1);
-            }
-        }
-        SettleOutcome::Settled
+        self.rates.settle(&hold, settlement.tokens, now);
+        Settled::Charged(hold.wallet, hold.budgets)
     }
 
-    pub(super) fn renew(&mut self, hold: HoldId, now: UnixMillis, lease_ms: u64) -> bool {
-        let Some(hold) = self.holds.get_mut(&hold) else { return false };
-        hold.lease_expires_at = hold.lease_expires_at.max(lease_end(now, lease_ms));
-        true
+    fn bury(&mut self, hold: HoldId, now: UnixMillis) {
+        if !mutants::is(Mutant::NoTombstone) {
+            self.tombstones.insert(hold, now);
+        }
     }
 
     pub(super) fn seed(&mut self, seed: &Seed, now: UnixMillis) {
@@ -202,7 +232,7 @@ impl TenantState {
             let is_fresh = self.seeded_at.is_some_and(|seeded_at| period.starts_at >= seeded_at);
             !is_fresh && self.counter(HeldNode::Budget(check.budget, period.starts_at)).is_none()
         };
-        let is_cold = self.seeded_at.is_none() || budgets.iter().any(is_unknown);
+        let is_cold = self.is_fenced() || self.seeded_at.is_none() || budgets.iter().any(is_unknown);
         Balances { is_cold, wallet, budgets: budgets.iter().map(balance).collect() }
     }
 
@@ -215,13 +245,15 @@ impl TenantState {
         if admission.amount == NanoUsd::ZERO || !has_nodes {
             return Some(Vec::new());
         }
-        let seeded_at = self.seeded_at?;
+        let is_missing_full = mutants::is(Mutant::MissingIsFull);
+        let seeded_at = if is_missing_full { UnixMillis(i64::MIN) } else { self.seeded_at? };
         let mut nodes = Vec::with_capacity(admission.budgets.len() + 1);
         if has_wallet {
+            let limit = self.wallet.as_ref().map(|wallet| wallet.limit);
             nodes.push(NodeView {
                 node: MoneyNode::Wallet,
                 held_node: HeldNode::Wallet,
-                limit: self.wallet.as_ref()?.limit,
+                limit: limit.or(is_missing_full.then_some(tollgate_domain::MAX_LIMIT))?,
                 is_enforced: admission.wallet == WalletRule::Enforced,
                 counter: self.wallet_counter,
                 resets_at: None,
@@ -248,7 +280,7 @@ impl TenantState {
         Some(nodes)
     }
 
-    fn counter(&self, node: HeldNode) -> Option<Counter> {
+    pub(super) fn counter(&self, node: HeldNode) -> Option<Counter> {
         match node {
             HeldNode::Wallet => Some(self.wallet_counter),
             HeldNode::Budget(budget, starts_at) => {
@@ -258,7 +290,7 @@ impl TenantState {
         }
     }
 
-    fn counter_mut(&mut self, node: HeldNode) -> Option<&mut Counter> {
+    pub(super) fn counter_mut(&mut self, node: HeldNode) -> Option<&mut Counter> {
         match node {
             HeldNode::Wallet => Some(&mut self.wallet_counter),
             HeldNode::Budget(budget, starts_at) => {
@@ -269,7 +301,7 @@ impl TenantState {
         }
     }
 
-    fn counter_or_insert(&mut self, node: HeldNode) -> &mut Counter {
+    pub(super) fn counter_or_insert(&mut self, node: HeldNode) -> &mut Counter {
         let (budget, starts_at) = match node {
             HeldNode::Wallet => return &mut self.wallet_counter,
             HeldNode::Budget(budget, starts_at) => (budget, starts_at),
@@ -280,95 +312,6 @@ impl TenantState {
             None => insert_period(periods, starts_at),
         };
         &mut periods[index].counter
-    }
-
-    // --- rates ---
-
-    fn check_rates(&self, admission: &Admission<'_>, now: UnixMillis) -> Result<(), RateRefusal> {
-        let state_of = |check: &LimitCheck| self.rates.get(&check.owner).copied().unwrap_or_default();
-        let requests = admission.limits.iter().filter_map(|check| {
-            let limit = check.limits.requests_per_minute?;
-            let backlog_us = backlog_us(state_of(check).requests_tat_us, now) + rate::cost_us(1, limit);
-            over_burst(check.owner, LimitKind::Requests, limit, backlog_us)
-        });
-        if let Some(refusal) = longest_wait(requests) {
-            return Err(refusal);
-        }
-        let tokens = admission.limits.iter().filter_map(|check| {
-            let limit = check.limits.tokens_per_minute?;
-            let cost_us = rate::reservation_cost_us(admission.tokens, limit);
-            let backlog_us = backlog_us(state_of(check).tokens_tat_us, now) + cost_us;
-            over_burst(check.owner, LimitKind::Tokens, limit, backlog_us)
-        });
-        if let Some(refusal) = longest_wait(tokens) {
-            return Err(refusal);
-        }
-        for check in admission.limits {
-            let Some(limit) = check.limits.concurrent_requests else { continue };
-            if state_of(check).in_flight >= limit {
-                let (owner, kind) = (check.owner, LimitKind::Concurrency);
-                let retry_after_ms = rate::CONCURRENCY_RETRY_AFTER_MS;
-                return Err(RateRefusal { owner, kind, limit, retry_after_ms });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what [`Self::check_rates`] found free; the tightest limits of requests and of tokens.
-    fn take_rates(
-        &mut self,
-        admission: &Admission<'_>,
-        now: UnixMillis,
-    ) -> (Option<RateStatus>, Option<RateStatus>) {
-        let (mut requests, mut tokens) = (Tightest::default(), Tightest::default());
-        for check in admission.limits {
-            let state = self.rates.entry(check.owner).or_default();
-            if let Some(limit) = check.limits.requests_per_minute {
-                let backlog_us = backlog_us(state.requests_tat_us, now) + rate::cost_us(1, limit);
-                state.requests_tat_us = micros(now) + backlog_us;
-                requests.see(limit, backlog_us);
-            }
-            if let Some(limit) = check.limits.tokens_per_minute {
-                let cost_us = rate::reservation_cost_us(admission.tokens, limit);
-                let backlog_us = backlog_us(state.tokens_tat_us, now) + cost_us;
-                state.tokens_tat_us = micros(now) + backlog_us;
-                tokens.see(limit, backlog_us);
-            }
-            if check.limits.concurrent_requests.is_some() {
-                state.in_flight += 1;
-            }
-        }
-        (requests.status(), tokens.status())
-    }
-}
-
-// === deciding ===
-
-/// What can be granted, or which level refuses. A level is spent where even all its holds returned would
-/// not do; where any level is spent, that is the answer, because waiting does not help.
-fn decide(nodes: &[NodeView], amount: NanoUsd, minimum: NanoUsd) -> Result<NanoUsd, AdmitOutcome> {
-    let unsettled = |node: &NodeView| node.limit.saturating_sub(node.counter.settled);
-    let available = |node: &NodeView| unsettled(node).saturating_sub(node.counter.held);
-    let nodes = || nodes.iter().filter(|node| node.is_enforced);
-    let granted = nodes().map(available).fold(amount, NanoUsd::min);
-    if granted >= minimum {
-        return Ok(granted);
-    }
-    let spent = nodes().filter(|node| unsettled(node) < minimum).min_by_key(|node| unsettled(node));
-    if let Some(node) = spent {
-        return Err(AdmitOutcome::Spent(refusal(node)));
-    }
-    let tightest = nodes().min_by_key(|node| available(node));
-    Err(AdmitOutcome::Held(refusal(tightest.expect("the minimum is not above the amount: a node refused"))))
-}
-
-fn refusal(node: &NodeView) -> MoneyRefusal {
-    MoneyRefusal {
-        node: node.node,
-        limit: node.limit,
-        settled: node.counter.settled,
-        held: node.counter.held,
-        resets_at: node.resets_at,
     }
 }
 
@@ -389,53 +332,6 @@ fn insert_period(periods: &mut Vec<PeriodCounter>, starts_at: UnixMillis) -> usi
     periods.iter().position(|period| period.starts_at == starts_at).expect("it was inserted and kept")
 }
 
-fn held_limit(check: &LimitCheck, tokens: u64) -> HeldLimit {
-    let reserved = |limit| (limit, rate::reservation_cost_us(tokens, limit));
-    HeldLimit {
-        owner: check.owner,
-        tokens: check.limits.tokens_per_minute.map(reserved),
-        is_concurrent: check.limits.concurrent_requests.is_some(),
-    }
-}
-
-/// By how much a limit would be exceeded, and the refusal that follows; `None` where it fits.
-fn over_burst(owner: LimitOwner, kind: LimitKind, limit: u64, backlog_us: i64) -> Option<(i64, RateRefusal)> {
-    let excess_us = backlog_us - rate::BURST_US;
-    let retry_after_ms = rate::retry_after_ms(excess_us);
-    (excess_us > 0).then_some((excess_us, RateRefusal { owner, kind, limit, retry_after_ms }))
-}
-
-/// The first of the refusals with the longest wait.
-fn longest_wait(refusals: impl Iterator<Item = (i64, RateRefusal)>) -> Option<RateRefusal> {
-    refusals.reduce(|longest, one| if one.0 > longest.0 { one } else { longest }).map(|(_, refusal)| refusal)
-}
-
-/// The first of the limits with the largest backlog.
-#[derive(Default)]
-struct Tightest(Option<(u64, i64)>);
-
-impl Tightest {
-    fn see(&mut self, limit: u64, backlog_us: i64) {
-        if self.0.is_none_or(|(_, largest_us)| backlog_us > largest_us) {
-            self.0 = Some((limit, backlog_us));
-        }
-    }
-
-    fn status(&self) -> Option<RateStatus> {
-        self.0.map(|(limit, backlog_us)| rate::status(limit, backlog_us))
-    }
-}
-
-// === time ===
-
-fn micros(now: UnixMillis) -> i64 {
-    now.0.saturating_mul(1_000)
-}
-
-fn backlog_us(tat_us: i64, now: UnixMillis) -> i64 {
-    (tat_us - micros(now)).max(0)
-}
-
-fn lease_end(now: UnixMillis, lease_ms: u64) -> UnixMillis {
+pub(super) fn lease_end(now: UnixMillis, lease_ms: u64) -> UnixMillis {
     now.plus_ms(i64::try_from(lease_ms).unwrap_or(i64::MAX))
 }

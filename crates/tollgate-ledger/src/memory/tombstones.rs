@@ -31,6 +31,11 @@ impl Tombstones {
         self.by_age.push_back((now.plus_ms(TOMBSTONE_TTL_MS), hold));
     }
 
+    /// Forgets one that is open after all.
+    pub(super) fn remove(&mut self, hold: HoldId) {
+        self.settled.remove(&hold);
+    }
+
     fn forget_old(&mut self, now: UnixMillis) {
         while self.by_age.front().is_some_and(|(expires_at, _)| *expires_at <= now) {
             self.forget_oldest();

@@ -107,6 +107,10 @@ pub(super) fn write_owner(into: &mut String, owner: LimitOwner) {
         LimitOwner::Tenant(id) => write!(into, "tenant:{id}"),
         LimitOwner::Project(id) => write!(into, "project:{id}"),
         LimitOwner::Key(id) => write!(into, "key:{id}"),
+        // The hash is of one tenant.
+        LimitOwner::EndUser { hash, .. } => write!(into, "user:{hash:x}"),
+        LimitOwner::Model { tenant: Some(_), hash } => write!(into, "model:{hash:x}"),
+        LimitOwner::Model { tenant: None, hash } => write!(into, "any-model:{hash:x}"),
     }
     .expect("a string takes all");
 }

@@ -9,6 +9,7 @@ use super::keys::{self, TenantKeys};
 use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
+use crate::holds::Renewal;
 use crate::types::{Balance, Balances, BudgetCheck, Seed};
 
 /// Bytes of a counter's name, for allocating once.
@@ -69,25 +70,25 @@ impl RedisLedger {
 
     pub(crate) async fn renew(
         &self,
-        holds: &[(TenantId, HoldId)],
+        holds: &[(TenantId, HoldId, NanoUsd)],
         lease_ms: u64,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<Renewal, LedgerError> {
         let mut holds = holds.to_vec();
         holds.sort_unstable();
         let groups: Vec<_> = holds.chunk_by(|one, other| one.0 == other.0).collect();
         let mut renewed = 0;
         for group in groups {
-            let Some((tenant, _)) = group.first() else { continue };
+            let Some((tenant, ..)) = group.first() else { continue };
             let keys = [TenantKeys::new(*tenant).leases()];
             let mut call = scripts::RENEW.call(&keys, 1 + group.len(), COUNTER_BYTES + 40 * group.len());
             call.arg(lease_ms);
-            for (_, hold) in group {
+            for (_, hold, _) in group {
                 call.arg(hold.to_string());
             }
             let answer = self.shared.client.background_script(&scripts::RENEW, &call).await?;
             renewed += Integers::new(&answer)?.next_unsigned()?;
         }
-        Ok(renewed)
+        Ok(Renewal { renewed, ..Renewal::default() })
     }
 
     pub(crate) async fn balances(

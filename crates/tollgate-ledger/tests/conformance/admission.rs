@@ -256,13 +256,13 @@ async fn leases(stand: Stand) {
     let (first, second) = (Ask::of(tenant).exactly(600).under(check), Ask::of(tenant));
     stand.granted(&first).await;
     stand.granted(&second).await;
-    let holds = [(tenant, first.hold), (tenant, second.hold), (tenant, Ask::of(tenant).hold)];
-    assert_eq!(stand.ledger.renew(&holds, LEASE_MS).await.unwrap(), 2);
+    let holds = [first.hold, second.hold, Ask::of(tenant).hold].map(|hold| (tenant, hold, NanoUsd::ZERO));
+    assert_eq!(stand.ledger.renew(&holds, LEASE_MS).await.unwrap().renewed, 2);
     // An expired hold is not free: its request may have been billed.
     stand.advance_ms(10 * i64::try_from(LEASE_MS).unwrap());
     stand.held(&Ask::of(tenant).exactly(600).under(check)).await;
     stand.settle(&second, 0).await;
-    assert_eq!(stand.ledger.renew(&holds, LEASE_MS).await.unwrap(), 1);
+    assert_eq!(stand.ledger.renew(&holds, LEASE_MS).await.unwrap().renewed, 1);
 }
 
 async fn large_amounts_stay_exact(stand: Stand) {

@@ -254,6 +254,7 @@ impl<'a> Subject<'a> {
                     AdmitOutcome::Cold => Seen::Cold,
                     AdmitOutcome::AlreadySettled => Seen::AlreadySettled,
                     AdmitOutcome::Revoked => panic!("nothing was revoked"),
+                    AdmitOutcome::WrongEpoch => panic!("nothing was fenced or lost"),
                 }
             }
             Step::Settle { hold, share_percent } => {

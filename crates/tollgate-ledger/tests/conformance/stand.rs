@@ -142,6 +142,7 @@ pub(crate) struct Ask {
     pub(crate) limits: Vec<LimitCheck>,
     pub(crate) tokens: u64,
     pub(crate) tokens_used: u64,
+    pub(crate) memo: Vec<u8>,
 }
 
 impl Ask {
@@ -158,6 +159,7 @@ impl Ask {
             limits: Vec::new(),
             tokens: 0,
             tokens_used: 0,
+            memo: Vec::new(),
         }
     }
 
@@ -216,6 +218,7 @@ impl Ask {
             limits: &self.limits,
             tokens: self.tokens,
             lease_ms: LEASE_MS,
+            memo: &self.memo,
         }
     }
 
