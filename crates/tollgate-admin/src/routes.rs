@@ -1,6 +1,7 @@
 //! One file per resource; each operation is one call to a use case.
 
 mod budgets;
+mod catalog;
 mod keys;
 mod models;
 mod operations;
@@ -38,7 +39,8 @@ pub(crate) fn operations() -> (Router<AdminState>, OpenApi) {
         .merge(prices::operations())
         .merge(usage::operations())
         .merge(requests::operations())
-        .merge(operations::operations());
+        .merge(operations::operations())
+        .merge(catalog::operations());
     OpenApiRouter::with_openapi(shared_schemas()).nest(PREFIX, resources).split_for_parts()
 }
 

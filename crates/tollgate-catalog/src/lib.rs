@@ -4,9 +4,17 @@
 //! dearest reachable prices.
 
 mod builtin;
+mod drift;
+mod model;
 mod price;
+pub mod sanity;
 mod sheet;
 
-pub use builtin::{Catalog, CatalogError, CatalogModel, CatalogVendor, PriceBand};
+pub use builtin::{Catalog, CatalogError, CatalogVendor};
+pub use drift::{Drift, DriftRow, PriceMap, PriceMapError, Pricing, part_by_sanity};
+pub use model::{
+    Capability, CatalogModel, CatalogTier, Modality, PriceBand, PriceList, PricePoint, Tokenizer,
+    parse_price, price_text,
+};
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
 pub use sheet::{Charge, Needs, PriceSheet, PriceTimeline, Reach, UnpricedReason};

@@ -119,7 +119,7 @@ pub struct Charge {
 }
 
 /// Which meter's price stands in where a meter has no row of its own.
-const fn fallback(meter: Meter) -> Option<Meter> {
+pub(crate) const fn fallback(meter: Meter) -> Option<Meter> {
     match meter {
         Meter::CachedInput
         | Meter::CacheWrite5m
@@ -313,9 +313,8 @@ fn tier_prices(
 /// The line that prices a meter: the tier's own or the standard one, the meter's own or its stand-in's.
 fn line_at(lines: &[Line], meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<u16> {
     let best = |tier: ServiceTier, meter: Meter| {
-        let fits = |line: &Line| {
-            line.meter == meter && line.tier == tier && line.context_from <= input_tokens
-        };
+        let fits =
+            |line: &Line| line.meter == meter && line.tier == tier && line.context_from <= input_tokens;
         let fitting = lines.iter().enumerate().filter(|(_, line)| fits(line));
         let (index, _) = fitting.max_by_key(|(_, line)| line.context_from)?;
         u16::try_from(index).ok()

@@ -84,6 +84,65 @@ async fn the_catalogue_shows_what_longer_prompts_cost() {
     };
     let bands = named("gemini-2.5-pro");
     assert_eq!(bands[0]["context_from"], 200_001, "{bands}");
-    assert_eq!(bands[0]["prices"]["input"], "2.50", "{bands}");
+    assert_eq!(bands[0]["prices"]["input"], "2.5", "{bands}");
     assert_eq!(named("gemini-2.5-flash-lite"), json!([]));
+}
+
+/// The models of a list, as `vendor/model`.
+fn model_names(list: &Value) -> Vec<String> {
+    let name =
+        |model: &Value| format!("{}/{}", model["vendor"].as_str().unwrap(), model["model"].as_str().unwrap());
+    list["data"].as_array().unwrap().iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn the_catalogue_is_searched_by_vendor_capability_and_text() {
+    let admin = TestAdmin::start().await;
+    let whole = admin.get("/catalog/models?limit=1000").await;
+    let n_models = model_names(&whole).len();
+    assert!(n_models >= 300, "{n_models}");
+    let of_vendor = admin.get("/catalog/models?vendor=anthropic&limit=1000").await;
+    assert!(!model_names(&of_vendor).is_empty());
+    assert!(model_names(&of_vendor).iter().all(|name| name.starts_with("anthropic/")));
+
+    let seeing = admin.get("/catalog/models?vendor=openai&capability=vision&limit=1000").await;
+    let sees = |model: &Value| model["capabilities"].as_array().unwrap().contains(&json!("vision"));
+    let all_of_openai = whole["data"].as_array().unwrap().iter().filter(|model| model["vendor"] == "openai");
+    let expected: Vec<&Value> = all_of_openai.filter(|model| sees(model)).collect();
+    assert!(!expected.is_empty());
+    assert_eq!(seeing["data"].as_array().unwrap().iter().collect::<Vec<_>>(), expected);
+
+    // By alias, and whatever the case; `%2F` is the slash of `vendor/model`.
+    assert_eq!(model_names(&admin.get("/catalog/models?q=GPT-5.4-2026").await), ["openai/gpt-5.4"]);
+    let named = admin.get("/catalog/models?q=Openai%2Fgpt-5.4-mini&vendor=openai").await;
+    assert_eq!(model_names(&named), ["openai/gpt-5.4-mini"]);
+    assert_eq!(admin.get("/catalog/models?q=nonsense").await, json!({"data": [], "next": null}));
+}
+
+#[tokio::test]
+async fn a_capability_that_is_none_is_refused() {
+    let admin = TestAdmin::start().await;
+    let error = admin.refused(422, "GET", "/catalog/models?capability=flying", Value::Null).await;
+    assert_eq!(error["fields"][0]["path"], "capability");
+    assert!(error["message"].as_str().unwrap().contains("reasoning"), "{error}");
+}
+
+#[tokio::test]
+async fn the_catalogue_tells_tiers_and_retirement() {
+    let admin = TestAdmin::start().await;
+    let page = admin.get("/catalog/models?vendor=openai&q=gpt-5-mini").await;
+    let model = &page["data"][0];
+    let expected = json!({
+        "model": "gpt-5-mini", "tokenizer": "o200k", "deprecated_on": "2026-12-11", "as_of": "2026-11-22",
+        "output": ["text"], "context_tokens": 400_000,
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&model[field], value, "{field}");
+    }
+    let tier = |name: &str| {
+        let tiers = model["tiers"].as_array().unwrap().iter();
+        tiers.filter(|tier| tier["tier"] == name).map(|tier| tier["prices"]["input"].clone()).next()
+    };
+    assert_eq!(model["prices"]["input"], "0.25");
+    assert_eq!(tier("flex"), Some(json!("0.125")));
 }

@@ -168,15 +168,15 @@ fn provider_entry(
     let mut rows: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();
     let mut facts = HashMap::new();
     let base_url = Some(provider.base_url.as_str()).filter(|url| !url.is_empty());
-    for model in catalog.vendor_of_provider(&provider.name, base_url).iter().flat_map(|vendor| &vendor.models)
-    {
+    let vendor = catalog.vendor_of_provider(&provider.name, base_url);
+    for model in vendor.iter().flat_map(|vendor| vendor.models()) {
         for name in std::iter::once(&model.name).chain(&model.aliases) {
-            rows.insert(name.clone(), model.price_rows(&provider.name));
+            rows.insert((*name).to_owned(), model.price_rows(&provider.name));
             let known = ModelFacts {
                 max_output_tokens: Some(model.max_output_tokens),
                 context_tokens: Some(model.context_tokens).filter(|tokens| *tokens > 0),
             };
-            facts.insert(name.clone(), known);
+            facts.insert((*name).to_owned(), known);
         }
     }
     let mut own: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();

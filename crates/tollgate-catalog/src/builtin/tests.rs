@@ -1,0 +1,160 @@
+//! Tests of [`super`]: the embedded data as a whole, and single facts of it.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::sanity::check_catalog;
+use crate::{Capability, Modality, Needs, PriceSheet, ServiceTier, Tokenizer};
+use tollgate_domain::{Meter, Usage};
+
+/// The day the data was put together; a model retired by then has no place in it.
+const AS_OF: &str = "2026-11-22";
+
+fn catalog() -> Catalog {
+    Catalog::embedded().unwrap()
+}
+
+#[test]
+fn the_embedded_catalogue_is_large_and_says_where_it_comes_from() {
+    let catalog = catalog();
+    let (mut n_models, mut n_vendors) = (0, 0);
+    for vendor in catalog.vendors().iter().filter(|vendor| vendor.dialect != "demo") {
+        let models = vendor.models();
+        assert!(!models.is_empty(), "{}", vendor.name);
+        for model in &models {
+            assert!(model.source.starts_with("https://"), "{}/{}", vendor.name, model.name);
+            assert!(model.as_of >= "2026-01-01" && model.as_of <= AS_OF, "{}/{}", vendor.name, model.name);
+        }
+        n_models += models.len();
+        n_vendors += 1;
+    }
+    assert!(n_models >= 300, "{n_models} models");
+    assert!(n_vendors >= 20, "{n_vendors} vendors");
+    assert!(catalog.vendor("demo").unwrap().model("demo-chat").is_some());
+}
+
+#[test]
+fn every_file_of_models_belongs_to_a_vendor() {
+    let catalog = catalog();
+    for (name, _) in MODEL_FILES {
+        assert!(catalog.vendor(name).is_some(), "{name}");
+    }
+    assert_eq!(catalog.vendors().len(), MODEL_FILES.len());
+}
+
+#[test]
+fn the_embedded_catalogue_is_within_the_bounds_of_sanity() {
+    // Not even a warning: whoever adds what a vendor's list really has explains it here.
+    assert_eq!(check_catalog(&catalog(), AS_OF), []);
+}
+
+#[test]
+fn whatever_the_gateway_relays_is_priced() {
+    for vendor in catalog().vendors() {
+        for model in vendor.models() {
+            let serves = |surface| model.surfaces.contains(&surface);
+            let needs = match () {
+                () if serves("chat") || serves("completions") || serves("responses") => Needs::InputAndOutput,
+                () if serves("embeddings") => Needs::InputOnly,
+                () => continue,
+            };
+            let rows = model.price_rows(&vendor.name);
+            let sheet = PriceSheet::from_rows(&rows);
+            let checked = sheet.check(ServiceTier::Standard, needs);
+            assert_eq!(checked, Ok(()), "{}/{}", vendor.name, model.name);
+        }
+    }
+}
+
+#[test]
+fn longer_prompts_cost_what_their_band_says() {
+    let catalog = catalog();
+    let model = catalog.vendor("gemini").unwrap().model("gemini-2.5-pro").unwrap();
+    let rows = model.price_rows("gemini");
+    let sheet = PriceSheet::from_rows(&rows);
+    for (n_tokens, nano_usd) in [(200_000, 250_000_000), (200_001, 500_002_500)] {
+        let usage = Usage::ZERO.with(Meter::Input, n_tokens);
+        assert_eq!(sheet.cost(&usage, ServiceTier::Standard).total.0, nano_usd, "{n_tokens}");
+    }
+}
+
+#[test]
+fn facts_of_one_model_are_read() {
+    let catalog = catalog();
+    let openai = catalog.vendor("openai").unwrap();
+    let model = openai.model("gpt-5.4-2026-03-05").unwrap();
+    assert_eq!((model.name, model.context_tokens, model.max_output_tokens), ("gpt-5.4", 1_050_000, 128_000));
+    assert_eq!(model.tokenizer, Some(Tokenizer::O200k));
+    assert!(model.capabilities.contains(&Capability::Tools) && model.input.contains(&Modality::Image));
+    let sheet = PriceSheet::from_rows(&model.price_rows("openai"));
+    let usage = Usage::ZERO.with(Meter::Input, 1_000_000).with(Meter::Output, 1_000_000);
+    for (tier, nano_usd) in [
+        (ServiceTier::Standard, 27_500_000_000),
+        (ServiceTier::Flex, 13_750_000_000),
+        (ServiceTier::Batch, 13_750_000_000),
+    ] {
+        assert_eq!(sheet.cost(&usage, tier).total.0, nano_usd, "{tier:?}");
+    }
+    assert_eq!(openai.model("text-embedding-3-small").unwrap().tokenizer, Some(Tokenizer::Cl100k));
+    assert_eq!(catalog.vendor("anthropic").unwrap().model("claude-opus-5").unwrap().tokenizer, None);
+}
+
+#[test]
+fn vendors_are_reached_by_their_own_key_and_host() {
+    let catalog = catalog();
+    let mut seen = BTreeSet::new();
+    for vendor in catalog.vendors().iter().filter(|vendor| vendor.dialect != "demo") {
+        let variable = vendor.key_variable.as_deref().unwrap();
+        assert!(variable.ends_with("_API_KEY") && seen.insert(variable), "{variable}");
+        assert!(
+            vendor.base_url.starts_with("https://") && !vendor.base_url.ends_with('/'),
+            "{}",
+            vendor.name
+        );
+        assert_eq!(catalog.vendor_of_provider("mine", Some(&vendor.base_url)), Some(vendor));
+    }
+    for name in ["OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "MISTRAL", "DEEPSEEK", "XAI", "OPENROUTER"] {
+        assert!(seen.contains(format!("{name}_API_KEY").as_str()), "{name}");
+    }
+}
+
+#[test]
+fn providers_find_their_vendor_by_host_then_by_name() {
+    let catalog = catalog();
+    let of = |name, url| catalog.vendor_of_provider(name, url).map(|vendor| vendor.name.as_str());
+    assert_eq!(of("mine", Some("https://api.openai.com/v1")), Some("openai"));
+    assert_eq!(of("openai", Some("http://127.0.0.1:9/v1")), Some("openai"));
+    assert_eq!(of("mine", Some("http://127.0.0.1:9/v1")), None);
+}
+
+#[test]
+fn a_catalogue_that_is_none_is_refused() {
+    let with_models = |models: &str| {
+        let text = format!(r#"[{{"name":"v","dialect":"openai","base_url":"https://v","models":{models}}}]"#);
+        Catalog::from_json(&text).map(drop).map_err(|error| error.to_string())
+    };
+    let with_price = |meter: &str, price: &str| {
+        with_models(&format!(
+            r#"[{{"name":"m","surfaces":["chat"],"context_tokens":1,"prices":{{"{meter}":"{price}"}},"source":"s","as_of":"2026-11-22"}}]"#
+        ))
+    };
+    assert_eq!(with_models("[]"), Ok(()));
+    assert_eq!(with_price("input", "0.25"), Ok(()));
+    let cases = [
+        (with_price("input", "-1"), "the catalogue's models of v are not valid: `-1` is negative"),
+        (with_price("input", "0.0000000001"), "is finer than"),
+        (with_price("inputs", "1"), "unknown variant `inputs`"),
+        (with_models(r#"[{"name":"m"}]"#), "missing field"),
+        (with_models("{}"), "invalid type: map, expected a sequence"),
+        (
+            Catalog::from_json(r#"[{"name":"v","dialect":"openai","base_url":""}]"#)
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            "the catalogue has no models of v",
+        ),
+    ];
+    for (refusal, expected) in cases {
+        let message = refusal.unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
+}
