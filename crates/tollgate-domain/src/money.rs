@@ -84,6 +84,14 @@ impl NanoUsd {
     }
 }
 
+impl NanoUsd {
+    /// The amount in USD as decimal text, without an allocation.
+    #[must_use]
+    pub fn text(self) -> DecimalText {
+        DecimalText::of(self.0)
+    }
+}
+
 impl PricePerMillion {
     /// Free of charge.
     pub const ZERO: Self = Self(0);
@@ -170,16 +178,58 @@ fn parse_nanos(text: &str) -> Result<i64, MoneyError> {
     Ok(if negative { -nanos } else { nanos })
 }
 
-fn write_nanos(f: &mut fmt::Formatter<'_>, nanos: i64) -> fmt::Result {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let magnitude = nanos.unsigned_abs();
-    let (whole, fraction) =
-        (magnitude / NANOS_PER_USD.unsigned_abs(), magnitude % NANOS_PER_USD.unsigned_abs());
-    if fraction == 0 {
-        return write!(f, "{sign}{whole}");
+/// The most characters of an amount: a sign, ten digits, a point and nine digits.
+const MAX_TEXT_BYTES: usize = 24;
+
+/// An amount's decimal text, on the stack: it is written into headers, answers and events of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct DecimalText {
+    bytes: [u8; MAX_TEXT_BYTES],
+    /// Where the text begins; it ends with the buffer.
+    start: usize,
+}
+
+impl DecimalText {
+    fn of(nanos: i64) -> Self {
+        let mut text = Self { bytes: [0; MAX_TEXT_BYTES], start: MAX_TEXT_BYTES };
+        let magnitude = nanos.unsigned_abs();
+        let (mut whole, mut fraction) =
+            (magnitude / NANOS_PER_USD.unsigned_abs(), magnitude % NANOS_PER_USD.unsigned_abs());
+        if fraction > 0 {
+            let mut n_digits = 9;
+            while fraction.is_multiple_of(10) {
+                fraction /= 10;
+                n_digits -= 1;
+            }
+            for _ in 0..n_digits {
+                text.push_front(b'0' + (fraction % 10) as u8);
+                fraction /= 10;
+            }
+            text.push_front(b'.');
+        }
+        loop {
+            text.push_front(b'0' + (whole % 10) as u8);
+            whole /= 10;
+            if whole == 0 {
+                break;
+            }
+        }
+        if nanos < 0 {
+            text.push_front(b'-');
+        }
+        text
     }
-    let digits = format!("{fraction:09}");
-    write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+
+    fn push_front(&mut self, byte: u8) {
+        self.start -= 1;
+        self.bytes[self.start] = byte;
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).expect("digits, a sign and a point are ASCII")
+    }
 }
 
 impl FromStr for NanoUsd {
@@ -194,12 +244,12 @@ macro_rules! decimal_text {
     ($name:ident, $parse:expr) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_nanos(f, self.0)
+                f.write_str(DecimalText::of(self.0).as_str())
             }
         }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(DecimalText::of(self.0).as_str())
             }
         }
         impl<'de> Deserialize<'de> for $name {

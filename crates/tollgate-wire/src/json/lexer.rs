@@ -7,6 +7,9 @@ use super::{Fault, JsonProblem, Scanner};
 /// Bytes below it are control characters.
 pub(super) const FIRST_PLAIN_BYTE: u8 = 0x20;
 
+/// So far a string is looked through byte by byte.
+const SHORT_TEXT_BYTES: usize = 16;
+
 impl Scanner<'_> {
     /// Passes a string, the cursor being on its opening quote; whether it has escapes.
     pub(super) fn string(&mut self) -> Result<bool, Fault> {
@@ -31,6 +34,13 @@ impl Scanner<'_> {
     /// Moves to the next quote, backslash or control character.
     #[inline]
     fn skip_plain_text(&mut self) {
+        // most keys and values are shorter than what a vectorised search costs to begin
+        for &byte in self.bytes[self.at..].iter().take(SHORT_TEXT_BYTES) {
+            if byte == b'"' || byte == b'\\' || byte < FIRST_PLAIN_BYTE {
+                return;
+            }
+            self.at += 1;
+        }
         let rest = &self.bytes[self.at..];
         let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
         let n_passed = if self.has_controls {

@@ -35,6 +35,14 @@ pub struct Scanner<'a> {
     pub(super) has_controls: bool,
 }
 
+/// A place in a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checkpoint {
+    at: usize,
+    depth: usize,
+    n_values: u64,
+}
+
 /// Checks a whole text, whatever its outermost value is.
 ///
 /// # Errors
@@ -94,6 +102,16 @@ impl<'a> Scanner<'a> {
     /// encoding is not checked, as nothing but lengths is read.
     pub(crate) const fn at_offset(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at, depth: 0, n_values: 0, has_controls: true }
+    }
+
+    /// Where the scanner is, to come [`back_to`](Self::back_to).
+    pub(crate) const fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { at: self.at, depth: self.depth, n_values: self.n_values }
+    }
+
+    /// Goes back to where `checkpoint` was taken.
+    pub(crate) const fn back_to(&mut self, checkpoint: Checkpoint) {
+        (self.at, self.depth, self.n_values) = (checkpoint.at, checkpoint.depth, checkpoint.n_values);
     }
 
     /// Bytes passed so far.

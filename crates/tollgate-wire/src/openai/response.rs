@@ -2,7 +2,7 @@
 
 use tollgate_domain::Surface;
 
-use super::usage::{UsageReading, read_usage};
+use super::usage::{UsageReading, read_usage_here};
 use crate::json::{Fault, Kind, Scanner, Value, decode_string, decoded_len};
 
 /// Whether an answer's body is what its surface promises.
@@ -57,10 +57,9 @@ const fn empty(shape: AnswerShape) -> Answer {
 
 fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault> {
     let mut scanner = Scanner::new(body)?;
-    let mut usage: Option<Value> = None;
     scanner.object(|scanner, key| {
         match &*key.name(body) {
-            b"usage" => usage = Some(scanner.skip()?),
+            b"usage" => answer.usage = read_usage_here(surface, scanner)?,
             b"model" => answer.model = string(body, &scanner.skip()?),
             b"service_tier" => answer.service_tier = string(body, &scanner.skip()?),
             b"choices" if scanner.peek()? == Kind::Array => {
@@ -71,11 +70,7 @@ fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault>
         }
         Ok::<_, Fault>(())
     })?;
-    scanner.end()?;
-    if let Some(value) = usage {
-        answer.usage = read_usage(surface, body, &value);
-    }
-    Ok(())
+    scanner.end()
 }
 
 fn choice(scanner: &mut Scanner<'_>, answer: &mut Answer) -> Result<(), Fault> {

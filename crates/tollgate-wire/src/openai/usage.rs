@@ -12,7 +12,7 @@ use std::ops::Range;
 use tollgate_domain::{Meter, NanoUsd, Surface, Usage, UsageError};
 
 use super::request::{RequestSkim, input_token_estimate};
-use crate::json::{Fault, Kind, Scanner, Value};
+use crate::json::{Fault, Key, Kind, Scanner, Value};
 
 /// A count beyond this is nonsense, whatever the model.
 pub const MAX_PLAUSIBLE_TOKENS: u64 = 1_000_000_000;
@@ -101,6 +101,36 @@ pub(super) fn read_usage(surface: Surface, body: &[u8], value: &Value) -> UsageR
     }
 }
 
+/// Reads the usage object that stands next in an answer, in the one pass that checks it.
+pub(super) fn read_usage_here(surface: Surface, scanner: &mut Scanner<'_>) -> Result<UsageReading, Fault> {
+    if scanner.peek()? != Kind::Object {
+        scanner.pass()?;
+        return Ok(UsageReading::Missing);
+    }
+    let before = scanner.checkpoint();
+    let start = scanner.position();
+    let mut span = UsageSpan { object: start..start, cost_value: None, is_empty: true };
+    let mut counts = Counts::default();
+    let walked = scanner.object(|scanner, key| {
+        span.is_empty = false;
+        if scanner.raw_key(&key) == b"cost" {
+            span.cost_value = Some(scanner.skip()?.span);
+            return Ok(());
+        }
+        read_member(scanner, &key, &mut counts)
+    });
+    if walked.is_ok()
+        && let Ok(classes) = counts.classes(surface)
+    {
+        span.object.end = scanner.position();
+        return Ok(classes.map_or(UsageReading::Missing, |usage| UsageReading::Counted(usage, span)));
+    }
+    // odd in some way: slowly, so that what is wrong with it is told
+    scanner.back_to(before);
+    let value = scanner.skip()?;
+    Ok(read_usage(surface, scanner.bytes(), &value))
+}
+
 fn usage_span(body: &[u8], value: &Value) -> UsageSpan {
     let mut span = UsageSpan { object: value.span.clone(), cost_value: None, is_empty: true };
     let mut scanner = Scanner::at_offset(body, value.span.start);
@@ -118,20 +148,20 @@ fn usage_span(body: &[u8], value: &Value) -> UsageSpan {
 }
 
 fn read_counts(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unreadable> {
-    scanner.object(|scanner, key| {
-        match scanner.raw_key(&key) {
-            b"prompt_tokens" | b"input_tokens" => counts.prompt = count(scanner, "prompt_tokens")?,
-            b"completion_tokens" | b"output_tokens" => {
-                counts.completion = count(scanner, "completion_tokens")?;
-            }
-            b"total_tokens" => counts.total = count(scanner, "total_tokens")?,
-            b"prompt_cache_hit_tokens" => counts.cache_hit = count(scanner, "prompt_cache_hit_tokens")?,
-            b"prompt_tokens_details" | b"input_tokens_details" => prompt_details(scanner, counts)?,
-            b"completion_tokens_details" | b"output_tokens_details" => completion_details(scanner, counts)?,
-            _ => scanner.pass()?,
-        }
-        Ok(())
-    })
+    scanner.object(|scanner, key| read_member(scanner, &key, counts))
+}
+
+fn read_member(scanner: &mut Scanner<'_>, key: &Key, counts: &mut Counts) -> Result<(), Unreadable> {
+    match scanner.raw_key(key) {
+        b"prompt_tokens" | b"input_tokens" => counts.prompt = count(scanner, "prompt_tokens")?,
+        b"completion_tokens" | b"output_tokens" => counts.completion = count(scanner, "completion_tokens")?,
+        b"total_tokens" => counts.total = count(scanner, "total_tokens")?,
+        b"prompt_cache_hit_tokens" => counts.cache_hit = count(scanner, "prompt_cache_hit_tokens")?,
+        b"prompt_tokens_details" | b"input_tokens_details" => prompt_details(scanner, counts)?,
+        b"completion_tokens_details" | b"output_tokens_details" => completion_details(scanner, counts)?,
+        _ => scanner.pass()?,
+    }
+    Ok(())
 }
 
 fn prompt_details(scanner: &mut Scanner<'_>, counts: &mut Counts) -> Result<(), Unreadable> {
@@ -263,18 +293,17 @@ fn part_of(
 /// `body` with `"cost": <USD>` in the usage object at `span`; one that is there is replaced.
 #[must_use]
 pub fn with_cost(body: &[u8], span: &UsageSpan, cost: NanoUsd) -> Vec<u8> {
-    let (at, text) = match &span.cost_value {
-        Some(value) => (value.clone(), cost.to_string()),
+    let (at, member) = match &span.cost_value {
+        Some(value) => (value.clone(), ""),
         None => {
             let close = span.object.end - 1;
-            let comma = if span.is_empty { "" } else { "," };
-            (close..close, format!("{comma}\"cost\":{cost}"))
+            (close..close, if span.is_empty { "\"cost\":" } else { ",\"cost\":" })
         }
     };
-    let mut out = Vec::with_capacity(body.len() + text.len());
-    out.extend_from_slice(&body[..at.start]);
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(&body[at.end..]);
+    let cost = cost.text();
+    let parts = [&body[..at.start], member.as_bytes(), cost.as_str().as_bytes(), &body[at.end..]];
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
     out
 }
 
