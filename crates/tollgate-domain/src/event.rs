@@ -1,6 +1,8 @@
 //! The usage event: what one finished request was, did and cost. Made by the gateway, carried by the
 //! ledger's outbox, written once by the journal.
 
+mod json;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -101,7 +101,7 @@ impl AnswerFacts<'_> {
         headers.insert(OVERHEAD_US, overhead_value(self.overhead));
         write_rates(headers, self.grant);
         if let Some(cost) = self.cost {
-            insert_text(headers, COST_USD, &cost.to_string());
+            insert_text(headers, COST_USD, cost.text().as_str());
         }
         if let Some(cap) = self.clamped_to {
             headers.insert(MAX_TOKENS, HeaderValue::from(cap));
@@ -130,8 +130,16 @@ fn write_rate(headers: &mut HeaderMap, names: [HeaderName; 3], status: Option<Ra
     let [limit, remaining, reset] = names;
     headers.insert(limit, HeaderValue::from(status.limit));
     headers.insert(remaining, HeaderValue::from(status.remaining));
-    // OpenAI's spelling of a duration
-    insert_text(headers, reset, &format!("{}ms", status.reset_ms));
+    headers.insert(reset, reset_value(status.reset_ms));
+}
+
+/// OpenAI's spelling of a duration.
+fn reset_value(reset_ms: u64) -> HeaderValue {
+    if reset_ms == 0 {
+        return HeaderValue::from_static("0ms");
+    }
+    let text = format!("{reset_ms}ms");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0ms"))
 }
 
 /// The limit that refused has nothing left until a repeat can succeed.

@@ -15,7 +15,7 @@ use crate::auth::{Authenticated, authenticate};
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::pipeline::{self, Received};
-use crate::{key_info, model_list, quote};
+use crate::{entropy, key_info, model_list, quote};
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
 const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
@@ -48,12 +48,7 @@ pub(crate) async fn serve(
 }
 
 fn request_id(gateway: &Pod) -> RequestId {
-    let mut entropy = [0_u8; 10];
-    // without the system's randomness ids are still unique per pod and moment, only guessable
-    if getrandom::fill(&mut entropy).is_err() {
-        tracing::error!("the system gives no randomness");
-    }
-    RequestId::generate(gateway.clock.now(), entropy)
+    RequestId::generate(gateway.clock.now(), entropy::bytes())
 }
 
 async fn route(

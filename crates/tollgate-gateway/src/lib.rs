@@ -22,6 +22,7 @@ mod settle;
 
 mod answer;
 mod attempt;
+mod entropy;
 mod error;
 mod gates;
 mod key_info;

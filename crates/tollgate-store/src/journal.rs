@@ -70,7 +70,7 @@ impl Store {
     where
         E: Borrow<UsageEvent> + Sync,
     {
-        let rows = requests::rows(events)?;
+        let rows = requests::rows(events);
         run_tx!(self, "journal_events", |tx| {
             let inserted = requests::insert(tx, &rows).await?;
             let sums = Sums::of(rows.iter().filter(|row| inserted.contains(row)));

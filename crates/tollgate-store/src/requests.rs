@@ -135,16 +135,15 @@ impl RequestRow<'_> {
 }
 
 /// Events in the order of their ids, each once: two batches wait for each other in the same order.
-pub(crate) fn rows<E: Borrow<UsageEvent>>(events: &[E]) -> Result<Vec<RequestRow<'_>>, StoreError> {
+pub(crate) fn rows<E: Borrow<UsageEvent>>(events: &[E]) -> Vec<RequestRow<'_>> {
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
         let event = event.borrow();
-        let document = serde_json::to_string(event).map_err(|error| StoreError::corrupt("event", error))?;
-        rows.push(RequestRow { event, document });
+        rows.push(RequestRow { event, document: event.to_json() });
     }
     rows.sort_by_key(RequestRow::id);
     rows.dedup_by_key(|row| row.id());
-    Ok(rows)
+    rows
 }
 
 /// Which rows of a batch are new.

@@ -81,9 +81,8 @@ impl RedisLedger {
 
 fn settle_call(settlement: &Settlement) -> Result<Cmd, LedgerError> {
     let event = match &settlement.event {
-        Some(event) => serde_json::to_vec(event)
-            .map_err(|error| LedgerError::Invalid(format!("the event cannot be encoded: {error}")))?,
-        None => Vec::new(),
+Some(event) => event.to_json(),
+        None => String::new(),
     };
     let keys = TenantKeys::new(settlement.tenant);
     let keys = [
