@@ -13,6 +13,8 @@ use crate::{CatalogTier, PriceBand, PriceList, PricePoint, ServiceTier};
 
 /// A price per unit in USD is this power of ten in nano-USD per million units.
 const NANO_USD_PER_MILLION: i32 = 15;
+/// Of how many units a price is.
+const UNITS_PER_PRICE: i128 = 1_000_000;
 /// More digits than any list has: what is beyond comes from somebody's binary fractions.
 const SIGNIFICANT_DIGITS: usize = 10;
 /// Numbers with more digits than this are rounded to [`SIGNIFICANT_DIGITS`].
@@ -212,7 +214,7 @@ fn litellm_points(model: &str, fields: &Fields<'_>) -> Result<Vec<PricePoint>, P
     let Some((_, field, meter)) = unit else { return Ok(points) };
     Ok(match fields.get(*field) {
         Some(value) => {
-            let price = number(model, field, value.get())?;
+            let price = in_whole_nano_usd(number(model, field, value.get())?);
             vec![PricePoint { tier: ServiceTier::Standard, context_from: 0, meter: *meter, price }]
         }
         None => points,
@@ -235,9 +237,19 @@ fn token_points(model: &str, fields: &Fields<'_>) -> Result<Vec<PricePoint>, Pri
             continue;
         }
         let price = number(model, field, value.get())?;
-        points.push(PricePoint { tier, context_from, meter, price });
+        // Zero for writing a cache says that nothing comes on top, not that those tokens are free.
+        let is_surcharge = matches!(meter, Meter::CacheWrite5m | Meter::CacheWrite1h);
+        if !is_surcharge || price > PricePerMillion::ZERO {
+            points.push(PricePoint { tier, context_from, meter, price });
+        }
     }
     Ok(points)
+}
+
+/// A unit's price is written in nano-USD: what is finer (an hour's price by the second) goes up.
+fn in_whole_nano_usd(price: PricePerMillion) -> PricePerMillion {
+    let per_unit = (i128::from(price.0) + UNITS_PER_PRICE - 1) / UNITS_PER_PRICE * UNITS_PER_PRICE;
+    PricePerMillion(i64::try_from(per_unit).unwrap_or(i64::MAX))
 }
 
 fn number(model: &str, field: &str, text: &str) -> Result<PricePerMillion, PriceMapError> {

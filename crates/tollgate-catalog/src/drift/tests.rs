@@ -81,6 +81,14 @@ fn tiers_of_prompt_lengths_are_read() {
 }
 
 #[test]
+fn what_a_map_says_in_its_own_way_is_understood() {
+    // Nothing on top for writing a cache; an hour's price by the second.
+    let map = litellm(r#""input_cost_per_token":2.5e-06,"cache_creation_input_token_cost":0.0"#);
+    let map = map.replace("0.0001}", "0.00010000003333}");
+    assert_eq!(shown(&drift_of(&map)), ["whisper standard 0 second 0.0001 0.000100001 Some(\"+0.00\")"]);
+}
+
+#[test]
 fn our_own_export_is_a_map_as_well() {
     let export = r#"{"data":[{"vendor":"openai","model":"gpt-a-1","context_tokens":7,
         "prices":{"input":"2.5","output":"11"},"bands":[],"tiers":[{"tier":"flex","prices":{"input":"1.25"}}]}],"next":null}"#;

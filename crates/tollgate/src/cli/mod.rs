@@ -4,6 +4,7 @@ mod arguments;
 mod configuration;
 mod exit;
 mod options;
+mod price_map;
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +43,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The whole command tree: the derived commands and one per admin resource.
+/// The whole command tree: the derived commands, one per admin resource, and the comparisons with price maps.
 fn command() -> clap::Command {
-    resources::RESOURCES.iter().fold(Cli::command(), |command, resource| {
+    let resources = resources::RESOURCES.iter().fold(Cli::command(), |command, resource| {
         command.subcommand(admin_client::command::of_resource(resource))
-    })
+    });
+    price_map::extend(resources)
 }
 
 /// The tree without the variables that are set to nothing, as compose files and Kubernetes do: an empty
@@ -61,13 +63,16 @@ fn without_empty_variables(command: clap::Command, environment: &Environment) ->
 }
 
 fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()> {
+    if let Some(result) = price_map::execute(matches, environment) {
+        return result;
+    }
     if let Some((name, arguments)) = matches.subcommand()
         && let Some(resource) = resources::RESOURCES.iter().find(|resource| resource.name == name)
     {
         let (verb, arguments) = admin_client::command::chosen_verb(resource, arguments);
         let admin = AdminArgs::from_arg_matches(arguments)?;
         let client = admin.client(environment)?;
-        return block_on_admin(admin_client::call(&client, verb, arguments, admin.output));
+        return block_on(admin_client::call(&client, verb, arguments, admin.output));
     }
     match Cli::from_arg_matches(matches)?.command {
         Command::Dev(arguments) => serve(run::dev(arguments.into_options(environment)?)),
@@ -92,11 +97,11 @@ fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()
         Command::Apply(arguments) => {
             let config = crate::config::load(&arguments.file, environment)?;
             let client = arguments.admin.client(environment)?;
-            block_on_admin(configuration::apply(&arguments, &config, &client))
+            block_on(configuration::apply(&arguments, &config, &client))
         }
         Command::Export(arguments) => {
             let client = arguments.admin.client(environment)?;
-            block_on_admin(configuration::export(&arguments, &client))
+            block_on(configuration::export(&arguments, &client))
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "tollgate", &mut std::io::stdout().lock());
@@ -113,6 +118,6 @@ fn serve(server: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()>
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(server)
 }
 
-fn block_on_admin(call: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(call: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(call)
 }

@@ -6,7 +6,7 @@ use tollgate_domain::{Clock, UnixMillis};
 
 /// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {

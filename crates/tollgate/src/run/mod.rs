@@ -15,6 +15,7 @@ use anyhow::Context;
 use tollgate_store::{Store, StoreError};
 
 use crate::cli::{ServerOptions, UsageError};
+pub(crate) use clock::SystemClock;
 pub(crate) use data_dir::ADMIN_TOKEN_FILE;
 
 /// Everything in one process, seeded for a first try.

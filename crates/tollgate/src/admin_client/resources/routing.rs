@@ -1,7 +1,7 @@
 //! Providers and virtual models.
 
 use crate::admin_client::verbs::{
-    Argument, Kind, Method, Resource, Verb, field, first, inner, object, required,
+    Argument, Kind, Method, Resource, Verb, field, filter, first, inner, object, required,
 };
 
 const PROVIDER: Argument = object("provider", "The provider's name or id");
@@ -172,6 +172,30 @@ pub(super) const MODELS: Resource = Resource {
             path: "/models/{model}",
             arguments: &[MODEL],
             columns: &[],
+        },
+        Verb {
+            name: "catalog",
+            about: "List the models of the built-in catalogue with their prices",
+            example: "tollgate models catalog --vendor openai --capability vision",
+            method: Method::List,
+            path: "/catalog/models",
+            arguments: &[
+                filter("vendor", "Only this vendor's"),
+                filter("surface", "Only models that serve this surface: chat, embeddings, images, …"),
+                filter("capability", "Only models that can do this: tools, structured_output, reasoning, …"),
+                filter("q", "Only models with this text in their name or an alias"),
+            ],
+            columns: &[
+                "vendor",
+                "model",
+                "context_tokens",
+                "max_output_tokens",
+                "prices.input",
+                "prices.cached_input",
+                "prices.output",
+                "deprecated_on",
+                "as_of",
+            ],
         },
     ],
 };
