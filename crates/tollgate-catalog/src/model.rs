@@ -157,9 +157,9 @@ pub struct CatalogModel<'t> {
     /// Prices of the other processing classes.
     #[serde(default)]
     pub tiers: Vec<CatalogTier>,
-    /// The vendor's page the prices stand on.
+    /// The vendor's page where its prices should stand; they were taken from price maps that name such pages.
     pub source: &'t str,
-    /// When they were last checked, `YYYY-MM-DD`.
+    /// The day they were taken, `YYYY-MM-DD`.
     pub as_of: &'t str,
 }
 

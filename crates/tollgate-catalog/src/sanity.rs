@@ -137,10 +137,13 @@ pub fn check_together(price: impl Fn(Meter) -> Option<PricePerMillion>) -> Vec<(
             found.push((severity, format!("{message} ({shown})")));
         }
     };
-    use Meter::{CacheWrite5m, CachedInput, Input, Output};
+    use Meter::{CacheWrite1h, CacheWrite5m, CachedInput, Input, Output};
+    // A fee on top of the input, listed as if it were the price of those tokens, would make them nearly free.
+    for write in [CacheWrite5m, CacheWrite1h] {
+        rule(Severity::Error, Input, write, "writing the cache is cheaper than input");
+    }
     rule(Severity::Error, CachedInput, Output, "output is cheaper than cached input");
     rule(Severity::Warning, CachedInput, Input, "cached input is dearer than input");
-    rule(Severity::Warning, CachedInput, CacheWrite5m, "reading the cache is dearer than writing it");
     rule(Severity::Warning, Input, Output, "input is dearer than output");
     if let (Some(input), Some(PricePerMillion::ZERO)) = (price(Input), price(Output))
         && input > PricePerMillion::ZERO

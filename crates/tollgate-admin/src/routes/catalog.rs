@@ -75,9 +75,9 @@ struct CatalogModelView {
     bands: Vec<PriceBandView>,
     /// Prices of the processing classes beside the standard one.
     tiers: Vec<PriceTierView>,
-    /// The vendor's page the prices stand on.
+    /// The vendor's page where the prices should stand; they were taken from price maps that name such pages.
     source: String,
-    /// When they were last checked, `YYYY-MM-DD`.
+    /// The day they were taken, `YYYY-MM-DD`.
     as_of: String,
 }
 

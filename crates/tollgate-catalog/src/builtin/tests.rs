@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::sanity::check_catalog;
-use crate::{Capability, Modality, Needs, PriceSheet, ServiceTier, Tokenizer};
+use crate::{Capability, Modality, Needs, PriceSheet, Reach, ServiceTier, Tokenizer};
 use tollgate_domain::{Meter, Usage};
 
 /// The day the data was put together; a model retired by then has no place in it.
@@ -105,7 +105,8 @@ fn vendors_are_reached_by_their_own_key_and_host() {
     let mut seen = BTreeSet::new();
     for vendor in catalog.vendors().iter().filter(|vendor| vendor.dialect != "demo") {
         let variable = vendor.key_variable.as_deref().unwrap();
-        assert!(variable.ends_with("_API_KEY") && seen.insert(variable), "{variable}");
+        let is_a_key = variable.ends_with("_API_KEY") || variable.ends_with("_SECRET_KEY");
+        assert!(is_a_key && seen.insert(variable), "{variable}");
         assert!(
             vendor.base_url.starts_with("https://") && !vendor.base_url.ends_with('/'),
             "{}",
@@ -157,4 +158,59 @@ fn a_catalogue_that_is_none_is_refused() {
         let message = refusal.unwrap_err();
         assert!(message.contains(expected), "{message}");
     }
+}
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+
+    /// Splits `total` at random over the meters.
+    fn split(&mut self, mut total: u64, meters: &[Meter], mut usage: Usage) -> Usage {
+        for meter in meters {
+            let part = self.below(total + 1);
+            usage.set(*meter, part);
+            total -= part;
+        }
+        usage
+    }
+}
+
+/// How many usages of each model and class are tried; one run takes about a second.
+const N_USAGES: u64 = 20;
+
+#[test]
+fn no_usage_within_its_bounds_costs_more_than_the_upper_bound() {
+    let mut numbers = Numbers(20_261_122);
+    let mut n_tried = 0_u64;
+    for vendor in catalog().vendors() {
+        for model in vendor.models() {
+            let sheet = PriceSheet::from_rows(&model.price_rows(&vendor.name));
+            for tier in ServiceTier::ALL {
+                if sheet.check(tier, Needs::InputAndOutput).is_err() {
+                    continue;
+                }
+                for _ in 0..N_USAGES {
+                    let input_bound = numbers.below(model.context_tokens.max(1)) + 1;
+                    let output_cap = numbers.below(model.max_output_tokens.max(1)) + 1;
+                    let bound = sheet.upper_bound(input_bound, output_cap, tier, Reach::MULTIMODAL);
+                    let usage = Usage::ZERO.with(Meter::Request, 1);
+                    let n_in = numbers.below(input_bound + 1);
+                    let usage = numbers.split(n_in, Reach::MULTIMODAL.input, usage);
+                    let usage = numbers.split(output_cap, Reach::MULTIMODAL.output, usage);
+                    for served in [tier, ServiceTier::Standard] {
+                        let cost = sheet.cost(&usage, served).total;
+                        let name = (&vendor.name, model.name, tier, served);
+                        assert!(cost <= bound, "{name:?}: {cost} > {bound} for {usage:?}");
+                    }
+                    n_tried += 1;
+                }
+            }
+        }
+    }
+    assert!(n_tried > 1_000 * N_USAGES, "{n_tried}");
 }

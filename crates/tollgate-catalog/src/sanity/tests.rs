@@ -44,6 +44,16 @@ fn slips_are_errors() {
             "looks like a price divided by a million",
         ),
         (r#""output":"10""#, r#""output":"0.1""#, "output is cheaper than cached input (0.25 > 0.1)"),
+        (
+            r#""output":"10""#,
+            r#""output":"10","cache_write_5m":"2""#,
+            "writing the cache is cheaper than input",
+        ),
+        (
+            r#""output":"10""#,
+            r#""output":"10","cache_write_1h":"2""#,
+            "writing the cache is cheaper than input",
+        ),
         (r#""output":"10""#, r#""output":"0""#, "input is paid, but output is free"),
         (r#""input":"2.50","cached_input":"0.25","output":"10""#, "", "it has no price"),
         (r#""context_tokens":1000"#, r#""context_tokens":0"#, "its context window is 0"),
@@ -75,7 +85,6 @@ fn oddities_are_warnings() {
     let cases = [
         (r#""cached_input":"0.25""#, r#""cached_input":"3""#, "cached input is dearer than input"),
         (r#""output":"10""#, r#""output":"1""#, "input is dearer than output"),
-        (r#""output":"10""#, r#""output":"10","cache_write_5m":"0.2""#, "reading the cache is dearer"),
         (r#""input":"1.25""#, r#""input":"3""#, "batch input is on the wrong side"),
         (r#"{"input":"5"}"#, r#"{"input":"2"}"#, "priority input is on the wrong side"),
         (r#""output":"15""#, r#""output":"9""#, "output is cheaper for longer prompts"),

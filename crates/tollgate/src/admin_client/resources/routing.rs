@@ -134,7 +134,7 @@ pub(super) const MODELS: Resource = Resource {
         Verb {
             name: "create",
             about: "Create a virtual model",
-            example: "tollgate models create chat-default --targets openai/gpt-5-mini,groq/llama-3.3-70b-versatile",
+            example: "tollgate models create chat-default --targets openai/gpt-5-mini,groq/openai/gpt-oss-120b",
             method: Method::Post,
             path: "/models",
             arguments: &[
