@@ -15,6 +15,7 @@ impl Scanner<'_> {
     pub(super) fn string(&mut self) -> Result<bool, Fault> {
         self.at += 1;
         let mut is_escaped = false;
+        self.skip_short_text();
         loop {
             self.skip_plain_text();
             match self.next_byte()? {
@@ -31,16 +32,17 @@ impl Scanner<'_> {
         }
     }
 
+    /// Moves to the next quote, backslash or control character, where that is near: most keys and values are
+    /// shorter than what a vectorised search costs to begin.
+    #[inline]
+    fn skip_short_text(&mut self) {
+        let is_plain = |&&byte: &&u8| byte != b'"' && byte != b'\\' && byte >= FIRST_PLAIN_BYTE;
+        self.at += self.bytes[self.at..].iter().take(SHORT_TEXT_BYTES).take_while(is_plain).count();
+    }
+
     /// Moves to the next quote, backslash or control character.
     #[inline]
     fn skip_plain_text(&mut self) {
-        // most keys and values are shorter than what a vectorised search costs to begin
-        for &byte in self.bytes[self.at..].iter().take(SHORT_TEXT_BYTES) {
-            if byte == b'"' || byte == b'\\' || byte < FIRST_PLAIN_BYTE {
-                return;
-            }
-            self.at += 1;
-        }
         let rest = &self.bytes[self.at..];
         let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
         let n_passed = if self.has_controls {

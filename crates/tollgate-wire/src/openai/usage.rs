@@ -316,5 +316,11 @@ pub fn counted_usage(skim: &RequestSkim, body_len: usize, text_bytes: u64, n_tex
     if skim.surface == Surface::Embeddings {
         return usage;
     }
-    usage.with(Meter::Output, text_bytes.div_ceil(COUNTED_BYTES_PER_TOKEN).max(n_text_events))
+    usage.with(Meter::Output, counted_output(text_bytes, n_text_events))
+}
+
+/// The answer's tokens where the provider told none, or not yet.
+#[must_use]
+pub fn counted_output(text_bytes: u64, n_text_events: u64) -> u64 {
+    text_bytes.div_ceil(COUNTED_BYTES_PER_TOKEN).max(n_text_events)
 }
