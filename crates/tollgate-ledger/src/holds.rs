@@ -89,10 +89,34 @@ pub struct HoldView {
     pub admitted_at: UnixMillis,
     /// Until when it is renewed.
     pub lease_until: UnixMillis,
+    /// After how long without renewal it counts as abandoned.
+    pub lease_ms: u64,
     /// Whether that has passed: its pod is gone, and what its request cost is not known. Still held.
     pub is_suspect: bool,
     /// What its request had cost when its lease was last renewed.
     pub progress: NanoUsd,
+    /// The caller's note, as given with the admission.
+    pub memo: Vec<u8>,
+}
+
+impl HoldView {
+    /// The same as a pod would report it: for a reseed that keeps what no pod reports any more.
+    #[must_use]
+    pub fn to_open(&self, tenant: TenantId) -> OpenHold {
+        OpenHold {
+            tenant,
+            hold: self.hold,
+            key: self.key,
+            node: self.node,
+            amount: self.amount,
+            wallet: self.wallet,
+            budgets: self.budgets.clone(),
+            admitted_at: Some(self.admitted_at),
+            lease_ms: self.lease_ms,
+            progress: self.progress,
+            memo: self.memo.clone(),
+        }
+    }
 }
 
 /// Some holds of a tenant.

@@ -8,11 +8,16 @@ mod admit;
 mod breaker;
 mod client;
 mod config;
+mod events;
+mod holds;
 mod keys;
+mod link;
 mod outbox;
 mod recovery;
+mod register;
 mod reply;
 mod scripts;
+mod server;
 mod settle;
 mod tenant;
 
@@ -22,6 +27,7 @@ use std::sync::Arc;
 use crate::error::LedgerError;
 use client::Client;
 use outbox::OutboxReader;
+use register::Register;
 
 pub use config::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig};
 
@@ -34,19 +40,24 @@ pub struct RedisLedger {
 struct Shared {
     client: Client,
     outbox: OutboxReader,
+    register: Register,
 }
 
 impl RedisLedger {
-    /// Connects, checks that Redis does not evict, loads the scripts and creates the outbox's groups.
+    /// Connects, checks the server's version and that it does not evict, loads the scripts and creates the
+    /// outbox's groups.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`] when Redis does not answer in time, [`LedgerError::Misconfigured`] when
     /// the URL is none or money would not be safe there.
     pub async fn connect(config: &RedisConfig) -> Result<Self, LedgerError> {
         let client = Client::connect(config).await?;
-        let outbox = OutboxReader::new(&client, config)?;
+        let outbox = OutboxReader::new(&client, config);
         outbox.create_groups(&client).await?;
-        Ok(Self { shared: Arc::new(Shared { client, outbox }) })
+        let ledger = Self { shared: Arc::new(Shared { client, outbox, register: Register::default() }) };
+        // Sees the streams' marks before anything is written to them.
+        ledger.confirm_journaled().await?;
+        Ok(ledger)
     }
 
     pub(crate) async fn ping(&self) -> Result<(), LedgerError> {

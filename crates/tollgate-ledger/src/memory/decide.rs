@@ -19,7 +19,13 @@ pub(super) struct NodeView {
 
 /// What can be granted, or which level refuses. A level is spent where even all its holds returned would
 /// not do; where any level is spent, that is the answer, because waiting does not help.
-pub(super) fn decide(nodes: &[NodeView], amount: NanoUsd, minimum: NanoUsd) -> Result<NanoUsd, AdmitOutcome> {
+/// `own` is what the asking hold has already, which would not come back for it.
+pub(super) fn decide(
+    nodes: &[NodeView],
+    amount: NanoUsd,
+    minimum: NanoUsd,
+    own: NanoUsd,
+) -> Result<NanoUsd, AdmitOutcome> {
     let nodes = if mutants::is(Mutant::FirstLevelOnly) { &nodes[..nodes.len().min(1)] } else { nodes };
     let unsettled = |node: &NodeView| node.limit.saturating_sub(node.counter.settled);
     let held = |node: &NodeView| {
@@ -31,7 +37,10 @@ pub(super) fn decide(nodes: &[NodeView], amount: NanoUsd, minimum: NanoUsd) -> R
     if granted >= minimum {
         return Ok(granted);
     }
-    let spent = nodes().filter(|node| unsettled(node) < minimum).min_by_key(|node| unsettled(node));
+    let needed = minimum.saturating_add(own);
+    let spent = nodes()
+        .filter(|node| unsettled(node) < needed && available(node) < minimum)
+        .min_by_key(|node| unsettled(node));
     if let Some(node) = spent {
         return Err(AdmitOutcome::Spent(refusal(node)));
     }

@@ -22,7 +22,7 @@ impl TenantState {
         if more <= NanoUsd::ZERO {
             return GrowOutcome::Grown { granted: hold.grant.granted };
         }
-        match decide(&self.view_hold(hold), more, more) {
+        match decide(&self.view_hold(hold), more, more, hold.grant.granted) {
             Ok(_) => {}
             Err(AdmitOutcome::Spent(refusal)) => return GrowOutcome::Refused(MoneyDenied::Spent(refusal)),
             Err(AdmitOutcome::Held(refusal)) => return GrowOutcome::Refused(MoneyDenied::Held(refusal)),
@@ -91,8 +91,10 @@ impl TenantState {
             budgets: hold.budgets.clone(),
             admitted_at: hold.grant.admitted_at,
             lease_until: hold.lease_until,
+            lease_ms: hold.lease_ms,
             is_suspect: hold.lease_until <= now,
             progress: hold.progress,
+            memo: hold.memo.to_vec(),
         }
     }
 

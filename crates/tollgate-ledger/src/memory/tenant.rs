@@ -117,7 +117,7 @@ impl TenantState {
         if let Err(refusal) = self.check_rates(admission, now) {
             return AdmitOutcome::RateLimited(refusal);
         }
-        let granted = match decide(&nodes, admission.amount, admission.minimum) {
+        let granted = match decide(&nodes, admission.amount, admission.minimum, NanoUsd::ZERO) {
             Ok(granted) => granted,
             Err(refused) => return refused,
         };

@@ -1,52 +1,77 @@
--- tollgate admit, version 1
+-- tollgate admit, version 2
 --
--- KEYS: counters holds leases epoch rates tombstone
--- ARGV: hold revoked_field owner_note numbers, then per budget: current_name next_name, then the owners of rates
+-- KEYS: state hold leases index
+-- ARGV: run known_epoch tenant hold revoked_field node_key_memo numbers, then per budget: current_name next_name,
+--       then the fields of rate owners
 --       a counter's name is <budget>:<period start>
 --       numbers, as packed 64-bit integers, which costs a third of what text does:
 --         lease_ms amount minimum wallet(0 none, 1 enforced, 2 counted) tokens n_budgets n_owners
 --         per budget: limit current_ends_at     per owner: requests tokens concurrent (-1: not limited)
 -- Returns integers (exact below 2^53):
---   0 granted admitted_at_ms [requests_limit requests_backlog_us tokens_limit tokens_backlog_us]  (-1: none)
+--   0 epoch_n(0: none, or the known one) granted admitted_at_ms [requests_limit requests_backlog_us tokens_limit
+--     tokens_backlog_us]  (-1: none)
 --   1|2 node (0 wallet, else budget) limit settled held is_next       spent | held
 --   3 owner kind(1 requests, 2 tokens, 3 concurrency) excess_us
---   4 cold   5 revoked   6 settled already
+--   4 cold   5 revoked   6 settled already   7 wrong epoch
 --
--- Hashes hold packed doubles, which costs half of what text does:
---   counters  <budget>:<period start> = settled held;  wallet = limit version settled held;  revoked:<key> = 1
---   rates     <owner> = requests_tat_us tokens_tat_us in_flight
---   holds     <hold> = granted admitted_at requests_limit requests_backlog tokens_limit tokens_backlog
---             {counters} wallet {owner token_limit reserved_us is_concurrent ...} note, as MessagePack
-local call, floor, pack, unpack_struct = redis.call, math.floor, struct.pack, struct.unpack
-local counters, holds, rates = KEYS[1], KEYS[2], KEYS[5]
+-- The state of a tenant is one hash, so that it is there or lost as a whole, and is read and written at once.
+-- Numbers are packed doubles, which costs half of what text does:
+--   e = epoch   s = when it was seeded   i = 1: it is in the shard's index   c = places were freed until then
+--   w = limit version settled held   <budget>:<period start> = settled held   p:<budget> = its newest periods
+--   x:<key> = 1: revoked   l:<rate owner> = requests_tat_us tokens_tat_us in_flight
+-- `leases` of a tenant holds its holds by the end of their leases, the shard's `index` its tenants with holds by a
+-- time before which none of those ends.
+local call, floor, max, pack, unpack_struct = redis.call, math.floor, math.max, struct.pack, struct.unpack
+local state = KEYS[1]
 local BURST_US, NEVER_FITS_US = 60000000, 120000000
+local MAX_FREED, CLEAN_ABOVE, CLEAN_SAMPLE = 1000, 20000, 16
 
-local stored = call('HGET', holds, ARGV[1])
-if stored then
-  local hold = cmsgpack.unpack(stored)
-  return {0, hold[1], hold[2], hold[3], hold[4], hold[5], hold[6]}
+local function is_cold(seeded_at, has_wallet, wallet)
+  return not seeded_at or (has_wallet and not wallet)
 end
-if call('EXISTS', KEYS[6]) == 1 then
-  return {6}
+-- Nothing can have been settled in a period that began after the seed was read.
+local function is_fresh(name, seeded_at)
+  return tonumber(string.match(name, ':(-?%d+)$')) >= tonumber(seeded_at)
 end
 
--- What is known.
-local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[4] / 8), ARGV[4])}
+local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[7] / 8), ARGV[7])}
 local has_wallet, n_budgets, n_owners = numbers[4] > 0, numbers[6], numbers[7]
 local time = call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = floor(now_us / 1000)
 
-local names, is_next = {}, {}
+-- What is known.
+local names, is_next, fields = {}, {}, {'e', 's', 'i', 'w', ARGV[5]}
 for i = 1, n_budgets do
-  if now_ms < numbers[6 + 2 * i + 1] then
-    names[i] = ARGV[3 + 2 * i]
-  else
-    names[i], is_next[i] = ARGV[4 + 2 * i], 1
+  local at = 6 + 2 * i
+  if now_ms >= numbers[at + 1] then
+    at, is_next[i] = at + 1, 1
   end
+  names[i] = ARGV[i + i + 6 + (is_next[i] or 0)]
+  fields[5 + i] = names[i]
 end
-local values = call('HMGET', counters, ARGV[2], 'wallet', unpack(names))
-if values[1] then
+local first_owner = 5 + n_budgets
+for index = 1, n_owners do
+  fields[first_owner + index] = ARGV[7 + 2 * n_budgets + index]
+end
+local values = call('HMGET', state, unpack(fields))
+local epoch, seeded_at = values[1], values[2]
+if refuses(epoch, ARGV[1], ARGV[2]) then
+  return {7}
+end
+local epoch_n = 0
+if epoch and ARGV[2] == '' then
+  epoch_n = tonumber(string.match(epoch, '^%d+'))
+end
+local stored = call('GET', KEYS[2])
+if stored then
+  if not is_hold(stored) then
+    return {6}
+  end
+  local hold = read_record(stored)
+  return {0, epoch_n, hold[2], hold[3], hold[6], hold[7], hold[8], hold[9]}
+end
+if values[5] then
   return {5}
 end
 
@@ -54,22 +79,19 @@ end
 local limits, settled, held = {}, {}, {}
 local wallet_version, created
 if has_wallet or n_budgets > 0 then
-  local seeded_at = call('HGET', KEYS[4], 'seeded_at')
-  if not seeded_at or (has_wallet and not values[2]) then
+  if is_cold(seeded_at, has_wallet, values[4]) then
     return {4}
   end
   if has_wallet then
-    limits[0], wallet_version, settled[0], held[0] = unpack_struct('<dddd', values[2])
+    limits[0], wallet_version, settled[0], held[0] = unpack_struct('<dddd', values[4])
   end
   for i = 1, n_budgets do
     limits[i] = numbers[6 + 2 * i]
-    local counter = values[i + 2]
+    local counter = values[5 + i]
     if counter then
       settled[i], held[i] = unpack_struct('<dd', counter)
     else
-      -- Nothing can have been settled in a period that began after the seed was read.
-      local starts_at = tonumber(string.match(names[i], ':(-?%d+)$'))
-      if starts_at < tonumber(seeded_at) then
+      if not is_fresh(names[i], seeded_at) then
         return {4}
       end
       settled[i], held[i] = 0, 0
@@ -80,27 +102,28 @@ if has_wallet or n_budgets > 0 then
 end
 
 -- Rates: requests, then tokens, then concurrency; the longest wait of a kind is the answer.
-local new_rates, held_limits = {}, {}
+local writes, n_writes, held_limits = {}, 0, {}
 local requests_limit, requests_backlog, tokens_limit, tokens_backlog = -1, -1, -1, -1
-if n_owners > 0 then
-  local tokens = numbers[5]
-  local owners = {}
-  for index = 1, n_owners do
-    owners[index] = ARGV[4 + 2 * n_budgets + index]
-  end
-  local states = call('HMGET', rates, unpack(owners))
+local has_places, has_new_owner = 0, false
+local function check_rates()
+  local tokens, n_held = numbers[5], 0
   local excess, refused = {0, 0, 0}, {}
+  n_writes = 0
+  requests_backlog, tokens_backlog = -1, -1
   for index = 1, n_owners do
     local at = 5 + 2 * n_budgets + 3 * index
+    local field, rates = fields[first_owner + index], values[first_owner + index]
     local requests_tat, tokens_tat, in_flight = 0, 0, 0
-    if states[index] then
-      requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', states[index])
+    if rates then
+      requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
+    else
+      has_new_owner = true
     end
     local per_minute = numbers[at]
     if per_minute >= 0 then
       local cost = NEVER_FITS_US
-      if per_minute > 0 then cost = math.max(floor(BURST_US / per_minute), 1) end
-      local backlog = math.max(requests_tat - now_us, 0) + cost
+      if per_minute > 0 then cost = max(floor(BURST_US / per_minute), 1) end
+      local backlog = max(requests_tat - now_us, 0) + cost
       if backlog - BURST_US > excess[1] then excess[1], refused[1] = backlog - BURST_US, index end
       if backlog > requests_backlog then requests_limit, requests_backlog = per_minute, backlog end
       requests_tat = now_us + backlog
@@ -111,9 +134,9 @@ if n_owners > 0 then
       reserved = NEVER_FITS_US
       if per_minute > 0 then
         reserved = math.min(tokens, per_minute) * BURST_US / per_minute
-        if reserved > 0 then reserved = math.max(floor(reserved), 1) end
+        if reserved > 0 then reserved = max(floor(reserved), 1) end
       end
-      local backlog = math.max(tokens_tat - now_us, 0) + reserved
+      local backlog = max(tokens_tat - now_us, 0) + reserved
       if backlog - BURST_US > excess[2] then excess[2], refused[2] = backlog - BURST_US, index end
       if backlog > tokens_backlog then tokens_limit, tokens_backlog = per_minute, backlog end
       tokens_tat = now_us + backlog
@@ -121,13 +144,14 @@ if n_owners > 0 then
     local concurrent = numbers[at + 2]
     if concurrent >= 0 then
       if in_flight >= concurrent and not refused[3] then refused[3] = index end
-      in_flight = in_flight + 1
+      in_flight, has_places = in_flight + 1, 1
     end
-    new_rates[index * 2 - 1], new_rates[index * 2] = owners[index], pack('<ddd', requests_tat, tokens_tat, in_flight)
+    writes[n_writes + 1], writes[n_writes + 2] = field, pack('<ddd', requests_tat, tokens_tat, in_flight)
+    n_writes = n_writes + 2
     if per_minute >= 0 or concurrent >= 0 then
-      local n = #held_limits
-      held_limits[n + 1], held_limits[n + 2] = owners[index], per_minute
-      held_limits[n + 3], held_limits[n + 4] = reserved, concurrent >= 0 and 1 or 0
+      held_limits[n_held + 1], held_limits[n_held + 2] = field, per_minute
+      held_limits[n_held + 3], held_limits[n_held + 4] = reserved, concurrent >= 0 and 1 or 0
+      n_held = n_held + 4
     end
   end
   for kind = 1, 3 do
@@ -137,21 +161,67 @@ if n_owners > 0 then
   end
 end
 
+-- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
+-- held on. Each end of a lease is looked at once.
+local function free_expired_places()
+  local since = call('HGET', state, 'c') or '-inf'
+  local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
+  if #expired == 0 then
+    return false
+  end
+  local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
+  for i = 1, #expired, 2 do
+    local key = prefix .. expired[i]
+    local record = call('GET', key)
+    if is_hold(record) then
+      local of_hold, of_names, of_limits, of_rates, at = read_record(record)
+      if of_hold[11] == 1 then
+        is_any_free, of_hold[11] = true, 0
+        for j = 1, #of_rates, 4 do
+          local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
+          if rates then
+            local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
+            call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
+          end
+        end
+        call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))
+      end
+    end
+  end
+  call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
+  return is_any_free
+end
+
+if n_owners > 0 then
+  local refusal = check_rates()
+  if refusal and refusal[3] == 3 and free_expired_places() then
+    values = call('HMGET', state, unpack(fields))
+    refusal = check_rates()
+  end
+  if refusal then
+    return refusal
+  end
+end
+
 -- Money: what the tightest level has, or who refuses. A wallet that is only counted has no say.
 local granted, minimum = numbers[2], numbers[3]
 local first_node = numbers[4] == 1 and 0 or 1
-for i = first_node, n_budgets do
-  local available = limits[i] - settled[i] - held[i]
-  if available < granted then granted = available end
+local last_node = n_budgets
+local function available(i)
+  return limits[i] - settled[i] - held[i]
+end
+for i = first_node, last_node do
+  local rest = available(i)
+  if rest < granted then granted = rest end
 end
 if granted < minimum then
   local spent, tightest
-  for i = first_node, n_budgets do
+  for i = first_node, last_node do
     local unsettled = limits[i] - settled[i]
     if unsettled < minimum and (not spent or unsettled < limits[spent] - settled[spent]) then
       spent = i
     end
-    if not tightest or unsettled - held[i] < limits[tightest] - settled[tightest] - held[tightest] then
+    if not tightest or available(i) < available(tightest) then
       tightest = i
     end
   end
@@ -160,26 +230,47 @@ if granted < minimum then
 end
 
 -- Everything fits: write it all. The first write is one that Redis refuses when it is out of memory.
-call('HSET', holds, ARGV[1], cmsgpack.pack({granted, now_ms, requests_limit, requests_backlog, tokens_limit,
-  tokens_backlog, names, has_wallet and 1 or 0, held_limits, ARGV[3]}))
-call('ZADD', KEYS[3], now_ms + numbers[1], ARGV[1])
-local writes, n = {}, 0
+local lease_until = now_ms + numbers[1]
+local wallet_limit = limits[0]
+limits[0] = nil
+call('SET', KEYS[2], write_record({0, granted, now_ms, lease_until, numbers[1], requests_limit, requests_backlog,
+  tokens_limit, tokens_backlog, numbers[4], has_places}, names, limits, held_limits, ARGV[6]))
+call('ZADD', KEYS[3], lease_until, ARGV[4])
 if has_wallet then
-  writes[1], writes[2], n = 'wallet', pack('<dddd', limits[0], wallet_version, settled[0], held[0] + granted), 2
+  writes[n_writes + 1], writes[n_writes + 2] = 'w', pack('<dddd', wallet_limit, wallet_version, settled[0],
+    held[0] + granted)
+  n_writes = n_writes + 2
 end
 for i = 1, n_budgets do
-  writes[n + 1], writes[n + 2], n = names[i], pack('<dd', settled[i], held[i] + granted), n + 2
+  writes[n_writes + 1], writes[n_writes + 2] = names[i], pack('<dd', settled[i], held[i] + granted)
+  n_writes = n_writes + 2
 end
-if n > 0 then
-  call('HSET', counters, unpack(writes))
+if not values[3] then
+  call('ZADD', KEYS[4], lease_until, ARGV[3])
+  writes[n_writes + 1], writes[n_writes + 2] = 'i', '1'
+  n_writes = n_writes + 2
+end
+if n_writes > 0 then
+  call('HSET', state, unpack(writes))
 end
 if created then
   for _, name in ipairs(created) do
-    remember_period(counters, KEYS[4], name)
+    remember_period(state, name)
   end
 end
-if #new_rates == 0 then
-  return {0, granted, now_ms}
+-- End users come and go: owners without anything to remember are forgotten, some with each new one.
+if has_new_owner and call('HLEN', state) > CLEAN_ABOVE then
+  local sample = call('HRANDFIELD', state, CLEAN_SAMPLE, 'WITHVALUES')
+  for i = 1, #sample, 2 do
+    if string.sub(sample[i], 1, 2) == 'l:' then
+      local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', sample[i + 1])
+      if requests_tat <= now_us and tokens_tat <= now_us and in_flight == 0 then
+        call('HDEL', state, sample[i])
+      end
+    end
+  end
 end
-call('HSET', rates, unpack(new_rates))
-return {0, granted, now_ms, requests_limit, requests_backlog, tokens_limit, tokens_backlog}
+if n_owners == 0 then
+  return {0, epoch_n, granted, now_ms}
+end
+return {0, epoch_n, granted, now_ms, requests_limit, requests_backlog, tokens_limit, tokens_backlog}

@@ -1,10 +1,11 @@
 //! Admission: the call's arguments and its answer's meaning. The decision itself is in `admit.lua`.
 
 use redis::{Cmd, Value};
-use tollgate_domain::{NanoUsd, Period, UnixMillis};
+use tollgate_domain::{KeyId, NanoUsd, NodeId, Period, TenantId, UnixMillis};
 
 use super::RedisLedger;
 use super::keys::{self, TenantKeys};
+use super::register::KnownEpoch;
 use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
@@ -24,39 +25,101 @@ const FIXED_BYTES: usize = 720;
 const BUDGET_BYTES: usize = 144;
 const OWNER_BYTES: usize = 72;
 
+/// Room for the notes that are kept with a hold: two ids before the memo.
+const NOTE_BYTES: usize = 32;
+
 impl RedisLedger {
     pub(crate) async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
-        let call = admit_call(admission);
-        let answer = self.shared.client.call_script(&scripts::ADMIT, &call).await?;
-        read_outcome(admission, &answer)
+        let register = &self.shared.register;
+        let known = register.open(admission)?;
+        let mut outcome = self.ask(admission, known.as_ref()).await?;
+        if outcome == AdmitOutcome::WrongEpoch
+            && let Some(known) = self.follow_epoch(admission.tenant).await?
+        {
+            outcome = self.ask(admission, Some(&known)).await?;
+        }
+        if !matches!(outcome, AdmitOutcome::Admitted(_)) {
+            register.close(admission.tenant, admission.hold);
+        }
+        Ok(outcome)
+    }
+
+    async fn ask(
+        &self,
+        admission: &Admission<'_>,
+        known: Option<&KnownEpoch>,
+    ) -> Result<AdmitOutcome, LedgerError> {
+        // The connection's run, as the answered call knew it.
+        let asked_run = parking_lot::Mutex::new(String::new());
+        let build = |run: &str| {
+            if known.is_none() {
+                run.clone_into(&mut asked_run.lock());
+            }
+            admit_call(admission, run, known)
+        };
+        let answer = self.shared.client.call_script(&scripts::ADMIT, build).await?;
+        let (outcome, epoch_n) = read_outcome(admission, &answer)?;
+        match &outcome {
+            AdmitOutcome::Admitted(grant) => {
+                let epoch = match epoch_n {
+                    0 => known.cloned(),
+                    n => Some(format!("{n}{}", asked_run.into_inner()).into()),
+                };
+                self.shared.register.granted(admission.tenant, admission.hold, grant, epoch);
+            }
+            AdmitOutcome::WrongEpoch => self.shared.client.doubt_runs(),
+            _ => {}
+        }
+        Ok(outcome)
+    }
+
+    /// Where the tenant was reseeded with everything that this process holds of it, that epoch is the one to
+    /// go on with; `None` where something is missing there, or nothing answers.
+    async fn follow_epoch(&self, tenant: TenantId) -> Result<Option<KnownEpoch>, LedgerError> {
+        let Some((old, holds)) = self.shared.register.granted_holds(tenant) else { return Ok(None) };
+        let names = TenantKeys::new(tenant);
+        let build = |run: &str| {
+            let mut keys = Vec::with_capacity(1 + holds.len());
+            keys.push(names.state());
+            keys.extend(holds.iter().map(|hold| names.hold(*hold)));
+            let mut call = scripts::CARRIED_OVER.call(&keys, 1, BUDGET_BYTES * (1 + keys.len()));
+            call.arg(run);
+            call
+        };
+        let answer = self.shared.client.call_script(&scripts::CARRIED_OVER, build).await?;
+        let epoch = Integers::new(&answer)?.next_text()?;
+        if epoch.is_empty() || *epoch == *old {
+            return Ok(None);
+        }
+        let new: KnownEpoch = epoch.into();
+        self.shared.register.carried_over(tenant, &old, &new);
+        Ok(Some(new))
     }
 }
 
-fn admit_call(admission: &Admission<'_>) -> Cmd {
+fn admit_call(admission: &Admission<'_>, run: &str, known: Option<&KnownEpoch>) -> Cmd {
     // Nothing to hold: the levels are not looked at.
     let is_free = admission.amount == NanoUsd::ZERO;
     let budgets = if is_free { &[][..] } else { admission.budgets };
     let wallet = if is_free { WalletRule::None } else { admission.wallet };
-    let keys = TenantKeys::new(admission.tenant);
-    let keys = [
-        keys.counters(),
-        keys.holds(),
-        keys.leases(),
-        keys.epoch(),
-        keys.rates(),
-        keys.tombstone(admission.hold),
-    ];
-    let n_arguments = 4 + 2 * budgets.len() + admission.limits.len();
-    let n_bytes = FIXED_BYTES + BUDGET_BYTES * budgets.len() + OWNER_BYTES * admission.limits.len();
+    let names = TenantKeys::new(admission.tenant);
+    let keys = [names.state(), names.hold(admission.hold), names.leases(), names.index()];
+    let n_arguments = 7 + 2 * budgets.len() + admission.limits.len();
+    let n_bytes = FIXED_BYTES
+        + admission.memo.len()
+        + BUDGET_BYTES * budgets.len()
+        + OWNER_BYTES * admission.limits.len();
     let mut call = scripts::ADMIT.call(&keys, n_arguments, n_bytes);
 
     let mut text = String::with_capacity(96);
+    call.arg(run).arg(known.map_or("", |epoch| epoch));
+    keys::write_tenant(&mut text, admission.tenant);
+    call.arg(&text);
     keys::write_hold(&mut text, admission.hold);
     call.arg(&text);
     keys::write_revoked_flag(&mut text, admission.key);
     call.arg(&text);
-    keys::write_owner_note(&mut text, admission.node, admission.key);
-    call.arg(&text);
+    call.arg(note(admission.node, admission.key, admission.memo));
     call.arg(pack_numbers(admission, wallet, budgets));
     for check in budgets {
         for period in [check.periods.current, check.periods.next] {
@@ -69,6 +132,28 @@ fn admit_call(admission: &Admission<'_>) -> Cmd {
         call.arg(&text);
     }
     call
+}
+
+/// Whose a hold is, and its memo, as the record ends.
+pub(super) fn note(node: NodeId, key: KeyId, memo: &[u8]) -> Vec<u8> {
+    let mut note = Vec::with_capacity(NOTE_BYTES + memo.len());
+    note.extend_from_slice(node.as_uuid().as_bytes());
+    note.extend_from_slice(key.as_uuid().as_bytes());
+    note.extend_from_slice(memo);
+    note
+}
+
+/// The parts of a note.
+pub(super) fn read_note(note: &[u8]) -> Result<(NodeId, KeyId, Vec<u8>), LedgerError> {
+    let id = |range: std::ops::Range<usize>| -> Option<u128> {
+        Some(u128::from_be_bytes(note.get(range)?.try_into().ok()?))
+    };
+    match (id(0..16), id(16..32)) {
+        (Some(node), Some(key)) => {
+            Ok((NodeId::from_u128(node), KeyId::from_u128(key), note[NOTE_BYTES..].to_vec()))
+        }
+        _ => Err(LedgerError::Protocol("a hold's record is too short".to_owned())),
+    }
 }
 
 /// All numbers of a call in one argument, in the order that `admit.lua` says.
@@ -109,21 +194,36 @@ fn count(length: usize) -> i64 {
 
 // === the answer ===
 
-fn read_outcome(admission: &Admission<'_>, answer: &Value) -> Result<AdmitOutcome, LedgerError> {
+/// The outcome, and the number of the epoch where it was not known.
+fn read_outcome(admission: &Admission<'_>, answer: &Value) -> Result<(AdmitOutcome, u64), LedgerError> {
     let mut answer = Integers::new(answer)?;
-    match answer.next()? {
-        0 => Ok(AdmitOutcome::Admitted(Grant {
-            granted: answer.next_amount()?,
-            admitted_at: UnixMillis(answer.next()?),
-            requests: read_status(&mut answer)?,
-            tokens: read_status(&mut answer)?,
-        })),
-        1 => read_money(admission, &mut answer).map(AdmitOutcome::Spent),
-        2 => read_money(admission, &mut answer).map(AdmitOutcome::Held),
-        3 => read_rate(admission, &mut answer).map(AdmitOutcome::RateLimited),
+    let code = answer.next()?;
+    if code != 0 {
+        return Ok((read_refusal(admission, code, &mut answer)?, 0));
+    }
+    let epoch_n = answer.next_unsigned()?;
+    let grant = Grant {
+        granted: answer.next_amount()?,
+        admitted_at: UnixMillis(answer.next()?),
+        requests: read_status(&mut answer)?,
+        tokens: read_status(&mut answer)?,
+    };
+    Ok((AdmitOutcome::Admitted(grant), epoch_n))
+}
+
+fn read_refusal(
+    admission: &Admission<'_>,
+    code: i64,
+    answer: &mut Integers<'_>,
+) -> Result<AdmitOutcome, LedgerError> {
+    match code {
+        1 => read_money(admission, answer).map(AdmitOutcome::Spent),
+        2 => read_money(admission, answer).map(AdmitOutcome::Held),
+        3 => read_rate(admission, answer).map(AdmitOutcome::RateLimited),
         4 => Ok(AdmitOutcome::Cold),
         5 => Ok(AdmitOutcome::Revoked),
         6 => Ok(AdmitOutcome::AlreadySettled),
+        7 => Ok(AdmitOutcome::WrongEpoch),
         code => Err(LedgerError::Protocol(format!("admit answered with the unknown code {code}"))),
     }
 }

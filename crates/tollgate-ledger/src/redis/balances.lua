@@ -1,21 +1,20 @@
--- tollgate balances, version 1
+-- tollgate balances, version 2
 --
--- KEYS: counters epoch
--- ARGV: wallet(0|1), then per budget: current_ends_at current_name next_name
--- Returns integers: cold(0|1: the tenant, or a budget in its period, is not known), wallet limit settled held (-1 each where unknown or not asked), then settled held per budget
+-- KEYS: state
+-- ARGV: run wallet(0|1), then per budget: current_ends_at current_name next_name
+-- Returns integers: cold(0|1: the tenant, or a budget in its period, is not known), wallet limit settled held
+-- (-1 each where unknown or not asked), then settled held per budget
 local call = redis.call
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local seeded_at = call('HGET', KEYS[2], 'seeded_at')
+local values = call('HMGET', KEYS[1], 'e', 's', 'w')
+local seeded_at = not refuses(values[1], ARGV[1], '') and values[2]
 local answer = {seeded_at and 0 or 1, -1, -1, -1}
-if ARGV[1] == '1' and seeded_at then
-  local wallet = call('HGET', KEYS[1], 'wallet')
-  if wallet then
-    local limit, _, settled, held = struct.unpack('<dddd', wallet)
-    answer = {0, limit, settled, held}
-  end
+if ARGV[2] == '1' and seeded_at and values[3] then
+  local limit, _, settled, held = struct.unpack('<dddd', values[3])
+  answer = {0, limit, settled, held}
 end
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local name = ARGV[i + 2]
   if now_ms < tonumber(ARGV[i]) then
     name = ARGV[i + 1]

@@ -1,20 +1,20 @@
-//! Connections with deadlines, and what their errors mean. Nothing here ever shows the URL.
+//! Calls with deadlines, and what their errors mean. Nothing here ever shows the URL.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, Value,
+    Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult,
+    ServerErrorKind, Value,
 };
 
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::config::RedisConfig;
+use super::link::{Link, Live, connect};
 use super::scripts::{self, LedgerScript};
 use crate::error::LedgerError;
 
@@ -25,50 +25,41 @@ const N_CONNECTIONS: usize = 2;
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Unacknowledged bytes for so long mean that the peer is gone: the connection is given up and replaced.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
-/// First and largest pause between attempts to reconnect; the number of attempts per round of them.
-const RECONNECT_MIN_DELAY: Duration = Duration::from_millis(20);
-const RECONNECT_MAX_DELAY: Duration = Duration::from_millis(500);
-const RECONNECT_ATTEMPTS: usize = 8;
-/// Calls that may wait in a connection's buffer before callers wait for room.
-const PIPELINE_BUFFER: usize = 1_024;
 
 pub(super) struct Client {
     redis: redis::Client,
-    connections: Vec<ConnectionManager>,
+    links: Vec<Link>,
     /// Apart, so that no large pipeline stands before a request's call.
-    background: ConnectionManager,
+    background: Link,
     next: AtomicUsize,
     response_timeout: Duration,
     connect_timeout: Duration,
     breaker: Breaker,
 }
 
+/// Builds a call for a connection, given the run of the server there.
+pub(super) trait BuildCall: Fn(&str) -> Cmd + Sync {}
+impl<F: Fn(&str) -> Cmd + Sync> BuildCall for F {}
+
 impl Client {
     /// Connects once to check and prepare the server; the lasting connections follow by themselves.
     pub(super) async fn connect(config: &RedisConfig) -> Result<Self, LedgerError> {
         let redis = redis::Client::open(connection_info(config)?).map_err(|_| bad_url())?;
         let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
-        let prepare = async {
-            let connect_config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(connect_timeout))
-                .set_response_timeout(None);
-            let mut connection = redis
-                .get_multiplexed_async_connection_with_config(&connect_config)
-                .await
-                .map_err(|error| explain(&error))?;
-            check_eviction(&mut connection).await?;
-            load_scripts(&mut connection).await
-        };
-        tokio::time::timeout(connect_timeout, prepare).await.map_err(|_| {
-            LedgerError::Unavailable(format!(
-                "Redis did not answer within {} ms",
-                connect_timeout.as_millis()
-            ))
-        })??;
-        let connections = (0..N_CONNECTIONS).map(|_| lasting_connection(&redis, connect_timeout));
+        let (live, _) = connect(&redis, connect_timeout).await?;
+        let mut load = redis::pipe();
+        let scripts = scripts::all();
+        for script in scripts {
+            load.add_command(script.load());
+        }
+        let loaded = tokio::time::timeout(BACKGROUND_TIMEOUT, live.send_all(&load, scripts.len())).await;
+        let loaded = loaded.map_err(|_| LedgerError::Unavailable(too_late(BACKGROUND_TIMEOUT)))?;
+        for answer in loaded.map_err(|error| explain(&error))? {
+            answer.extract_error().map_err(|error| explain(&error))?;
+        }
         Ok(Self {
-            connections: connections.collect::<Result<_, _>>()?,
-            background: lasting_connection(&redis, connect_timeout)?,
+            links: (0..N_CONNECTIONS).map(|_| Link::new(redis.clone(), connect_timeout)).collect(),
+            background: Link::new(redis.clone(), connect_timeout),
             redis,
             next: AtomicUsize::new(0),
             response_timeout: Duration::from_millis(config.response_timeout_ms),
@@ -78,30 +69,65 @@ impl Client {
     }
 
     /// One more connection for the caller alone.
-    pub(super) fn new_connection(&self) -> Result<ConnectionManager, LedgerError> {
-        lasting_connection(&self.redis, self.connect_timeout)
+    pub(super) fn new_link(&self) -> Link {
+        Link::new(self.redis.clone(), self.connect_timeout)
+    }
+
+    /// A script found the epoch of another run than its connection's: the servers are asked who they are
+    /// before they are asked anything else.
+    pub(super) fn doubt_runs(&self) {
+        self.links.iter().for_each(Link::doubt);
+        self.background.doubt();
     }
 
     /// One command on a request's path.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, LedgerError> {
-        let mut connection = self.connection();
-        self.guarded(self.response_timeout, send(&mut connection, command))
+        self.command_within(self.link(), self.response_timeout, command)
             .await?
             .map_err(|error| explain(&error))
     }
 
     /// One script on a request's path; loads it where the server has lost it.
-    pub(super) async fn call_script(&self, script: &LedgerScript, call: &Cmd) -> Result<Value, LedgerError> {
-        self.script_within(self.connection(), self.response_timeout, script, call).await
+    pub(super) async fn call_script(
+        &self,
+        script: &LedgerScript,
+        build: impl BuildCall,
+    ) -> Result<Value, LedgerError> {
+        self.script_within(self.link(), self.response_timeout, script, &build).await
     }
 
     /// One script that no request waits for.
     pub(super) async fn background_script(
         &self,
         script: &LedgerScript,
-        call: &Cmd,
+        build: impl BuildCall,
     ) -> Result<Value, LedgerError> {
-        self.script_within(self.background.clone(), BACKGROUND_TIMEOUT, script, call).await
+        self.script_within(&self.background, BACKGROUND_TIMEOUT, script, &build).await
+    }
+
+    /// Many scripts in one round trip that no request waits for; each has its own answer. Those that the
+    /// server has lost are loaded.
+    pub(super) async fn background_scripts<B: BuildCall>(
+        &self,
+        script: &LedgerScript,
+        builds: &[B],
+    ) -> Result<Vec<Result<Value, LedgerError>>, LedgerError> {
+        let build_all = |run: &str| {
+            let mut pipeline = redis::pipe();
+            for build in builds {
+                pipeline.add_command(build(run));
+            }
+            pipeline
+        };
+        let answers = self.pipeline(&build_all, builds.len()).await?;
+        let mut outcomes = Vec::with_capacity(builds.len());
+        for (answer, build) in answers.into_iter().zip(builds) {
+            outcomes.push(match answer {
+                Err(error) if is_unknown_script(&error) => self.background_script(script, build).await,
+                answer => answer.map_err(|error| explain(&error)),
+            });
+        }
+        Ok(outcomes)
     }
 
     /// Many commands in one round trip that no request waits for; each has its own answer.
@@ -109,17 +135,27 @@ impl Client {
         &self,
         pipeline: &Pipeline,
     ) -> Result<Vec<RedisResult<Value>>, LedgerError> {
-        let n_commands = pipeline.cmd_iter().count();
+        self.pipeline(&|_| pipeline.clone(), pipeline.cmd_iter().count()).await
+    }
+
+    async fn pipeline(
+        &self,
+        build: &(impl Fn(&str) -> Pipeline + Sync),
+        n_commands: usize,
+    ) -> Result<Vec<RedisResult<Value>>, LedgerError> {
         if n_commands == 0 {
             return Ok(Vec::new());
         }
-        let mut connection = self.background.clone();
         let answers = async {
-            match connection.req_packed_commands(pipeline, 0, n_commands).await {
+            let live = self.background.live().await?;
+            match live.send_all(&build(&live.run), n_commands).await {
                 Err(error) if error.is_connection_dropped() => {
-                    connection.req_packed_commands(pipeline, 0, n_commands).await
+                    live.kill();
+                    let live = self.background.live().await?;
+                    let answers = live.send_all(&build(&live.run), n_commands).await;
+                    Ok(note_loss(&live, answers))
                 }
-                answers => answers,
+                answers => Ok(answers),
             }
         };
         let answers = self.guarded(BACKGROUND_TIMEOUT, answers).await?.map_err(|error| explain(&error))?;
@@ -132,34 +168,65 @@ impl Client {
     /// One command on a connection of the caller's own, which may block there for `block` longer.
     pub(super) async fn blocking_call(
         &self,
-        connection: &mut ConnectionManager,
+        link: &Link,
         command: &Cmd,
         block: Duration,
     ) -> Result<RedisResult<Value>, LedgerError> {
-        self.guarded(BACKGROUND_TIMEOUT + block, send(connection, command)).await
+        self.command_within(link, BACKGROUND_TIMEOUT + block, command).await
     }
 
+    async fn command_within(
+        &self,
+        link: &Link,
+        timeout: Duration,
+        command: &Cmd,
+    ) -> Result<RedisResult<Value>, LedgerError> {
+        let answer = async {
+            let live = link.live().await?;
+            match live.send(command).await {
+                Err(error) if error.is_connection_dropped() => {
+                    live.kill();
+                    let live = link.live().await?;
+                    let answer = live.send(command).await;
+                    Ok(note_loss(&live, answer))
+                }
+                answer => Ok(note_loss(&live, answer)),
+            }
+        };
+        self.guarded(timeout, answer).await
+    }
+
+    /// Sends a script's call; once more where the connection turns out to be lost, which only its use can tell.
+    /// A repeat is harmless, every script answers it as it answered the first; it is built anew, for the run
+    /// of the server that the new connection leads to.
     async fn script_within(
         &self,
-        mut connection: ConnectionManager,
+        link: &Link,
         timeout: Duration,
         script: &LedgerScript,
-        call: &Cmd,
+        build: &impl BuildCall,
     ) -> Result<Value, LedgerError> {
-        match self.guarded(timeout, send(&mut connection, call)).await? {
-            Err(error) if is_unknown_script(&error) => {
-                let call = script.by_source(call);
-                self.guarded(timeout, send(&mut connection, &call)).await?.map_err(|error| explain(&error))
+        let answer = async {
+            let live = link.live().await?;
+            match send_script(&live, script, build(&live.run)).await {
+                Err(error) if error.is_connection_dropped() => {
+                    live.kill();
+                    let live = link.live().await?;
+                    let answer = send_script(&live, script, build(&live.run)).await;
+                    Ok(note_loss(&live, answer))
+                }
+                answer => Ok(note_loss(&live, answer)),
             }
-            answer => answer.map_err(|error| explain(&error)),
-        }
+        };
+        self.guarded(timeout, answer).await?.map_err(|error| explain(&error))
     }
 
-    /// Asks within a deadline and keeps the circuit breaker informed. The inner result is the server's.
+    /// Asks within a deadline and keeps the circuit breaker informed. The inner result is the server's, the
+    /// outer one tells that there was no connection.
     async fn guarded<T>(
         &self,
         timeout: Duration,
-        answer: impl Future<Output = RedisResult<T>>,
+        answer: impl Future<Output = Result<RedisResult<T>, LedgerError>>,
     ) -> Result<RedisResult<T>, LedgerError>
     where
         T: ExtractError,
@@ -170,11 +237,13 @@ impl Client {
             ));
         }
         let Ok(answer) = tokio::time::timeout(timeout, answer).await else {
-            let reason = format!("Redis did not answer within {} ms", timeout.as_millis());
+            let reason = too_late(timeout);
             self.breaker.failed(Instant::now(), &reason);
             return Err(LedgerError::Unavailable(reason));
         };
-        let answer = answer.and_then(T::extract);
+        let answer = answer
+            .inspect_err(|error| self.breaker.failed(Instant::now(), &error.to_string()))?
+            .and_then(T::extract);
         match &answer {
             Err(error) if is_outage(error) => self.breaker.failed(Instant::now(), &describe(error)),
             Ok(_) | Err(_) => self.breaker.succeeded(),
@@ -182,20 +251,32 @@ impl Client {
         Ok(answer)
     }
 
-    fn connection(&self) -> ConnectionManager {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        self.connections[index].clone()
+    fn link(&self) -> &Link {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len();
+        &self.links[index]
     }
 }
 
-/// Sends a command; once more where the connection turns out to be lost, which only its use can tell. A repeat
-/// is harmless: every script answers it as it answered the first, and what a lost read took from the outbox
-/// is delivered again.
-async fn send(connection: &mut ConnectionManager, command: &Cmd) -> RedisResult<Value> {
-    match connection.send_packed_command(command).await {
-        Err(error) if error.is_connection_dropped() => connection.send_packed_command(command).await,
+fn too_late(timeout: Duration) -> String {
+    format!("Redis did not answer within {} ms", timeout.as_millis())
+}
+
+/// Sends a call by hash; by source where the server does not know it, to the same server.
+async fn send_script(live: &Live, script: &LedgerScript, call: Cmd) -> RedisResult<Value> {
+    match live.send(&call).await.and_then(Value::extract_error) {
+        Err(error) if is_unknown_script(&error) => live.send(&script.by_source(&call)).await,
         answer => answer,
     }
+}
+
+/// A connection that is lost, or leads to a server that may not be written to, is not used again.
+fn note_loss<T>(live: &Live, answer: RedisResult<T>) -> RedisResult<T> {
+    if let Err(error) = &answer
+        && (error.is_connection_dropped() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
+    {
+        live.kill();
+    }
+    answer
 }
 
 /// Turns an error that the server sent as a value into an error.
@@ -218,22 +299,6 @@ impl ExtractError for Vec<Value> {
 
 // === connecting ===
 
-/// A connection that is established at its first use and again whenever it is lost.
-fn lasting_connection(
-    redis: &redis::Client,
-    connect_timeout: Duration,
-) -> Result<ConnectionManager, LedgerError> {
-    // Deadlines are this module's own: they include waiting for a connection.
-    let config = ConnectionManagerConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(Some(connect_timeout))
-        .set_min_delay(RECONNECT_MIN_DELAY)
-        .set_max_delay(RECONNECT_MAX_DELAY)
-        .set_number_of_retries(RECONNECT_ATTEMPTS)
-        .set_pipeline_buffer_size(PIPELINE_BUFFER);
-    ConnectionManager::new_lazy_with_config(redis.clone(), config).map_err(|error| explain(&error))
-}
-
 fn connection_info(config: &RedisConfig) -> Result<ConnectionInfo, LedgerError> {
     let tcp = TcpSettings::default().set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -249,38 +314,6 @@ fn bad_url() -> LedgerError {
     )
 }
 
-/// A server that evicts keys forgets holds and charges: it is refused. Where asking is forbidden (as by
-/// some hosted servers) a warning must do.
-async fn check_eviction(connection: &mut MultiplexedConnection) -> Result<(), LedgerError> {
-    let mut command = redis::cmd("CONFIG");
-    command.arg("GET").arg("maxmemory-policy");
-    match command.query_async::<Vec<String>>(connection).await {
-        Ok(answer) => match answer.get(1).map(String::as_str) {
-            Some("noeviction") => Ok(()),
-            policy => Err(LedgerError::Misconfigured(format!(
-                "Redis may evict keys (maxmemory-policy is {}), which would lose money; run `CONFIG SET \
-                 maxmemory-policy noeviction` and put it into redis.conf, and keep caches in another Redis",
-                policy.unwrap_or("unknown")
-            ))),
-        },
-        Err(error) if is_outage(&error) => Err(explain(&error)),
-        Err(_) => {
-            tracing::warn!(
-                "Redis does not tell its maxmemory-policy: make sure that it is noeviction, or money is lost"
-            );
-            Ok(())
-        }
-    }
-}
-
-async fn load_scripts(connection: &mut MultiplexedConnection) -> Result<(), LedgerError> {
-    let mut pipeline = redis::pipe();
-    for script in scripts::all() {
-        pipeline.add_command(script.load());
-    }
-    pipeline.query_async::<()>(connection).await.map_err(|error| explain(&error))
-}
-
 // === what errors mean ===
 
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
@@ -288,7 +321,7 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
 }
 
 /// Whether Redis itself is in trouble, rather than the call.
-fn is_outage(error: &RedisError) -> bool {
+pub(super) fn is_outage(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Io | ErrorKind::AuthenticationFailed | ErrorKind::ClusterConnectionNotFound => true,
         ErrorKind::Server(kind) => matches!(

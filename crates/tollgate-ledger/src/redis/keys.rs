@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tollgate_domain::{BudgetId, HoldId, KeyId, NodeId, TenantId, UnixMillis};
+use tollgate_domain::{BudgetId, HoldId, KeyId, TenantId, UnixMillis};
 
 use crate::types::LimitOwner;
 
@@ -23,28 +23,24 @@ impl TenantKeys {
         Self { tenant, shard: u16::try_from(shard).expect("less than the number of shards") }
     }
 
-    pub(super) fn counters(&self) -> String {
-        self.named("counters")
+    /// Everything of the tenant but its holds.
+    pub(super) fn state(&self) -> String {
+        self.named("state")
     }
 
-    pub(super) fn holds(&self) -> String {
-        self.named("holds")
-    }
-
+    /// The holds by the end of their leases.
     pub(super) fn leases(&self) -> String {
         self.named("leases")
     }
 
-    pub(super) fn epoch(&self) -> String {
-        self.named("epoch")
+    /// What the record of every hold begins with.
+    pub(super) fn hold_prefix(&self) -> String {
+        self.named("hold:")
     }
 
-    pub(super) fn rates(&self) -> String {
-        self.named("rates")
-    }
-
-    pub(super) fn tombstone(&self, hold: HoldId) -> String {
-        let mut key = self.named("done:");
+    /// A hold's record, and what is left of it.
+    pub(super) fn hold(&self, hold: HoldId) -> String {
+        let mut key = self.hold_prefix();
         write!(key, "{hold}").expect("a string takes all");
         key
     }
@@ -53,8 +49,17 @@ impl TenantKeys {
         outbox(self.shard)
     }
 
+    /// The shard's tenants that have holds.
+    pub(super) fn index(&self) -> String {
+        index(self.shard)
+    }
+
+    pub(super) fn shard(&self) -> u16 {
+        self.shard
+    }
+
     fn named(&self, name: &str) -> String {
-        // Room for a tombstone's name, the longest.
+        // Room for a hold's name, the longest.
         let mut key = String::with_capacity(96);
         write!(key, "tg:{{{}}}:{}:{name}", self.shard, self.tenant).expect("a string takes all");
         key
@@ -64,6 +69,16 @@ impl TenantKeys {
 /// The outbox stream of a shard.
 pub(super) fn outbox(shard: u16) -> String {
     format!("tg:{{{shard}}}:outbox")
+}
+
+/// The mark of the outbox stream's life.
+pub(super) fn outbox_mark(shard: u16) -> String {
+    format!("tg:{{{shard}}}:outbox-mark")
+}
+
+/// A shard's tenants that have holds, by a time before which none of their leases ends.
+pub(super) fn index(shard: u16) -> String {
+    format!("tg:{{{shard}}}:tenants")
 }
 
 /// The stream of a shard's entries that are no events: never trimmed, for a person to look at.
@@ -82,35 +97,41 @@ pub(super) fn write_counter(into: &mut String, budget: BudgetId, period_starts_a
     write!(into, "{budget}:{}", period_starts_at.0).expect("a string takes all");
 }
 
-/// A hold, among the holds and the leases.
+/// A tenant, in its shard's index.
+pub(super) fn write_tenant(into: &mut String, tenant: TenantId) {
+    into.clear();
+    write!(into, "{tenant}").expect("a string takes all");
+}
+
+/// A hold, among the leases.
 pub(super) fn write_hold(into: &mut String, hold: HoldId) {
     into.clear();
     write!(into, "{hold}").expect("a string takes all");
 }
 
-/// Whose a hold is: for people and for what cleans up after a dead pod.
-pub(super) fn write_owner_note(into: &mut String, node: NodeId, key: KeyId) {
-    into.clear();
-    write!(into, "node {node} key {key}").expect("a string takes all");
+/// A budget's counter's name, read.
+pub(super) fn read_counter(name: &str) -> Option<(BudgetId, UnixMillis)> {
+    let (budget, starts_at) = name.split_once(':')?;
+    Some((budget.parse().ok()?, UnixMillis(starts_at.parse().ok()?)))
 }
 
-/// The flag of a revoked key, among the counters.
+/// The flag of a revoked key, in the state.
 pub(super) fn write_revoked_flag(into: &mut String, key: KeyId) {
     into.clear();
-    write!(into, "revoked:{key}").expect("a string takes all");
+    write!(into, "x:{key}").expect("a string takes all");
 }
 
-/// An owner of rate limits.
+/// An owner of rate limits, in the state.
 pub(super) fn write_owner(into: &mut String, owner: LimitOwner) {
     into.clear();
     match owner {
-        LimitOwner::Tenant(id) => write!(into, "tenant:{id}"),
-        LimitOwner::Project(id) => write!(into, "project:{id}"),
-        LimitOwner::Key(id) => write!(into, "key:{id}"),
+        LimitOwner::Tenant(id) => write!(into, "l:tenant:{id}"),
+        LimitOwner::Project(id) => write!(into, "l:project:{id}"),
+        LimitOwner::Key(id) => write!(into, "l:key:{id}"),
         // The hash is of one tenant.
-        LimitOwner::EndUser { hash, .. } => write!(into, "user:{hash:x}"),
-        LimitOwner::Model { tenant: Some(_), hash } => write!(into, "model:{hash:x}"),
-        LimitOwner::Model { tenant: None, hash } => write!(into, "any-model:{hash:x}"),
+        LimitOwner::EndUser { hash, .. } => write!(into, "l:user:{hash:x}"),
+        LimitOwner::Model { tenant: Some(_), hash } => write!(into, "l:model:{hash:x}"),
+        LimitOwner::Model { tenant: None, hash } => write!(into, "l:any-model:{hash:x}"),
     }
     .expect("a string takes all");
 }
@@ -123,13 +144,14 @@ mod tests {
     fn names_share_one_hash_tag_per_tenant() {
         let tenant = TenantId::from_u128(0x25);
         let keys = TenantKeys::new(tenant);
-        assert_eq!(keys.counters(), format!("tg:{{5}}:{tenant}:counters"));
-        assert_eq!(
-            keys.tombstone(HoldId::from_u128(7)),
-            format!("tg:{{5}}:{tenant}:done:{}", HoldId::from_u128(7))
-        );
+        assert_eq!(keys.state(), format!("tg:{{5}}:{tenant}:state"));
+        let hold = HoldId::from_u128(7);
+        assert_eq!(keys.hold(hold), format!("tg:{{5}}:{tenant}:hold:{hold}"));
         assert_eq!(keys.outbox(), "tg:{5}:outbox");
         assert_eq!(outbox_shard("tg:{5}:outbox"), Some(5));
         assert_eq!(outbox_shard("tg:{5}:inbox"), None);
+        let mut name = String::new();
+        write_counter(&mut name, BudgetId::from_u128(9), UnixMillis(-5));
+        assert_eq!(read_counter(&name), Some((BudgetId::from_u128(9), UnixMillis(-5))));
     }
 }

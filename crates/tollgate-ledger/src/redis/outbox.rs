@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::ConnectionManager;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
 use redis::{Cmd, FromRedisValue as _, Value};
 use tokio::time::Instant;
@@ -17,6 +16,7 @@ use super::RedisLedger;
 use super::client::{Client, explain};
 use super::config::RedisConfig;
 use super::keys::{self, N_SHARDS};
+use super::link::Link;
 use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
@@ -29,7 +29,7 @@ const GROUP: &str = "journal";
 /// decided by their age alone.
 const CONSUMER: &str = "journal";
 /// The field of a stream entry that holds the event.
-const EVENT_FIELD: &str = "e";
+pub(super) const EVENT_FIELD: &str = "e";
 /// Bytes of a stream entry's id, for allocating once.
 const ID_BYTES: usize = 24;
 /// Looks for abandoned events per redelivery time.
@@ -37,18 +37,18 @@ const CLAIMS_PER_REDELIVERY: u64 = 4;
 
 pub(super) struct OutboxReader {
     /// Reading blocks a connection: this one is for nothing else.
-    connection: ConnectionManager,
+    link: Link,
     redelivery_ms: u64,
     next_claim_at: Mutex<Instant>,
 }
 
 impl OutboxReader {
-    pub(super) fn new(client: &Client, config: &RedisConfig) -> Result<Self, LedgerError> {
-        Ok(Self {
-            connection: client.new_connection()?,
+    pub(super) fn new(client: &Client, config: &RedisConfig) -> Self {
+        Self {
+            link: client.new_link(),
             redelivery_ms: config.outbox_redelivery_ms,
             next_claim_at: Mutex::new(Instant::now()),
-        })
+        }
     }
 
     /// Creates the consumer group of every stream that has none, from its first entry on.
@@ -131,11 +131,10 @@ impl OutboxReader {
     /// Asks on the reader's own connection; creates the groups where the server has lost them.
     async fn ask(&self, client: &Client, command: &Cmd, block_ms: u64) -> Result<Value, LedgerError> {
         let block = Duration::from_millis(block_ms);
-        let mut connection = self.connection.clone();
-        match client.blocking_call(&mut connection, command, block).await? {
+        match client.blocking_call(&self.link, command, block).await? {
             Err(error) if error.code() == Some("NOGROUP") => {
                 self.create_groups(client).await?;
-                client.blocking_call(&mut connection, command, block).await?.map_err(|error| explain(&error))
+                client.blocking_call(&self.link, command, block).await?.map_err(|error| explain(&error))
             }
             answer => answer.map_err(|error| explain(&error)),
         }
@@ -214,9 +213,12 @@ impl RedisLedger {
         let mut moved = 0;
         for (shard, ids) in ids_by_shard(handles) {
             let keys = [keys::outbox(shard), keys::dead(shard)];
-            let mut call = scripts::SET_ASIDE.call(&keys, 2 + ids.len(), ID_BYTES * (4 + ids.len()));
-            call.arg(GROUP).arg(MAX_SET_ASIDE).arg(&ids);
-            let answer = self.shared.client.background_script(&scripts::SET_ASIDE, &call).await?;
+            let build = |_: &str| {
+                let mut call = scripts::SET_ASIDE.call(&keys, 2 + ids.len(), ID_BYTES * (4 + ids.len()));
+                call.arg(GROUP).arg(MAX_SET_ASIDE).arg(&ids);
+                call
+            };
+            let answer = self.shared.client.background_script(&scripts::SET_ASIDE, build).await?;
             moved += Integers::new(&answer)?.next_unsigned()?;
         }
         Ok(moved)

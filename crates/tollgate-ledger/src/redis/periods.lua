@@ -1,15 +1,15 @@
--- tollgate periods, version 1: shared by admit and seed
+-- tollgate periods, version 2: shared by admit and seed
 --
 -- Periods are part of a counter's name, so nothing ever resets; what must not grow for ever is removed here.
--- In the epoch's hash `<budget>:periods` names a budget's two newest periods; when a newer one is created, the
+-- The field `p:<budget>` of the state names a budget's two newest periods; when a newer one is created, the
 -- counter of the elder is removed unless something is held there. The period before the present stays for
 -- clocks that step back.
-local function remember_period(counters, epoch, name)
+local function remember_period(state, name)
   local budget, start = string.match(name, '^(.*):(-?%d+)$')
-  local field = budget .. ':periods'
-  local pointer = redis.call('HGET', epoch, field)
+  local field = 'p:' .. budget
+  local pointer = redis.call('HGET', state, field)
   if not pointer then
-    redis.call('HSET', epoch, field, start .. ',')
+    redis.call('HSET', state, field, start .. ',')
     return
   end
   local newest, previous = string.match(pointer, '^(-?%d+),(-?%d*)$')
@@ -18,14 +18,14 @@ local function remember_period(counters, epoch, name)
   end
   if previous ~= '' then
     local old = budget .. ':' .. previous
-    local counter = redis.call('HGET', counters, old)
+    local counter = redis.call('HGET', state, old)
     local held = 0
     if counter then
       held = select(2, struct.unpack('<dd', counter))
     end
     if held == 0 then
-      redis.call('HDEL', counters, old)
+      redis.call('HDEL', state, old)
     end
   end
-  redis.call('HSET', epoch, field, start .. ',' .. newest)
+  redis.call('HSET', state, field, start .. ',' .. newest)
 end

@@ -5,7 +5,7 @@ use tollgate_domain::NanoUsd;
 
 use crate::error::LedgerError;
 
-/// The integers of an answer, read from the front.
+/// The values of an answer, read from the front; mostly integers.
 pub(super) struct Integers<'a> {
     values: &'a [Value],
 }
@@ -14,7 +14,7 @@ impl<'a> Integers<'a> {
     pub(super) fn new(answer: &'a Value) -> Result<Self, LedgerError> {
         match answer {
             Value::Array(values) => Ok(Self { values }),
-            Value::Int(_) => Ok(Self { values: std::slice::from_ref(answer) }),
+            Value::Int(_) | Value::BulkString(_) => Ok(Self { values: std::slice::from_ref(answer) }),
             _ => Err(unexpected(answer)),
         }
     }
@@ -32,6 +32,28 @@ impl<'a> Integers<'a> {
             Some((other, _)) => Err(unexpected(other)),
             None => Err(LedgerError::Protocol("a script's answer is too short".to_owned())),
         }
+    }
+
+    pub(super) fn next_bytes(&mut self) -> Result<&'a [u8], LedgerError> {
+        match self.values.split_first() {
+            Some((Value::BulkString(bytes), rest)) => {
+                self.values = rest;
+                Ok(bytes)
+            }
+            Some((other, _)) => Err(unexpected(other)),
+            None => Err(LedgerError::Protocol("a script's answer is too short".to_owned())),
+        }
+    }
+
+    pub(super) fn next_text(&mut self) -> Result<&'a str, LedgerError> {
+        std::str::from_utf8(self.next_bytes()?)
+            .map_err(|_| LedgerError::Protocol("a script answered with bytes for text".to_owned()))
+    }
+
+    /// Text that is something else.
+    pub(super) fn next_parsed<T: std::str::FromStr>(&mut self) -> Result<T, LedgerError> {
+        let text = self.next_text()?;
+        text.parse().map_err(|_| LedgerError::Protocol(format!("a script answered `{text}`")))
     }
 
     pub(super) fn next_amount(&mut self) -> Result<NanoUsd, LedgerError> {

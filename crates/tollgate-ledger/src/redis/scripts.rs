@@ -1,44 +1,75 @@
 //! The Lua scripts and how they are called: by hash, and by source where the server does not know the hash.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use redis::{Cmd, Script};
 
 /// A script and its hash.
 pub(super) struct LedgerScript {
-    source: &'static str,
+    source: Cow<'static, str>,
     hash: String,
 }
 
-pub(super) static ADMIT: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(concat!(include_str!("periods.lua"), include_str!("admit.lua"))));
-pub(super) static SETTLE: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(include_str!("settle.lua")));
-pub(super) static SEED: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(concat!(include_str!("periods.lua"), include_str!("seed.lua"))));
-pub(super) static SET_WALLET_LIMIT: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(include_str!("set_wallet_limit.lua")));
-pub(super) static RENEW: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(include_str!("renew.lua")));
-pub(super) static BALANCES: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(include_str!("balances.lua")));
-pub(super) static SET_ASIDE: LazyLock<LedgerScript> =
-    LazyLock::new(|| LedgerScript::new(include_str!("set_aside.lua")));
+/// Puts a script together from its shared parts and its own.
+macro_rules! script {
+    ($name:ident = $($file:literal)+) => {
+        pub(super) static $name: LazyLock<LedgerScript> =
+            LazyLock::new(|| LedgerScript::new(Cow::Borrowed(concat!($(include_str!($file)),+))));
+    };
+}
+
+script!(ADMIT = "fence.lua" "record.lua" "periods.lua" "admit.lua");
+script!(SETTLE = "fence.lua" "record.lua" "settle.lua");
+script!(GROW = "fence.lua" "record.lua" "grow.lua");
+script!(RENEW = "fence.lua" "record.lua" "renew.lua");
+script!(SEED = "fence.lua" "periods.lua" "seed.lua");
+script!(RESEED = "fence.lua" "record.lua" "periods.lua" "reseed.lua");
+script!(CLOSE = "fence.lua" "close.lua");
+script!(FORGET = "forget.lua");
+script!(BALANCES = "fence.lua" "balances.lua");
+script!(SET_WALLET_LIMIT = "set_wallet_limit.lua");
+script!(LIST_HOLDS = "record.lua" "list_holds.lua");
+script!(SUSPECTS = "fence.lua" "record.lua" "suspects.lua");
+script!(CARRIED_OVER = "fence.lua" "carried_over.lua");
+script!(JOURNALED = "fence.lua" "journaled.lua");
+script!(EPOCH = "fence.lua" "epoch.lua");
+script!(ENDED_LEASES = "ended_leases.lua");
+script!(SET_ASIDE = "set_aside.lua");
 
 /// Every script, to be loaded when connecting.
-pub(super) fn all() -> [&'static LedgerScript; 7] {
-    [&ADMIT, &SETTLE, &SEED, &SET_WALLET_LIMIT, &RENEW, &BALANCES, &SET_ASIDE]
+pub(super) fn all() -> [&'static LedgerScript; 17] {
+    [
+        &ADMIT,
+        &SETTLE,
+        &GROW,
+        &RENEW,
+        &SEED,
+        &RESEED,
+        &CLOSE,
+        &FORGET,
+        &BALANCES,
+        &SET_WALLET_LIMIT,
+        &LIST_HOLDS,
+        &SUSPECTS,
+        &CARRIED_OVER,
+        &JOURNALED,
+        &EPOCH,
+        &ENDED_LEASES,
+        &SET_ASIDE,
+    ]
 }
 
 impl LedgerScript {
-    fn new(source: &'static str) -> Self {
-        Self { source, hash: Script::new(source).get_hash().to_owned() }
+    pub(super) fn new(source: Cow<'static, str>) -> Self {
+        let hash = Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
     }
 
     /// The command that loads it.
     pub(super) fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(self.source);
+        command.arg("LOAD").arg(&*self.source);
         command
     }
 
@@ -46,7 +77,7 @@ impl LedgerScript {
     /// them together, to allocate once.
     pub(super) fn call(&self, keys: &[String], n_arguments: usize, n_bytes: usize) -> Cmd {
         let mut command = Cmd::with_capacity(3 + keys.len() + n_arguments, 96 + n_bytes);
-        command.arg("EVALSHA").arg(&self.hash).arg(keys.len());
+        command.arg("EVALSHA").arg(self.present_hash().as_ref()).arg(keys.len());
         for key in keys {
             command.arg(key);
         }
@@ -56,12 +87,121 @@ impl LedgerScript {
     /// The same call by source, which also loads it: for a server that has lost its scripts.
     pub(super) fn by_source(&self, call: &Cmd) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(self.source);
+        command.arg(self.present_source().as_ref());
         for argument in call.args_iter().skip(2) {
             if let redis::Arg::Simple(argument) = argument {
                 command.arg(argument);
             }
         }
         command
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn present_hash(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.hash)
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn present_source(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.source)
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod faulty {
+    //! The scripts with one fault.
+
+    use std::borrow::Cow;
+
+    use redis::Script;
+
+    use super::LedgerScript;
+    use crate::mutants::{Mutant, active};
+
+    /// What a fault puts in the place of what; each text is in one script at least.
+    pub(super) fn edits(mutant: Mutant) -> &'static [(&'static str, &'static str)] {
+        match mutant {
+            Mutant::MissingIsFull => &[
+                ("return not seeded_at or (has_wallet and not wallet)", "return false"),
+                ("return tonumber(string.match(name, ':(-?%d+)$')) >= tonumber(seeded_at)", "return true"),
+                (
+                    "= unpack_struct('<dddd', values[4])",
+                    "= unpack_struct('<dddd', values[4] or pack('<dddd', 9007199254740991, 0, 0, 0))",
+                ),
+            ],
+            Mutant::ExpiredIsReleased => &[("-- What is known.\n", RELEASE_EXPIRED)],
+            Mutant::FirstLevelOnly => &[
+                ("local last_node = n_budgets", "local last_node = math.min(first_node, n_budgets)"),
+                ("last_node = hold[10] == 1 and 0 or 1, #names", "last_node = 1, 1"),
+            ],
+            Mutant::HoldsIgnored => {
+                &[("return limits[i] - settled[i] - held[i]", "return limits[i] - settled[i]")]
+            }
+            Mutant::NoTombstone => {
+                &[("call('SET', KEYS[2], 'T' .. id, 'PX', ARGV[6])", "call('DEL', KEYS[2])")]
+            }
+            Mutant::NoFence => &[
+                ("return string.sub(epoch, -#run) == run", "return run ~= ':fenced'"),
+                ("return known == '' or epoch == known", "return true"),
+                ("  return known ~= ''", "  return false"),
+                ("not values[1] and ARGV[2] ~= ''", "false"),
+                ("epoch and is_live(epoch, ARGV[1]) then\n  return {2", "false then\n  return {2"),
+            ],
+        }
+    }
+
+    const RELEASE_EXPIRED: &str = "
+for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[3], '-inf', now_ms)) do
+  local key = string.sub(KEYS[2], 1, -37) .. id
+  local stored = call('GET', key)
+  if is_hold(stored) then
+    local hold, names = read_record(stored)
+    if hold[10] > 0 and call('HEXISTS', state, 'w') == 1 then
+      local limit, version, settled, held = unpack_struct('<dddd', call('HGET', state, 'w'))
+      call('HSET', state, 'w', pack('<dddd', limit, version, settled, max(held - hold[2], 0)))
+    end
+    for i = 1, #names do
+      local counter = call('HGET', state, names[i])
+      if counter then
+        local settled, held = unpack_struct('<dd', counter)
+        call('HSET', state, names[i], pack('<dd', settled, max(held - hold[2], 0)))
+      end
+    end
+  end
+  call('DEL', key)
+  call('ZREM', KEYS[3], id)
+end
+";
+
+    impl LedgerScript {
+        pub(super) fn present_source(&self) -> Cow<'_, str> {
+            let edits = active().map_or(&[][..], edits);
+            edits.iter().fold(Cow::Borrowed(&*self.source), |source, (whole, faulty)| {
+                if source.contains(whole) { source.replace(whole, faulty).into() } else { source }
+            })
+        }
+
+        pub(super) fn present_hash(&self) -> Cow<'_, str> {
+            match self.present_source() {
+                Cow::Borrowed(_) => Cow::Borrowed(&self.hash),
+                Cow::Owned(source) => Script::new(&source).get_hash().to_owned().into(),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_fault_is_in_a_script() {
+            for mutant in Mutant::ALL {
+                for (whole, faulty) in edits(mutant) {
+                    let n_scripts =
+                        super::super::all().iter().filter(|script| script.source.contains(whole)).count();
+                    assert!(n_scripts > 0 && whole != faulty, "{mutant:?}: {whole}");
+                }
+            }
+        }
     }
 }

@@ -1,17 +1,19 @@
--- tollgate seed, version 1
+-- tollgate seed, version 2
 --
--- KEYS: counters epoch
--- ARGV: wallet_limit wallet_version wallet_settled, then per counter: name settled
--- Writes only what is absent; a wallet limit also where its version is later.
--- What the hashes hold is written in admit.
+-- KEYS: state
+-- ARGV: run wallet_limit wallet_version wallet_settled, then per counter: name settled
+-- Writes only what is absent; a wallet limit also where its version is later. Returns 0, or 1 for a wrong epoch.
+-- What the state holds is written in admit.
 local call, pack = redis.call, struct.pack
-local counters, epoch = KEYS[1], KEYS[2]
-
-local is_seeded = call('HEXISTS', epoch, 'seeded_at') == 1
-local limit, version, settled, held = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
-local wallet = call('HGET', counters, 'wallet')
-if wallet then
-  local live_limit, live_version, live_settled, live_held = struct.unpack('<dddd', wallet)
+local state = KEYS[1]
+local values = call('HMGET', state, 'e', 's', 'w')
+local epoch, is_seeded = values[1], values[2]
+if refuses(epoch, ARGV[1], '') then
+  return 1
+end
+local limit, version, settled, held = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+if values[3] then
+  local live_limit, live_version, live_settled, live_held = struct.unpack('<dddd', values[3])
   if live_version >= version then
     limit, version = live_limit, live_version
   end
@@ -19,17 +21,15 @@ if wallet then
     settled, held = live_settled, live_held
   end
 end
-call('HSET', counters, 'wallet', pack('<dddd', limit, version, settled, held))
-for i = 4, #ARGV, 2 do
-  if call('HSETNX', counters, ARGV[i], pack('<dd', tonumber(ARGV[i + 1]), 0)) == 1 then
-    remember_period(counters, epoch, ARGV[i])
+call('HSET', state, 'w', pack('<dddd', limit, version, settled, held))
+for i = 5, #ARGV, 2 do
+  if call('HSETNX', state, ARGV[i], pack('<dd', tonumber(ARGV[i + 1]), 0)) == 1 then
+    remember_period(state, ARGV[i])
   end
 end
--- Last: what is seeded is known completely.
 if not is_seeded then
   local time = call('TIME')
   local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  call('HSETNX', epoch, 'n', '1')
-  call('HSET', epoch, 'seeded_at', string.format('%.0f', now_ms))
+  call('HSET', state, 's', string.format('%.0f', now_ms), 'e', epoch or next_epoch(nil, 0, ARGV[1]))
 end
 return 0

@@ -1,10 +1,11 @@
--- tollgate set_wallet_limit, version 1
+-- tollgate set_wallet_limit, version 2
 --
--- KEYS: counters
+-- KEYS: state
 -- ARGV: limit version
--- Returns whether the version was later. What the hash holds is written in admit.
+-- Returns whether the version was later. What the state holds is written in admit. Under any epoch: the sum of all
+-- credit is what it is, and a reseed keeps the later version.
 local limit, version = tonumber(ARGV[1]), tonumber(ARGV[2])
-local wallet = redis.call('HGET', KEYS[1], 'wallet')
+local wallet = redis.call('HGET', KEYS[1], 'w')
 local settled, held = 0, 0
 if wallet then
   local _, live_version
@@ -13,5 +14,5 @@ if wallet then
     return 0
   end
 end
-redis.call('HSET', KEYS[1], 'wallet', struct.pack('<dddd', limit, version, settled, held))
+redis.call('HSET', KEYS[1], 'w', struct.pack('<dddd', limit, version, settled, held))
 return 1

@@ -1,10 +1,10 @@
 //! Settlement, alone and many at once. What happens is in `settle.lua`.
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, Value};
 
 use super::RedisLedger;
-use super::client::{explain, is_unknown_script};
 use super::keys::TenantKeys;
+use super::register::{Settling, StreamId};
 use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
@@ -13,17 +13,25 @@ use crate::rate;
 use crate::types::{SettleOutcome, Settlement};
 
 /// How long a settled hold is remembered, so that repeats are recognised: far above any retry.
-const TOMBSTONE_TTL_MS: u64 = 600_000;
+pub(super) const TOMBSTONE_TTL_MS: u64 = 600_000;
 /// Bytes of keys and arguments without the event: a guess that spares reallocations.
 const FIXED_BYTES: usize = 640;
 /// Settlements per round trip: some hundred kilobytes of events.
 const MAX_PIPELINE: usize = 256;
 
+/// A settlement with all that its call is built from.
+struct Prepared<'a> {
+    settlement: &'a Settlement,
+    settling: Settling,
+    event: String,
+}
+
 impl RedisLedger {
     pub(crate) async fn settle(&self, settlement: &Settlement) -> Result<SettleOutcome, LedgerError> {
-        let call = settle_call(settlement)?;
-        let answer = self.shared.client.call_script(&scripts::SETTLE, &call).await?;
-        read_outcome(&answer)
+        let prepared = self.prepare(settlement);
+        let build = |run: &str| settle_call(&prepared, run);
+        let answer = self.shared.client.call_script(&scripts::SETTLE, build).await?;
+        self.note_outcome(&prepared, &answer)
     }
 
     pub(crate) async fn settle_many(
@@ -38,75 +46,60 @@ impl RedisLedger {
     }
 
     async fn settle_chunk(&self, chunk: &[Settlement]) -> Vec<Result<SettleOutcome, LedgerError>> {
-        let calls: Vec<Result<Cmd, LedgerError>> = chunk
-            .iter()
-            .map(|settlement| check_settlement(settlement).and_then(|()| settle_call(settlement)))
-            .collect();
-        let mut pipeline = redis::pipe();
-        for call in calls.iter().flatten() {
-            pipeline.add_command(call.clone());
-        }
-        let answers = match self.shared.client.background_pipeline(&pipeline).await {
+        let checks: Vec<Result<(), LedgerError>> = chunk.iter().map(check_settlement).collect();
+        let sound = chunk.iter().zip(&checks).filter(|(_, check)| check.is_ok());
+        let prepared: Vec<Prepared<'_>> = sound.map(|(settlement, _)| self.prepare(settlement)).collect();
+        let builds: Vec<_> =
+            prepared.iter().map(|prepared| move |run: &str| settle_call(prepared, run)).collect();
+        let answers = match self.shared.client.background_scripts(&scripts::SETTLE, &builds).await {
             Ok(answers) => answers,
-            Err(error) => return calls.into_iter().map(|call| call.and(Err(error.clone()))).collect(),
+            Err(error) => return checks.into_iter().map(|check| check.and(Err(error.clone()))).collect(),
         };
-        let mut answers = answers.into_iter();
-        let mut outcomes = Vec::with_capacity(calls.len());
-        for call in calls {
-            outcomes.push(match call {
-                Ok(call) => self.read_or_repeat(&call, answers.next()).await,
-                Err(error) => Err(error),
-            });
-        }
-        outcomes
+        let outcomes = answers.into_iter().zip(&prepared);
+        let mut outcomes =
+            outcomes.map(|(answer, prepared)| answer.and_then(|answer| self.note_outcome(prepared, &answer)));
+        let missing = || Err(LedgerError::Protocol("an answer is missing".to_owned()));
+        checks.into_iter().map(|check| check.and_then(|()| outcomes.next().unwrap_or_else(missing))).collect()
     }
 
-    /// Reads one answer of a pipeline; asks again by source where the server had lost the script.
-    async fn read_or_repeat(
-        &self,
-        call: &Cmd,
-        answer: Option<RedisResult<Value>>,
-    ) -> Result<SettleOutcome, LedgerError> {
-        match answer {
-            Some(Ok(answer)) => read_outcome(&answer),
-            Some(Err(error)) if is_unknown_script(&error) => {
-                let answer = self.shared.client.background_script(&scripts::SETTLE, call).await?;
-                read_outcome(&answer)
+    fn prepare<'a>(&self, settlement: &'a Settlement) -> Prepared<'a> {
+        let event = settlement.event.as_ref().map_or_else(String::new, |event| event.to_json());
+        Prepared { settlement, settling: self.shared.register.settling(settlement), event }
+    }
+
+    fn note_outcome(&self, prepared: &Prepared<'_>, answer: &Value) -> Result<SettleOutcome, LedgerError> {
+        let mut answer = Integers::new(answer)?;
+        let outcome = match answer.next()? {
+            0 => SettleOutcome::Settled,
+            1 => SettleOutcome::AlreadySettled,
+            2 => SettleOutcome::UnknownHold,
+            3 => {
+                self.shared.client.doubt_runs();
+                return Ok(SettleOutcome::WrongEpoch);
             }
-            Some(Err(error)) => Err(explain(&error)),
-            None => Err(LedgerError::Protocol("an answer is missing".to_owned())),
-        }
+            code => {
+                return Err(LedgerError::Protocol(format!("settle answered with the unknown code {code}")));
+            }
+        };
+        let id = StreamId::parse(answer.next_text()?);
+        let is_counted = outcome != SettleOutcome::UnknownHold;
+        let Prepared { settlement, settling, event } = prepared;
+        self.shared.register.settled(settlement, settling, is_counted, id, event.len());
+        Ok(outcome)
     }
 }
 
-fn settle_call(settlement: &Settlement) -> Result<Cmd, LedgerError> {
-    let event = match &settlement.event {
-Some(event) => event.to_json(),
-        None => String::new(),
-    };
-    let keys = TenantKeys::new(settlement.tenant);
-    let keys = [
-        keys.counters(),
-        keys.holds(),
-        keys.leases(),
-        keys.rates(),
-        keys.tombstone(settlement.hold),
-        keys.outbox(),
-    ];
-    let mut call = scripts::SETTLE.call(&keys, 5, FIXED_BYTES + event.len());
-    call.arg(settlement.hold.to_string())
+fn settle_call(prepared: &Prepared<'_>, run: &str) -> Cmd {
+    let Prepared { settlement, settling, event } = prepared;
+    let names = TenantKeys::new(settlement.tenant);
+    let keys = [names.state(), names.hold(settlement.hold), names.leases(), names.outbox()];
+    let mut call = scripts::SETTLE.call(&keys, 7, FIXED_BYTES + event.len());
+    call.arg(run)
+        .arg(settling.epoch.as_deref().unwrap_or_default())
+        .arg(settlement.hold.to_string())
         .arg(settlement.actual.0)
         .arg(rate::bounded_units(settlement.tokens))
         .arg(TOMBSTONE_TTL_MS)
         .arg(event);
-    Ok(call)
-}
-
-fn read_outcome(answer: &Value) -> Result<SettleOutcome, LedgerError> {
-    match Integers::new(answer)?.next()? {
-        0 => Ok(SettleOutcome::Settled),
-        1 => Ok(SettleOutcome::AlreadySettled),
-        2 => Ok(SettleOutcome::UnknownHold),
-        code => Err(LedgerError::Protocol(format!("settle answered with the unknown code {code}"))),
-    }
+    call
 }

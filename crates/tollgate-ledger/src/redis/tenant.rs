@@ -1,7 +1,7 @@
-//! What is done to a tenant outside of requests: seeding, limits, flags, leases, balances.
+//! What is done to a tenant outside of requests: seeding, limits, flags, balances.
 
 use redis::{Pipeline, Value};
-use tollgate_domain::{HoldId, KeyId, NanoUsd, TenantId};
+use tollgate_domain::{KeyId, NanoUsd, TenantId};
 
 use super::RedisLedger;
 use super::client::explain;
@@ -9,28 +9,31 @@ use super::keys::{self, TenantKeys};
 use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
-use crate::holds::Renewal;
 use crate::types::{Balance, Balances, BudgetCheck, Seed};
 
 /// Bytes of a counter's name, for allocating once.
-const COUNTER_BYTES: usize = 96;
+pub(super) const COUNTER_BYTES: usize = 96;
 
 impl RedisLedger {
     pub(crate) async fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
-        let keys = TenantKeys::new(seed.tenant);
-        let n_arguments = 3 + 2 * seed.counters.len();
-        let mut call = scripts::SEED.call(
-            &[keys.counters(), keys.epoch()],
-            n_arguments,
-            COUNTER_BYTES * (n_arguments + 4),
-        );
-        call.arg(seed.wallet_limit.0).arg(seed.wallet_version).arg(seed.wallet_settled.0);
-        let mut name = String::with_capacity(COUNTER_BYTES);
-        for counter in &seed.counters {
-            keys::write_counter(&mut name, counter.budget, counter.period_starts_at);
-            call.arg(&name).arg(counter.settled.0);
+        let build = |run: &str| {
+            let keys = [TenantKeys::new(seed.tenant).state()];
+            let n_arguments = 4 + 2 * seed.counters.len();
+            let mut call = scripts::SEED.call(&keys, n_arguments, COUNTER_BYTES * (n_arguments + 4));
+            call.arg(run).arg(seed.wallet_limit.0).arg(seed.wallet_version).arg(seed.wallet_settled.0);
+            let mut name = String::with_capacity(COUNTER_BYTES);
+            for counter in &seed.counters {
+                keys::write_counter(&mut name, counter.budget, counter.period_starts_at);
+                call.arg(&name).arg(counter.settled.0);
+            }
+            call
+        };
+        let answer = self.shared.client.background_script(&scripts::SEED, build).await?;
+        if Integers::new(&answer)?.next()? == 0 {
+            return Ok(());
         }
-        self.shared.client.background_script(&scripts::SEED, &call).await.map(drop)
+        self.shared.client.doubt_runs();
+        Err(LedgerError::WrongEpoch)
     }
 
     pub(crate) async fn set_wallet_limit(
@@ -39,10 +42,13 @@ impl RedisLedger {
         limit: NanoUsd,
         version: u64,
     ) -> Result<(), LedgerError> {
-        let keys = TenantKeys::new(tenant);
-        let mut call = scripts::SET_WALLET_LIMIT.call(&[keys.counters()], 2, COUNTER_BYTES * 2);
-        call.arg(limit.0).arg(version);
-        self.shared.client.background_script(&scripts::SET_WALLET_LIMIT, &call).await.map(drop)
+        let build = |_: &str| {
+            let keys = [TenantKeys::new(tenant).state()];
+            let mut call = scripts::SET_WALLET_LIMIT.call(&keys, 2, COUNTER_BYTES * 2);
+            call.arg(limit.0).arg(version);
+            call
+        };
+        self.shared.client.background_script(&scripts::SET_WALLET_LIMIT, build).await.map(drop)
     }
 
     pub(crate) async fn set_keys_revoked(
@@ -54,9 +60,9 @@ impl RedisLedger {
         if keys.is_empty() {
             return Ok(());
         }
-        let counters = TenantKeys::new(tenant).counters();
+        let state = TenantKeys::new(tenant).state();
         let mut pipeline = redis::pipe();
-        pipeline.cmd(if revoked { "HSET" } else { "HDEL" }).arg(counters);
+        pipeline.cmd(if revoked { "HSET" } else { "HDEL" }).arg(state);
         let mut field = String::with_capacity(COUNTER_BYTES);
         for key in keys {
             keys::write_revoked_flag(&mut field, *key);
@@ -68,61 +74,42 @@ impl RedisLedger {
         self.background_commands(&pipeline).await.map(drop)
     }
 
-    pub(crate) async fn renew(
-        &self,
-        holds: &[(TenantId, HoldId, NanoUsd)],
-        lease_ms: u64,
-    ) -> Result<Renewal, LedgerError> {
-        let mut holds = holds.to_vec();
-        holds.sort_unstable();
-        let groups: Vec<_> = holds.chunk_by(|one, other| one.0 == other.0).collect();
-        let mut renewed = 0;
-        for group in groups {
-            let Some((tenant, ..)) = group.first() else { continue };
-            let keys = [TenantKeys::new(*tenant).leases()];
-            let mut call = scripts::RENEW.call(&keys, 1 + group.len(), COUNTER_BYTES + 40 * group.len());
-            call.arg(lease_ms);
-            for (_, hold, _) in group {
-                call.arg(hold.to_string());
-            }
-            let answer = self.shared.client.background_script(&scripts::RENEW, &call).await?;
-            renewed += Integers::new(&answer)?.next_unsigned()?;
-        }
-        Ok(Renewal { renewed, ..Renewal::default() })
-    }
-
     pub(crate) async fn balances(
         &self,
         tenant: TenantId,
         wallet: bool,
         budgets: &[BudgetCheck],
     ) -> Result<Balances, LedgerError> {
-        let keys = TenantKeys::new(tenant);
-        let n_arguments = 1 + 3 * budgets.len();
-        let mut call = scripts::BALANCES.call(
-            &[keys.counters(), keys.epoch()],
-            n_arguments,
-            COUNTER_BYTES * (n_arguments + 2),
-        );
-        call.arg(u8::from(wallet));
-        let mut name = String::with_capacity(COUNTER_BYTES);
-        for check in budgets {
-            call.arg(check.periods.current.ends_at.0);
-            for period in [check.periods.current, check.periods.next] {
-                keys::write_counter(&mut name, check.budget, period.starts_at);
-                call.arg(&name);
+        let build = |run: &str| {
+            let keys = [TenantKeys::new(tenant).state()];
+            let n_arguments = 2 + 3 * budgets.len();
+            let mut call = scripts::BALANCES.call(&keys, n_arguments, COUNTER_BYTES * (n_arguments + 2));
+            call.arg(run).arg(u8::from(wallet));
+            let mut name = String::with_capacity(COUNTER_BYTES);
+            for check in budgets {
+                call.arg(check.periods.current.ends_at.0);
+                for period in [check.periods.current, check.periods.next] {
+                    keys::write_counter(&mut name, check.budget, period.starts_at);
+                    call.arg(&name);
+                }
             }
-        }
-        let answer = self.shared.client.background_script(&scripts::BALANCES, &call).await?;
+            call
+        };
+        let answer = self.shared.client.background_script(&scripts::BALANCES, build).await?;
         read_balances(budgets, &answer)
     }
 
     pub(crate) async fn forget_tenant(&self, tenant: TenantId) -> Result<(), LedgerError> {
-        let keys = TenantKeys::new(tenant);
-        let mut pipeline = redis::pipe();
-        // The tombstones go by themselves.
-        pipeline.del(&[keys.epoch(), keys.counters(), keys.holds(), keys.leases(), keys.rates()]);
-        self.background_commands(&pipeline).await.map(drop)
+        let names = TenantKeys::new(tenant);
+        let build = |_: &str| {
+            let keys = [names.state(), names.leases(), names.index()];
+            let mut call = scripts::FORGET.call(&keys, 2, COUNTER_BYTES * 5);
+            call.arg(tenant.to_string()).arg(names.hold_prefix());
+            call
+        };
+        self.shared.client.background_script(&scripts::FORGET, build).await?;
+        self.shared.register.forget(tenant);
+        Ok(())
     }
 
     /// Commands that no request waits for; the first error is the answer.

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tollgate_domain::Secret;
-use tollgate_ledger::{AdmitOutcome, Ledger, LedgerError, RedisConfig, SettleOutcome};
+use tollgate_ledger::{AdmitOutcome, Ledger, LedgerError, RedisConfig, ReseedOutcome, SettleOutcome};
 use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
-use crate::stand::{Ask, Stand, Time, patient_config, seed, tenant};
+use crate::stand::{Ask, Stand, Time, balance, patient_config, reseed_of, seed, tenant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -98,9 +98,19 @@ async fn a_restarted_server_is_found_again_and_is_cold() {
     server.start_again().await.unwrap();
     let found = async || ledger.admit(&ask.again().admission()).await.ok();
     let outcome = eventually(PATIENCE, "the server to be found again", found).await.unwrap();
-    assert_eq!(outcome, AdmitOutcome::Cold, "empty is unknown, never a full budget");
-    assert_eq!(ledger.settle(&ask.settlement(5)).await, Ok(SettleOutcome::UnknownHold));
+    assert_eq!(outcome, AdmitOutcome::WrongEpoch, "empty is unknown, never a full budget");
+    assert_eq!(ledger.settle(&ask.settlement(5)).await, Ok(SettleOutcome::WrongEpoch));
+    assert_eq!(ledger.outbox_len().await, Ok(0), "what nobody could count is not recorded either");
+
+    let mut reseed = reseed_of(&seed(tenant, 100, &[]));
+    reseed.holds = ledger.open_report(Some(&[tenant])).holds;
+    reseed.holds.retain(|hold| hold.admitted_at.is_some());
+    let outcomes = ledger.reseed(&[reseed]).await.unwrap();
+    assert!(matches!(outcomes[..], [ReseedOutcome::Reseeded(_)]), "{outcomes:?}");
+    assert_eq!(ledger.settle(&ask.settlement(5)).await, Ok(SettleOutcome::Settled));
     assert_eq!(ledger.outbox_read(10, 0).await.unwrap().len(), 1, "groups and scripts are made again");
+    let wallet = ledger.balances(tenant, true, &[]).await.unwrap().wallet;
+    assert_eq!(wallet, Some(balance(100, 5, 0)));
 }
 
 #[tokio::test]

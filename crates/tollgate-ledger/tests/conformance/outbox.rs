@@ -108,7 +108,7 @@ async fn waiting_for_an_event(stand: Stand) {
         stand.granted(&ask).await;
         stand.settle(&ask, 0).await;
     };
-    let waited = async { tokio::join!(read, settle) };
+    let waited = Box::pin(async { tokio::join!(read, settle) });
     let (entries, ()) = tokio::time::timeout(Duration::from_secs(15), waited).await.unwrap();
     assert_eq!(events(&entries), [ask.event(0).event].into());
 }

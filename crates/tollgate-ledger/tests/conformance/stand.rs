@@ -9,7 +9,7 @@ use tollgate_domain::{
 };
 use tollgate_ledger::{
     Admission, AdmitOutcome, Balance, BudgetCheck, Grant, Ledger, LimitCheck, MoneyRefusal, RateRefusal,
-    RedisConfig, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
+    RedisConfig, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
 };
 use tollgate_testkit::redis::RedisServer;
 
@@ -306,6 +306,22 @@ pub(crate) fn seed(tenant: TenantId, wallet_limit: i64, budgets: &[(BudgetCheck,
         wallet_version: 1,
         wallet_settled: NanoUsd::ZERO,
         counters: counters.collect(),
+    }
+}
+
+/// The same as a reseed of a tenant that the ledger has lost.
+pub(crate) fn reseed_of(seed: &Seed) -> Reseed {
+    Reseed {
+        tenant: seed.tenant,
+        expected: None,
+        above: 0,
+        wallet_limit: seed.wallet_limit,
+        wallet_version: seed.wallet_version,
+        wallet_settled: seed.wallet_settled,
+        counters: seed.counters.clone(),
+        holds: Vec::new(),
+        settled: Vec::new(),
+        revoked: Vec::new(),
     }
 }
 

@@ -1,0 +1,400 @@
+//! What this process has under way: every hold that it asked for, from before the call goes out until its
+//! settlement is known, and every settled event until it is journaled. What a lost Redis cannot tell, this can.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
+
+use super::keys::{N_SHARDS, TenantKeys};
+use crate::error::LedgerError;
+use crate::holds::{HeldBudget, OpenHold, OpenReport, UnjournaledEvent};
+use crate::types::{Admission, BudgetCheck, Grant, Settlement, WalletRule};
+
+/// Holds that this process has under way; each is a request of its own and some hundred bytes here.
+const MAX_OPEN_HOLDS: usize = 100_000;
+/// Settled events that are kept until they are journaled: five minutes without a journal at 600 per second.
+const MAX_UNJOURNALED_EVENTS: usize = 200_000;
+/// The same in bytes of their JSON, about what they take here.
+const MAX_UNJOURNALED_BYTES: usize = 256 << 20;
+/// Locks over the tenants: so many that busy tenants rarely share one.
+const N_LOCKS: usize = 64;
+
+/// An epoch as the scripts compare it: `<n>:<run>`.
+pub(super) type KnownEpoch = Arc<str>;
+
+pub(super) struct Register {
+    tenants: Vec<Mutex<HashMap<TenantId, TenantHolds>>>,
+    outboxes: Vec<Mutex<ShardEvents>>,
+    n_holds: AtomicUsize,
+    n_events: AtomicUsize,
+    n_bytes: AtomicUsize,
+    /// The server's time at an admission, and when that was here: periods of holds without an answer are
+    /// chosen by it.
+    server_time: Mutex<Option<(UnixMillis, Instant)>>,
+}
+
+#[derive(Default)]
+struct TenantHolds {
+    /// The epoch that the granted holds are of; `None` while there are none.
+    epoch: Option<KnownEpoch>,
+    n_granted: usize,
+    holds: HashMap<HoldId, Held>,
+}
+
+struct Held {
+    key: KeyId,
+    node: NodeId,
+    amount: NanoUsd,
+    wallet: WalletRule,
+    budgets: Vec<BudgetCheck>,
+    lease_ms: u64,
+    memo: Box<[u8]>,
+    progress: NanoUsd,
+    granted: Option<Granted>,
+}
+
+struct Granted {
+    admitted_at: UnixMillis,
+    /// `None` where the tenant had none: a free request before anything of it was seeded.
+    epoch: Option<KnownEpoch>,
+}
+
+#[derive(Default)]
+struct ShardEvents {
+    /// The mark of the stream's life, as last seen.
+    mark: String,
+    /// How often it changed.
+    life: u64,
+    events: BTreeMap<EventPlace, Kept>,
+}
+
+/// In which life of the stream, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EventPlace {
+    life: u64,
+    id: StreamId,
+}
+
+/// An entry's id: milliseconds and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StreamId(pub(super) u64, pub(super) u64);
+
+struct Kept {
+    unjournaled: UnjournaledEvent,
+    n_bytes: usize,
+}
+
+/// What a settlement needs to know of its hold before it goes out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settling {
+    /// The epoch that the hold was granted under.
+    pub(super) epoch: Option<KnownEpoch>,
+    life: u64,
+}
+
+impl StreamId {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (ms, number) = text.split_once('-')?;
+        Some(Self(ms.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self {
+            tenants: std::iter::repeat_with(Mutex::default).take(N_LOCKS).collect(),
+            outboxes: std::iter::repeat_with(Mutex::default).take(usize::from(N_SHARDS)).collect(),
+            n_holds: AtomicUsize::new(0),
+            n_events: AtomicUsize::new(0),
+            n_bytes: AtomicUsize::new(0),
+            server_time: Mutex::new(None),
+        }
+    }
+}
+
+impl Register {
+    // --- holds ---
+
+    /// Notes a hold that is about to be asked for. Answers the epoch that this process holds something of.
+    pub(super) fn open(&self, admission: &Admission<'_>) -> Result<Option<KnownEpoch>, LedgerError> {
+        let is_full = self.n_holds.load(Ordering::Relaxed) >= MAX_OPEN_HOLDS
+            || self.n_events.load(Ordering::Relaxed) >= MAX_UNJOURNALED_EVENTS
+            || self.n_bytes.load(Ordering::Relaxed) >= MAX_UNJOURNALED_BYTES;
+        if is_full {
+            return Err(LedgerError::OutboxFull);
+        }
+        let is_free = admission.amount == NanoUsd::ZERO;
+        let held = || Held {
+            key: admission.key,
+            node: admission.node,
+            amount: admission.amount,
+            wallet: if is_free { WalletRule::None } else { admission.wallet },
+            budgets: if is_free { Vec::new() } else { admission.budgets.to_vec() },
+            lease_ms: admission.lease_ms,
+            memo: admission.memo.into(),
+            progress: NanoUsd::ZERO,
+            granted: None,
+        };
+        let mut tenants = self.lock(admission.tenant).lock();
+        let tenant = tenants.entry(admission.tenant).or_default();
+        tenant.holds.entry(admission.hold).or_insert_with(|| {
+            self.n_holds.fetch_add(1, Ordering::Relaxed);
+            held()
+        });
+        Ok(tenant.epoch.clone())
+    }
+
+    /// The hold was granted, under `epoch`.
+    pub(super) fn granted(&self, tenant: TenantId, hold: HoldId, grant: &Grant, epoch: Option<KnownEpoch>) {
+        *self.server_time.lock() = Some((grant.admitted_at, Instant::now()));
+        let mut tenants = self.lock(tenant).lock();
+        let Some(tenant) = tenants.get_mut(&tenant) else { return };
+        let Some(held) = tenant.holds.get_mut(&hold) else { return };
+        held.amount = grant.granted;
+        if held.granted.is_none() {
+            held.granted = Some(Granted { admitted_at: grant.admitted_at, epoch: epoch.clone() });
+            tenant.n_granted += 1;
+        }
+        if tenant.epoch.is_none() {
+            tenant.epoch = epoch;
+        }
+    }
+
+    /// The hold was not written, or is settled.
+    pub(super) fn close(&self, id: TenantId, hold: HoldId) {
+        let mut tenants = self.lock(id).lock();
+        let Some(tenant) = tenants.get_mut(&id) else { return };
+        let Some(held) = tenant.holds.remove(&hold) else { return };
+        self.n_holds.fetch_sub(1, Ordering::Relaxed);
+        tenant.n_granted -= usize::from(held.granted.is_some());
+        if tenant.n_granted == 0 {
+            tenant.epoch = None;
+        }
+        if tenant.holds.is_empty() {
+            tenants.remove(&id);
+        }
+    }
+
+    /// The holds that were granted, and the epoch they are of.
+    pub(super) fn granted_holds(&self, tenant: TenantId) -> Option<(KnownEpoch, Vec<HoldId>)> {
+        let tenants = self.lock(tenant).lock();
+        let tenant = tenants.get(&tenant)?;
+        let holds = tenant.holds.iter().filter(|(_, held)| held.granted.is_some());
+        Some((tenant.epoch.clone()?, holds.map(|(hold, _)| *hold).collect()))
+    }
+
+    /// All holds of the epoch `old` are known to be in the epoch `new`.
+    pub(super) fn carried_over(&self, tenant: TenantId, old: &KnownEpoch, new: &KnownEpoch) {
+        let mut tenants = self.lock(tenant).lock();
+        let Some(tenant) = tenants.get_mut(&tenant) else { return };
+        if tenant.epoch.as_ref() == Some(old) {
+            tenant.epoch = Some(Arc::clone(new));
+            for granted in tenant.holds.values_mut().filter_map(|held| held.granted.as_mut()) {
+                granted.epoch = Some(Arc::clone(new));
+            }
+        }
+    }
+
+    /// What is held from now on, as far as anybody knows; answers what it was before.
+    pub(super) fn set_amount(
+        &self,
+        tenant: TenantId,
+        hold: HoldId,
+        amount: impl FnOnce(NanoUsd) -> NanoUsd,
+    ) -> Option<NanoUsd> {
+        let mut tenants = self.lock(tenant).lock();
+        let held = tenants.get_mut(&tenant)?.holds.get_mut(&hold)?;
+        let before = held.amount;
+        held.amount = amount(before);
+        Some(before)
+    }
+
+    /// What a hold's request has cost so far; answers the epoch that the hold is of.
+    pub(super) fn progressed(&self, tenant: TenantId, hold: HoldId, cost: NanoUsd) -> Option<KnownEpoch> {
+        let mut tenants = self.lock(tenant).lock();
+        let held = tenants.get_mut(&tenant)?.holds.get_mut(&hold)?;
+        held.progress = held.progress.max(cost);
+        held.granted.as_ref()?.epoch.clone()
+    }
+
+    /// The epoch that a hold is of.
+    pub(super) fn epoch_of(&self, tenant: TenantId, hold: HoldId) -> Option<KnownEpoch> {
+        let tenants = self.lock(tenant).lock();
+        tenants.get(&tenant)?.holds.get(&hold)?.granted.as_ref()?.epoch.clone()
+    }
+
+    /// The tenant is forgotten, and with it whatever is held of it.
+    pub(super) fn forget(&self, tenant: TenantId) {
+        if let Some(tenant) = self.lock(tenant).lock().remove(&tenant) {
+            self.n_holds.fetch_sub(tenant.holds.len(), Ordering::Relaxed);
+        }
+    }
+
+    // --- events ---
+
+    /// Before a settlement goes out.
+    pub(super) fn settling(&self, settlement: &Settlement) -> Settling {
+        let life = self.outbox(shard_of(settlement.tenant)).lock().life;
+        Settling { epoch: self.epoch_of(settlement.tenant, settlement.hold), life }
+    }
+
+    /// The settlement is known to have happened; its event was written at `id`.
+    pub(super) fn settled(
+        &self,
+        settlement: &Settlement,
+        settling: &Settling,
+        is_counted: bool,
+        id: Option<StreamId>,
+        n_bytes: usize,
+    ) {
+        if let (Some(event), Some(id)) = (&settlement.event, id) {
+            let charged = is_counted.then(|| self.charged(settlement.tenant, settlement.hold)).flatten();
+            let (wallet, budgets) = charged.unwrap_or_default();
+            let unjournaled = UnjournaledEvent { event: Arc::clone(event), wallet, budgets };
+            let place = EventPlace { life: settling.life, id };
+            self.keep(shard_of(settlement.tenant), place, Kept { unjournaled, n_bytes });
+        }
+        // After the event is kept: a report in between has both, and never neither.
+        self.close(settlement.tenant, settlement.hold);
+    }
+
+    /// The levels that a hold is in.
+    fn charged(&self, tenant: TenantId, hold: HoldId) -> Option<(WalletRule, Vec<HeldBudget>)> {
+        let tenants = self.lock(tenant).lock();
+        let held = tenants.get(&tenant)?.holds.get(&hold)?;
+        Some((held.wallet, self.held_budgets(held)))
+    }
+
+    fn keep(&self, shard: u16, place: EventPlace, kept: Kept) {
+        self.n_events.fetch_add(1, Ordering::Relaxed);
+        self.n_bytes.fetch_add(kept.n_bytes, Ordering::Relaxed);
+        if let Some(other) = self.outbox(shard).lock().events.insert(place, kept) {
+            self.dropped(&other);
+        }
+    }
+
+    fn dropped(&self, kept: &Kept) {
+        self.n_events.fetch_sub(1, Ordering::Relaxed);
+        self.n_bytes.fetch_sub(kept.n_bytes, Ordering::Relaxed);
+    }
+
+    /// The stream's mark is this one, and everything below `id` (or up to it) is journaled. Forgets that, and
+    /// answers how many events that was and which must be written again.
+    pub(super) fn journaled(
+        &self,
+        shard: u16,
+        mark: &str,
+        id: StreamId,
+        is_inclusive: bool,
+    ) -> (u64, Vec<(EventPlace, Arc<UsageEvent>)>) {
+        let mut outbox = self.outbox(shard).lock();
+        if outbox.mark != mark {
+            // The first mark is no change: nothing was written before it was asked for.
+            outbox.life += u64::from(!outbox.mark.is_empty());
+            mark.clone_into(&mut outbox.mark);
+        }
+        let life = outbox.life;
+        let first_kept = if is_inclusive { StreamId(id.0, id.1.saturating_add(1)) } else { id };
+        let mut of_this_life = outbox.events.split_off(&EventPlace { life, id: StreamId(0, 0) });
+        let kept = of_this_life.split_off(&EventPlace { life, id: first_kept });
+        let lost = outbox.events.iter().map(|(place, kept)| (*place, Arc::clone(&kept.unjournaled.event)));
+        let lost = lost.collect();
+        outbox.events.extend(kept);
+        for journaled in of_this_life.values() {
+            self.dropped(journaled);
+        }
+        (of_this_life.len() as u64, lost)
+    }
+
+    /// An event was written again, in the present life of the stream or a later one.
+    pub(super) fn republished(&self, shard: u16, life: u64, old: EventPlace, id: StreamId) {
+        let mut outbox = self.outbox(shard).lock();
+        if let Some(kept) = outbox.events.remove(&old) {
+            outbox.events.insert(EventPlace { life, id }, kept);
+        }
+    }
+
+    /// The present life of a shard's stream.
+    pub(super) fn life(&self, shard: u16) -> u64 {
+        self.outbox(shard).lock().life
+    }
+
+    pub(super) fn n_events(&self) -> u64 {
+        self.n_events.load(Ordering::Relaxed) as u64
+    }
+
+    // --- the report ---
+
+    pub(super) fn report(&self, tenants: Option<&[TenantId]>) -> OpenReport {
+        let is_asked = |tenant: TenantId| tenants.is_none_or(|asked| asked.contains(&tenant));
+        let mut report = OpenReport::default();
+        for lock in &self.tenants {
+            for (tenant, open) in lock.lock().iter().filter(|(tenant, _)| is_asked(**tenant)) {
+                let epoch = open.epoch.as_deref().and_then(|epoch| epoch.split(':').next()?.parse().ok());
+                report.highest_epoch = report.highest_epoch.max(epoch.unwrap_or(0));
+                let holds = open.holds.iter().map(|(hold, held)| self.open_hold(*tenant, *hold, held));
+                report.holds.extend(holds);
+            }
+        }
+        for outbox in &self.outboxes {
+            let outbox = outbox.lock();
+            let events = outbox.events.values().map(|kept| &kept.unjournaled);
+            report.events.extend(events.filter(|one| is_asked(one.event.tenant)).cloned());
+        }
+        // What was settled while this was gathered is in both.
+        let settled: std::collections::HashSet<HoldId> =
+            report.events.iter().map(|unjournaled| unjournaled.event.hold).collect();
+        report.holds.retain(|hold| !settled.contains(&hold.hold));
+        report
+    }
+
+    fn open_hold(&self, tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
+        OpenHold {
+            tenant,
+            hold,
+            key: held.key,
+            node: held.node,
+            amount: held.amount,
+            wallet: held.wallet,
+            budgets: self.held_budgets(held),
+            admitted_at: held.granted.as_ref().map(|granted| granted.admitted_at),
+            lease_ms: held.lease_ms,
+            progress: held.progress,
+            memo: held.memo.to_vec(),
+        }
+    }
+
+    /// The budgets in the periods that the server chose, or would choose now.
+    fn held_budgets(&self, held: &Held) -> Vec<HeldBudget> {
+        let at = match &held.granted {
+            Some(granted) => Some(granted.admitted_at),
+            None => self.server_time.lock().map(|(time, seen_at)| {
+                time.plus_ms(i64::try_from(seen_at.elapsed().as_millis()).unwrap_or(i64::MAX))
+            }),
+        };
+        let held_budget = |check: &BudgetCheck| {
+            let is_next = at.is_some_and(|at| at >= check.periods.current.ends_at);
+            let period = if is_next { check.periods.next } else { check.periods.current };
+            HeldBudget { budget: check.budget, period_starts_at: period.starts_at, limit: check.limit }
+        };
+        held.budgets.iter().map(held_budget).collect()
+    }
+
+    fn lock(&self, tenant: TenantId) -> &Mutex<HashMap<TenantId, TenantHolds>> {
+        // The last bits of an id are random.
+        let index = tenant.as_uuid().as_u128() % N_LOCKS as u128;
+        &self.tenants[usize::try_from(index).expect("less than the number of locks")]
+    }
+
+    fn outbox(&self, shard: u16) -> &Mutex<ShardEvents> {
+        &self.outboxes[usize::from(shard)]
+    }
+}
+
+fn shard_of(tenant: TenantId) -> u16 {
+    TenantKeys::new(tenant).shard()
+}
