@@ -136,6 +136,9 @@ CREATE UNIQUE INDEX prices_start_unique ON prices (
 CREATE TABLE settings (
     id SMALLINT CONSTRAINT settings_pk PRIMARY KEY,
     default_models JSONB NOT NULL,
+    -- What every new tenant that pays in advance is given to try with, and for how many days; NULL for nothing.
+    trial_credit_nano_usd BIGINT,
+    trial_days BIGINT,
     updated_at_ms BIGINT NOT NULL,
     CONSTRAINT settings_single CHECK (id = 1)
 );
@@ -166,15 +169,30 @@ CREATE TABLE policy_changes (
 CREATE TABLE credits (
     id UUID CONSTRAINT credits_pk PRIMARY KEY,
     tenant_id UUID NOT NULL CONSTRAINT credits_tenant_fk REFERENCES tenants (id),
-    kind TEXT NOT NULL CONSTRAINT credits_kind_known CHECK (kind IN ('grant', 'topup', 'refund', 'adjustment')),
+    kind TEXT NOT NULL CONSTRAINT credits_kind_known
+        CHECK (kind IN ('grant', 'topup', 'refund', 'adjustment', 'expire')),
     amount_nano_usd BIGINT NOT NULL CONSTRAINT credits_amount_not_zero CHECK (amount_nano_usd <> 0),
     reference TEXT,
     expires_at_ms BIGINT,
+    -- The credit that this one corrects, or takes back because it expired.
+    corrects UUID CONSTRAINT credits_corrects_fk REFERENCES credits (id),
+    -- The number of this credit among the tenant's, from 1: the version of the wallet's limit.
+    sequence BIGINT NOT NULL,
+    -- What the tenant had been charged in all when the credit was given: tells which credits were spent on it.
+    settled_before_nano_usd BIGINT NOT NULL,
     actor TEXT NOT NULL,
     created_at_ms BIGINT NOT NULL,
-    CONSTRAINT credits_reference_unique UNIQUE (tenant_id, reference)
+    CONSTRAINT credits_reference_unique UNIQUE (tenant_id, reference),
+    CONSTRAINT credits_sequence_unique UNIQUE (tenant_id, sequence)
 );
 CREATE INDEX credits_tenant ON credits (tenant_id, id);
+CREATE INDEX credits_expiry ON credits (expires_at_ms, id) WHERE expires_at_ms IS NOT NULL;
+
+-- Expired credits of which nothing is left: nobody needs to look at them again.
+CREATE TABLE expired_credits (
+    credit_id UUID CONSTRAINT expired_credits_pk PRIMARY KEY
+        CONSTRAINT expired_credits_credit_fk REFERENCES credits (id)
+);
 
 -- Double entry: each row moves an amount from one account to another, so that it balances by itself. The
 -- charges are not repeated here: each row of `requests` is its charge, from `wallet:<tenant>` to `usage:<tenant>`.
@@ -186,7 +204,9 @@ CREATE TABLE journal_entries (
     credit_account TEXT NOT NULL,
     amount_nano_usd BIGINT NOT NULL CONSTRAINT journal_entries_amount_positive CHECK (amount_nano_usd > 0),
     at_ms BIGINT NOT NULL,
-    reference TEXT
+    reference TEXT,
+    -- The entry that this one corrects, or takes back because it expired.
+    corrects UUID
 );
 CREATE INDEX journal_entries_tenant ON journal_entries (tenant_id, at_ms, id);
 
@@ -207,7 +227,9 @@ CREATE TABLE spend_quarters (
     CONSTRAINT spend_quarters_pk PRIMARY KEY (owner_id, quarter_starts_at_ms)
 );
 
--- Finished requests. No foreign keys: what was used stays on record when its tenant is gone.
+-- Finished requests. No foreign keys: what was used stays on record when its tenant is gone. Partitioned by day:
+-- an event's id begins with the millisecond of its request. Days that nobody made a partition for, and what has
+-- the time of a broken clock, go to the default one.
 CREATE TABLE requests (
     event_id UUID CONSTRAINT requests_pk PRIMARY KEY,
     request_id UUID NOT NULL,
@@ -233,10 +255,14 @@ CREATE TABLE requests (
     status BIGINT NOT NULL,
     streamed BOOLEAN NOT NULL,
     event TEXT NOT NULL
-);
+) PARTITION BY RANGE (event_id);
 CREATE INDEX requests_finished ON requests (finished_at_ms, event_id);
 CREATE INDEX requests_tenant_finished ON requests (tenant_id, finished_at_ms, event_id);
 CREATE INDEX requests_admitted ON requests USING brin (admitted_at_ms);
+
+-- What reports and lists read of a request.
+CREATE VIEW request_details AS SELECT * FROM requests;
+CREATE TABLE requests_default PARTITION OF requests DEFAULT;
 
 -- === operations ===
 
@@ -277,9 +303,54 @@ END
 $$;
 CREATE TRIGGER requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON requests
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- A trigger of the whole table does not watch statements that name one of its partitions.
+CREATE TRIGGER requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON requests_default
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER journal_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal_entries
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER credits_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON credits
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- === partitions ===
+
+-- Makes the partition of the day that begins at that millisecond, in UTC. Answers whether it made one: not where
+-- there is one already, and not where the default partition holds rows of that day, which stay there. It runs with
+-- its owner's rights, so that the application's role need not own the table.
+CREATE FUNCTION make_requests_partition(day_starts_at_ms BIGINT) RETURNS BOOLEAN
+    LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '3s' AS $$
+DECLARE
+    day_ms CONSTANT BIGINT := 86400000;
+    partition CONSTANT TEXT :=
+        'requests_' || to_char(to_timestamp(day_starts_at_ms / 1000) AT TIME ZONE 'UTC', 'YYYYMMDD');
+    first_id CONSTANT UUID := rpad(lpad(to_hex(day_starts_at_ms), 12, '0'), 32, '0');
+    following_id CONSTANT UUID := rpad(lpad(to_hex(day_starts_at_ms + day_ms), 12, '0'), 32, '0');
+BEGIN
+    -- Until the year 9999.
+    IF day_starts_at_ms % day_ms <> 0 OR day_starts_at_ms NOT BETWEEN 0 AND 253402300800000 THEN
+        RAISE EXCEPTION '% begins no day', day_starts_at_ms USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- One process at a time: replicas start together.
+    PERFORM pg_advisory_xact_lock(hashtext('tollgate make_requests_partition'));
+    IF to_regclass(partition) IS NOT NULL
+        OR EXISTS (SELECT 1 FROM requests_default WHERE event_id >= first_id AND event_id < following_id)
+    THEN
+        RETURN false;
+    END IF;
+    -- Made aside and attached: PARTITION OF would lock all writers out.
+    EXECUTE format('CREATE TABLE %I (LIKE requests INCLUDING ALL)', partition);
+    EXECUTE format('CREATE TRIGGER requests_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', partition);
+    EXECUTE format('ALTER TABLE requests ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+        partition, first_id, following_id);
+    RETURN true;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION make_requests_partition(BIGINT) FROM PUBLIC;
+-- Whoever calls it cannot slip other tables in: temporary ones are looked up last.
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION make_requests_partition(BIGINT) SET search_path = %I, pg_temp', current_schema());
+END
+$$;

@@ -137,6 +137,9 @@ CREATE UNIQUE INDEX prices_start_unique ON prices (
 CREATE TABLE settings (
     id INTEGER CONSTRAINT settings_pk PRIMARY KEY,
     default_models TEXT NOT NULL,
+    -- What every new tenant that pays in advance is given to try with, and for how many days; NULL for nothing.
+    trial_credit_nano_usd INTEGER,
+    trial_days INTEGER,
     updated_at_ms INTEGER NOT NULL,
     CONSTRAINT settings_single CHECK (id = 1)
 ) STRICT;
@@ -167,15 +170,30 @@ CREATE TABLE policy_changes (
 CREATE TABLE credits (
     id BLOB CONSTRAINT credits_pk PRIMARY KEY,
     tenant_id BLOB NOT NULL CONSTRAINT credits_tenant_fk REFERENCES tenants (id),
-    kind TEXT NOT NULL CONSTRAINT credits_kind_known CHECK (kind IN ('grant', 'topup', 'refund', 'adjustment')),
+    kind TEXT NOT NULL CONSTRAINT credits_kind_known
+        CHECK (kind IN ('grant', 'topup', 'refund', 'adjustment', 'expire')),
     amount_nano_usd INTEGER NOT NULL CONSTRAINT credits_amount_not_zero CHECK (amount_nano_usd <> 0),
     reference TEXT,
     expires_at_ms INTEGER,
+    -- The credit that this one corrects, or takes back because it expired.
+    corrects BLOB CONSTRAINT credits_corrects_fk REFERENCES credits (id),
+    -- The number of this credit among the tenant's, from 1: the version of the wallet's limit.
+    sequence INTEGER NOT NULL,
+    -- What the tenant had been charged in all when the credit was given: tells which credits were spent on it.
+    settled_before_nano_usd INTEGER NOT NULL,
     actor TEXT NOT NULL,
     created_at_ms INTEGER NOT NULL,
-    CONSTRAINT credits_reference_unique UNIQUE (tenant_id, reference)
+    CONSTRAINT credits_reference_unique UNIQUE (tenant_id, reference),
+    CONSTRAINT credits_sequence_unique UNIQUE (tenant_id, sequence)
 ) STRICT;
 CREATE INDEX credits_tenant ON credits (tenant_id, id);
+CREATE INDEX credits_expiry ON credits (expires_at_ms, id) WHERE expires_at_ms IS NOT NULL;
+
+-- Expired credits of which nothing is left: nobody needs to look at them again.
+CREATE TABLE expired_credits (
+    credit_id BLOB CONSTRAINT expired_credits_pk PRIMARY KEY
+        CONSTRAINT expired_credits_credit_fk REFERENCES credits (id)
+) STRICT, WITHOUT ROWID;
 
 -- Double entry: each row moves an amount from one account to another, so that it balances by itself. The
 -- charges are not repeated here: each row of `requests` is its charge, from `wallet:<tenant>` to `usage:<tenant>`.
@@ -187,7 +205,9 @@ CREATE TABLE journal_entries (
     credit_account TEXT NOT NULL,
     amount_nano_usd INTEGER NOT NULL CONSTRAINT journal_entries_amount_positive CHECK (amount_nano_usd > 0),
     at_ms INTEGER NOT NULL,
-    reference TEXT
+    reference TEXT,
+    -- The entry that this one corrects, or takes back because it expired.
+    corrects BLOB
 ) STRICT;
 CREATE INDEX journal_entries_tenant ON journal_entries (tenant_id, at_ms, id);
 
@@ -220,20 +240,25 @@ CREATE TABLE requests (
     cached_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     cost_nano_usd INTEGER NOT NULL,
-    event TEXT NOT NULL,
-    request_id BLOB AS (unhex(event ->> '$.request', '-')),
-    project_id BLOB AS (unhex(event ->> '$.project', '-')),
-    key_id BLOB AS (unhex(event ->> '$.key', '-')),
-    end_user TEXT AS (event ->> '$.end_user'),
-    provider TEXT AS (event ->> '$.provider'),
-    model TEXT AS (event ->> '$.model'),
-    requested_model TEXT AS (event ->> '$.requested_model'),
-    labels TEXT AS (COALESCE(event -> '$.labels', '{}')),
-    outcome TEXT AS (COALESCE(event ->> '$.outcome.error', event ->> '$.outcome')),
-    is_error INTEGER AS (json_type(event, '$.outcome') = 'object')
+    event TEXT NOT NULL
 ) STRICT;
 CREATE INDEX requests_finished ON requests (finished_at_ms, event_id);
 CREATE INDEX requests_tenant_finished ON requests (tenant_id, finished_at_ms, event_id);
+
+-- What reports and lists read of a request. A view, because generated columns are computed on every insert.
+CREATE VIEW request_details AS SELECT
+    event_id, tenant_id, admitted_at_ms, finished_at_ms, input_tokens, cached_tokens, output_tokens,
+    cost_nano_usd, event,
+    unhex(event ->> '$.project', '-') AS project_id,
+    unhex(event ->> '$.key', '-') AS key_id,
+    event ->> '$.end_user' AS end_user,
+    event ->> '$.provider' AS provider,
+    event ->> '$.model' AS model,
+    event ->> '$.requested_model' AS requested_model,
+    COALESCE(event -> '$.labels', '{}') AS labels,
+    COALESCE(event ->> '$.outcome.error', event ->> '$.outcome') AS outcome,
+    json_type(event, '$.outcome') = 'object' AS is_error
+FROM requests;
 
 -- === operations ===
 

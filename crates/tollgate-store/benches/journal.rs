@@ -22,9 +22,11 @@ fn event() -> UsageEvent {
     let n = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
     let admitted_at =
         UnixMillis(1_767_225_600_000 + i64::try_from(n).expect("a bench makes millions at most"));
+    // As the gateway makes them: the millisecond first.
+    let id = (u128::from(admitted_at.0.unsigned_abs()) << 80) | (7 << 76) | n;
     UsageEvent {
-        event: EventId::from_u128((n << 64) | 1),
-        request: RequestId::from_u128((n << 64) | 2),
+        event: EventId::from_u128(id),
+        request: RequestId::from_u128(id),
         hold: HoldId::from_u128((n << 64) | 3),
         tenant: TenantId::from_u128(n % 20),
         project: ProjectId::from_u128(n % 60),
@@ -56,6 +58,7 @@ fn event() -> UsageEvent {
 
 fn bench(bencher: divan::Bencher<'_, '_>, runtime: &Runtime, store: &Store) {
     runtime.block_on(store.migrate()).expect("the database is empty");
+    runtime.block_on(store.prepare_partitions(event().admitted_at)).expect("the database is up");
     bencher
         .counter(ItemsCount::new(BATCH))
         .with_inputs(|| (0..BATCH).map(|_| event()).collect::<Vec<_>>())

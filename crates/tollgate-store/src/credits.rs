@@ -2,18 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{CreditId, MAX_LIMIT, NanoUsd, TenantId, UnixMillis};
+use uuid::Uuid;
 
 use crate::audit::AuditEntry;
-use crate::db::{Row, Sql, name_of};
-use crate::store::{Tx, run_tx};
-use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+use crate::db::{Row, Sql, name_of, to_i64};
+use crate::store::{Tx, run_snapshot, run_tx};
+use crate::{CreditLots, Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{journal, tenants};
 
 /// The columns of a credit, with conditions.
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, actor, created_at_ms
+            "SELECT id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, corrects, sequence,
+                 settled_before_nano_usd, actor, created_at_ms
              FROM credits",
             $conditions
         )
@@ -32,6 +34,8 @@ pub enum CreditKind {
     Refund,
     /// A correction, either way.
     Adjustment,
+    /// What was left of a credit at its end, taken back; only [`Store::expire_credit`] makes these.
+    Expire,
 }
 
 /// A credit as stored.
@@ -43,12 +47,18 @@ pub struct CreditRecord {
     pub tenant: TenantId,
     /// Why.
     pub kind: CreditKind,
-    /// How much; negative only for refunds and adjustments.
+    /// How much; negative only for refunds, adjustments and what expired.
     pub amount: NanoUsd,
     /// The caller's own name for it, unique per tenant.
     pub reference: Option<String>,
     /// From when on what is left of it is void.
     pub expires_at: Option<UnixMillis>,
+    /// The credit that this one corrects, or takes back because it expired.
+    pub corrects: Option<CreditId>,
+    /// Its number among the tenant's credits, from 1: the version of the wallet's limit that it makes.
+    pub sequence: u64,
+    /// What the tenant had been charged in all when it was given, by the journal.
+    pub settled_before: NanoUsd,
     /// Who gave it.
     pub actor: String,
     /// When it was given.
@@ -66,10 +76,13 @@ pub struct NewCredit {
     pub kind: CreditKind,
     /// How much; not zero, negative only for refunds and adjustments.
     pub amount: NanoUsd,
-    /// The caller's own name for it: repeating it with the same kind and amount changes nothing.
+    /// The caller's own name for it: repeating it with the same kind, amount, expiry and correction changes
+    /// nothing.
     pub reference: Option<String>,
-    /// From when on what is left of it is void.
+    /// From when on what is left of it is void; only grants and top-ups expire.
     pub expires_at: Option<UnixMillis>,
+    /// The credit that a refund or adjustment corrects: what it takes back is taken from there first.
+    pub corrects: Option<CreditId>,
 }
 
 /// All credit ever given to a tenant.
@@ -83,46 +96,121 @@ pub struct CreditTotal {
 
 impl Store {
     /// Gives a credit, with its journal entry. Answers the record, and whether it is new: a repeated
-    /// reference with the same kind and amount answers the first one.
+    /// reference with the same content answers the first one.
     ///
     /// # Errors
-    /// `NotFound` without the tenant; `Invalid` on `amount`, also where it takes away more than was ever given;
-    /// `Conflict` on `reference` where it was used
-    /// for something else.
+    /// `NotFound` without the tenant; `Invalid` on `amount`, also where it takes away more than was ever given
+    /// or pays out more than was paid in and is unspent; on `expires_at` and `corrects`; `Conflict` on
+    /// `reference` where it was used for something else.
     pub async fn grant_credit(
         &self,
         ctx: &WriteContext,
         credit: NewCredit,
     ) -> Result<(CreditRecord, bool), StoreError> {
-        let may_be_negative = matches!(credit.kind, CreditKind::Refund | CreditKind::Adjustment);
-        if credit.amount == NanoUsd::ZERO || (credit.amount < NanoUsd::ZERO && !may_be_negative) {
-            let message = "a grant or top-up is more than zero, a refund or adjustment is not zero";
-            return Err(StoreError::invalid("credit", "amount", message));
-        }
+        self.grant_credit_beside(ctx, credit, NanoUsd::ZERO).await
+    }
+
+    /// The same where the ledger knows of more than the journal: `used` is what it has charged and held in all,
+    /// which is not paid out.
+    ///
+    /// # Errors
+    /// As [`Store::grant_credit`].
+    pub async fn grant_credit_beside(
+        &self,
+        ctx: &WriteContext,
+        credit: NewCredit,
+        used: NanoUsd,
+    ) -> Result<(CreditRecord, bool), StoreError> {
+        check(&credit, ctx)?;
         run_tx!(self, "grant_credit", |tx| {
             // Also keeps the tenant from being deleted meanwhile, and other credits out.
             tx.lock_policy().await?;
             tenants::require(tx, credit.tenant).await?;
-            if let Some(first) = repeated(tx, &credit).await? {
-                return Ok((first, false));
-            }
-            let before = total(tx, credit.tenant).await?.sum;
-            let sum = before.checked_add(credit.amount);
-            if credit.amount < NanoUsd::ZERO && sum.is_none_or(|sum| sum < NanoUsd::ZERO) {
-                let message =
-                    format!("takes more than the wallet was given: {before} USD is left of its credit");
-                return Err(StoreError::invalid("credit", "amount", message));
-            }
-            if sum.is_none_or(|sum| sum > MAX_LIMIT) {
-                let message = "the wallet would hold more than 9007199.254740991 USD";
-                return Err(StoreError::invalid("credit", "amount", message));
-            }
-            let record = new_record(&credit, ctx);
-            insert(tx, &record).await?;
-            journal::post_credit(tx, &record).await?;
-            tx.audit(ctx, audit_entry(&record)?).await?;
-            Ok((record, true))
+            grant(tx, ctx, &credit, used).await
         })
+    }
+
+    /// Takes back what is left of a credit at its end, `at_most` of it. `used` is what the ledger has charged
+    /// and held in all: what it has and the journal does not have yet counts as spent. `None` where nothing is
+    /// to be taken back.
+    ///
+    /// # Errors
+    /// `NotFound` without the credit.
+    pub async fn expire_credit(
+        &self,
+        ctx: &WriteContext,
+        credit: CreditId,
+        id: CreditId,
+        used: NanoUsd,
+        at_most: NanoUsd,
+    ) -> Result<Option<CreditRecord>, StoreError> {
+        run_tx!(self, "expire_credit", |tx| {
+            tx.lock_policy().await?;
+            let found = tx.sql(select!(" WHERE id = $1")).id(credit).read_optional(read).await?;
+            let lapsed = found.ok_or_else(|| StoreError::not_found("credit", credit))?;
+            if lapsed.expires_at.is_none_or(|at| at > ctx.now) {
+                return Ok(None);
+            }
+            let wallet = Wallet::load(tx, lapsed.tenant).await?;
+            let left = wallet.lots(used).remaining(credit).min(at_most);
+            if left <= NanoUsd::ZERO {
+                return Ok(None);
+            }
+            let expiry = NewCredit {
+                id,
+                tenant: lapsed.tenant,
+                kind: CreditKind::Expire,
+                amount: NanoUsd::ZERO.saturating_sub(left),
+                reference: None,
+                expires_at: None,
+                corrects: Some(credit),
+            };
+            write(tx, ctx, &expiry, &wallet).await.map(Some)
+        })
+    }
+
+    /// Credits whose end has come and that may have something left, the earliest first.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn list_expired_credits(
+        &self,
+        now: UnixMillis,
+        page: PageRequest<(UnixMillis, CreditId)>,
+    ) -> Result<Page<CreditRecord, (UnixMillis, CreditId)>, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql(select!(
+            " WHERE NOT EXISTS (SELECT 1 FROM expired_credits WHERE credit_id = credits.id)
+                 AND expires_at_ms <= $1"
+        ));
+        let mut query = query.bind(now.0);
+        if let Some((at, id)) = page.after {
+            query = query.push(" AND (expires_at_ms, id) > (").push_bind(at.0);
+            query = query.push(", ").push_bind(id.as_uuid()).push(")");
+        }
+        let query = query.push(" ORDER BY expires_at_ms, id LIMIT ").push_bind(page.fetch());
+        let items = query.read_all(read).await?;
+        Ok(Page::cut(items, page.rows(), |credit| (credit.expires_at.unwrap_or_default(), credit.id)))
+    }
+
+    /// Marks an expired credit of which nothing is left: [`Store::list_expired_credits`] leaves it out.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn close_expired_credit(&self, credit: CreditId) -> Result<(), StoreError> {
+        run_tx!(self, "close_expired_credit", |tx| {
+            let close =
+                "INSERT INTO expired_credits (credit_id) VALUES ($1) ON CONFLICT (credit_id) DO NOTHING";
+            tx.sql(close).id(credit).execute().await.map(drop)
+        })
+    }
+
+    /// What is left of each credit of a tenant, by the journal; `used` as in [`Store::expire_credit`].
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn credit_lots(&self, tenant: TenantId, used: NanoUsd) -> Result<CreditLots, StoreError> {
+        run_snapshot!(self, |tx| { Ok(Wallet::load(tx, tenant).await?.lots(used)) })
     }
 
     /// A tenant's credits by id.
@@ -176,6 +264,116 @@ const PREPAID_TOTALS: &str = "SELECT credits.tenant_id AS tenant_id,
     FROM credits JOIN tenants ON tenants.id = credits.tenant_id
     WHERE tenants.billing = 'prepaid' AND tenants.deleted_at_ms IS NULL";
 
+/// What can be told without looking at the wallet.
+fn check(credit: &NewCredit, ctx: &WriteContext) -> Result<(), StoreError> {
+    let may_be_negative = matches!(credit.kind, CreditKind::Refund | CreditKind::Adjustment);
+    let refuse = |field, message| Err(StoreError::invalid("credit", field, message));
+    if credit.amount == NanoUsd::ZERO || (credit.amount < NanoUsd::ZERO && !may_be_negative) {
+        return refuse("amount", "a grant or top-up is more than zero, a refund or adjustment is not zero");
+    }
+    match credit.kind {
+        CreditKind::Expire => {
+            return refuse("kind", "credit expires by itself: set `expires_at` when it is given");
+        }
+        CreditKind::Refund | CreditKind::Adjustment if credit.expires_at.is_some() => {
+            return refuse("expires_at", "only grants and top-ups expire");
+        }
+        CreditKind::Grant | CreditKind::Topup if credit.corrects.is_some() => {
+            return refuse("corrects", "only refunds and adjustments correct another credit");
+        }
+        _ => {}
+    }
+    if credit.expires_at.is_some_and(|at| at <= ctx.now) {
+        return refuse("expires_at", "lies in the past");
+    }
+    Ok(())
+}
+
+/// Gives a credit; the policy lock must be held.
+pub(crate) async fn grant(
+    tx: &mut Tx,
+    ctx: &WriteContext,
+    credit: &NewCredit,
+    used: NanoUsd,
+) -> Result<(CreditRecord, bool), StoreError> {
+    check(credit, ctx)?;
+    if let Some(first) = repeated(tx, credit).await? {
+        return Ok((first, false));
+    }
+    let wallet = Wallet::load(tx, credit.tenant).await?;
+    wallet.check(credit, used)?;
+    Ok((write(tx, ctx, credit, &wallet).await?, true))
+}
+
+/// Everything about a wallet that a new credit depends on.
+struct Wallet {
+    credits: Vec<CreditRecord>,
+    settled: NanoUsd,
+}
+
+impl Wallet {
+    async fn load(tx: &mut Tx, tenant: TenantId) -> Result<Self, StoreError> {
+        let query = tx.sql(select!(" WHERE tenant_id = $1 ORDER BY sequence")).id(tenant);
+        let credits = query.read_all(read).await?;
+        Ok(Self { credits, settled: journal::settled(tx, tenant).await? })
+    }
+
+    fn lots(&self, used: NanoUsd) -> CreditLots {
+        CreditLots::of(&self.credits, self.settled.max(used))
+    }
+
+    fn check(&self, credit: &NewCredit, used: NanoUsd) -> Result<(), StoreError> {
+        let refuse = |field, message: String| Err(StoreError::invalid("credit", field, message));
+        let corrected = |id| self.credits.iter().any(|known| known.id == id);
+        if credit.corrects.is_some_and(|id| !corrected(id)) {
+            return refuse("corrects", "the tenant has no such credit".to_owned());
+        }
+        let paid_out = NanoUsd::ZERO.saturating_sub(credit.amount);
+        let refundable = self.lots(used).refundable();
+        if credit.kind == CreditKind::Refund && paid_out > refundable {
+            let message =
+                format!("pays out more than is refundable: {refundable} USD of what was paid in is unspent");
+            return refuse("amount", message);
+        }
+        let before = self.credits.iter().fold(NanoUsd::ZERO, |sum, credit| sum.saturating_add(credit.amount));
+        let sum = before.checked_add(credit.amount);
+        if credit.amount < NanoUsd::ZERO && sum.is_none_or(|sum| sum < NanoUsd::ZERO) {
+            let message = format!("takes more than the wallet was given: {before} USD is left of its credit");
+            return refuse("amount", message);
+        }
+        if sum.is_none_or(|sum| sum > MAX_LIMIT) {
+            return refuse("amount", format!("the wallet would hold more than {MAX_LIMIT} USD"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a checked credit and its posting.
+async fn write(
+    tx: &mut Tx,
+    ctx: &WriteContext,
+    credit: &NewCredit,
+    wallet: &Wallet,
+) -> Result<CreditRecord, StoreError> {
+    let record = CreditRecord {
+        id: credit.id,
+        tenant: credit.tenant,
+        kind: credit.kind,
+        amount: credit.amount,
+        reference: credit.reference.clone(),
+        expires_at: credit.expires_at,
+        corrects: credit.corrects,
+        sequence: wallet.credits.len() as u64 + 1,
+        settled_before: wallet.settled,
+        actor: ctx.actor.clone(),
+        created_at: ctx.now,
+    };
+    insert(tx, &record).await?;
+    journal::post_credit(tx, &record).await?;
+    tx.audit(ctx, audit_entry(&record)?).await?;
+    Ok(record)
+}
+
 /// The credit that was given under the same reference before, if it is the same.
 async fn repeated(tx: &mut Tx, credit: &NewCredit) -> Result<Option<CreditRecord>, StoreError> {
     let Some(reference) = &credit.reference else { return Ok(None) };
@@ -183,30 +381,20 @@ async fn repeated(tx: &mut Tx, credit: &NewCredit) -> Result<Option<CreditRecord
     let Some(first) = query.id(credit.tenant).bind(reference).read_optional(read).await? else {
         return Ok(None);
     };
-    if (first.kind, first.amount) != (credit.kind, credit.amount) {
-        let message =
-            format!("the reference `{reference}` was used for another kind or amount: choose a new one");
+    let is_same = (first.kind, first.amount, first.expires_at, first.corrects)
+        == (credit.kind, credit.amount, credit.expires_at, credit.corrects);
+    if !is_same {
+        let message = format!(
+            "the reference `{reference}` was used for another kind, amount or expiry: choose a new one"
+        );
         return Err(StoreError::conflict("credit", "reference", message));
     }
     Ok(Some(first))
 }
 
-fn new_record(credit: &NewCredit, ctx: &WriteContext) -> CreditRecord {
-    CreditRecord {
-        id: credit.id,
-        tenant: credit.tenant,
-        kind: credit.kind,
-        amount: credit.amount,
-        reference: credit.reference.clone(),
-        expires_at: credit.expires_at,
-        actor: ctx.actor.clone(),
-        created_at: ctx.now,
-    }
-}
-
 fn audit_entry(credit: &CreditRecord) -> Result<AuditEntry, StoreError> {
     Ok(AuditEntry {
-        action: "grant",
+        action: if credit.kind == CreditKind::Expire { "expire" } else { "grant" },
         object_kind: "credit",
         object_id: credit.id.as_uuid(),
         object_name: credit.reference.clone().unwrap_or_default(),
@@ -230,8 +418,9 @@ pub(crate) async fn total(db: &mut impl Sql, tenant: TenantId) -> Result<CreditT
 async fn insert(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {
     tx.sql(
         "INSERT INTO credits
-             (id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, actor, created_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, tenant_id, kind, amount_nano_usd, reference, expires_at_ms, corrects, sequence,
+              settled_before_nano_usd, actor, created_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .id(credit.id)
     .id(credit.tenant)
@@ -239,6 +428,9 @@ async fn insert(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {
     .bind(credit.amount.0)
     .bind(credit.reference.as_deref())
     .moment(credit.expires_at)
+    .bind(credit.corrects.map(|id| id.as_uuid()))
+    .bind(to_i64(credit.sequence))
+    .bind(credit.settled_before.0)
     .bind(&credit.actor)
     .bind(credit.created_at.0)
     .execute_one()
@@ -253,6 +445,9 @@ fn read(row: &Row) -> Result<CreditRecord, StoreError> {
         amount: row.money("amount_nano_usd")?,
         reference: row.get("reference")?,
         expires_at: row.optional_moment("expires_at_ms")?,
+        corrects: row.get::<Option<Uuid>>("corrects")?.map(CreditId::from_uuid),
+        sequence: row.count("sequence")?,
+        settled_before: row.money("settled_before_nano_usd")?,
         actor: row.get("actor")?,
         created_at: row.moment("created_at_ms")?,
     })

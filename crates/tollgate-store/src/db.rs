@@ -97,6 +97,22 @@ impl<'t> Statement<'t> {
         self
     }
 
+    /// Binds what only PostgreSQL knows, such as an array.
+    pub(crate) fn bind_postgres<'q>(
+        mut self,
+        value: impl Encode<'q, Postgres> + Type<Postgres> + Send,
+    ) -> Self {
+        self.n_bound += 1;
+        let added = match &mut self.target {
+            Target::PostgresPool(_, arguments) | Target::Postgres(_, arguments) => arguments.add(value),
+            Target::SqlitePool(..) | Target::Sqlite(..) => Err("SQLite has no arrays".into()),
+        };
+        if let Err(error) = added {
+            self.failure.get_or_insert(sqlx::Error::Encode(error));
+        }
+        self
+    }
+
     /// Binds a document.
     pub(crate) fn json<T: Serialize + Sync>(self, value: &T) -> Self {
         self.bind(Json(value))

@@ -33,6 +33,8 @@ pub enum JournalKind {
     Refund,
     /// A correction.
     Adjustment,
+    /// What was left of a credit at its end, taken back.
+    Expire,
     /// A request's cost.
     Charge,
 }
@@ -58,6 +60,8 @@ pub struct JournalEntry {
     pub reference: Option<String>,
     /// The request that was charged.
     pub request: Option<RequestId>,
+    /// The entry that this one corrects, or takes back because it expired.
+    pub corrects: Option<Uuid>,
 }
 
 impl Store {
@@ -74,12 +78,8 @@ impl Store {
         run_tx!(self, "journal_events", |tx| {
             let inserted = requests::insert(tx, &rows).await?;
             let sums = Sums::of(rows.iter().filter(|row| inserted.contains(row)));
-            for part in parts(&sums.tenants) {
-                add_to_totals(tx, part).await?;
-            }
-            for part in parts(&sums.quarters) {
-                add_to_quarters(tx, part).await?;
-            }
+            add_to_totals(tx, &sums.tenants).await?;
+            add_to_quarters(tx, &sums.quarters).await?;
             Ok(inserted.len() as u64)
         })
     }
@@ -237,14 +237,16 @@ pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<()
         CreditKind::Topup => (JournalKind::Topup, "topups"),
         CreditKind::Refund => (JournalKind::Refund, "adjustments"),
         CreditKind::Adjustment => (JournalKind::Adjustment, "adjustments"),
+        CreditKind::Expire => (JournalKind::Expire, "grants"),
     };
     let wallet = format!("wallet:{}", credit.tenant);
     let (debit, credited) =
         if credit.amount > NanoUsd::ZERO { (source, wallet.as_str()) } else { (wallet.as_str(), source) };
     tx.sql(
         "INSERT INTO journal_entries
-             (id, tenant_id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, tenant_id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference,
+              corrects)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .id(credit.id)
     .id(credit.tenant)
@@ -254,50 +256,70 @@ pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<()
     .bind(credit.amount.0.saturating_abs())
     .bind(credit.created_at.0)
     .bind(credit.reference.as_deref())
+    .bind(credit.corrects.map(|id| id.as_uuid()))
     .execute_one()
     .await
 }
 
+const TOTALS: &str = "INSERT INTO wallet_totals (tenant_id, charged_nano_usd, charges)";
+const TOTALS_ADDED: &str = " ON CONFLICT (tenant_id) DO UPDATE SET
+    charged_nano_usd = wallet_totals.charged_nano_usd + excluded.charged_nano_usd,
+    charges = wallet_totals.charges + excluded.charges";
+const QUARTERS: &str = "INSERT INTO spend_quarters (owner_id, quarter_starts_at_ms, cost_nano_usd, requests)";
+const QUARTERS_ADDED: &str = " ON CONFLICT (owner_id, quarter_starts_at_ms) DO UPDATE SET
+    cost_nano_usd = spend_quarters.cost_nano_usd + excluded.cost_nano_usd,
+    requests = spend_quarters.requests + excluded.requests";
+
 async fn add_to_totals(tx: &mut Tx, steps: &[TotalStep]) -> Result<(), StoreError> {
-    let statement = tx.sql("INSERT INTO wallet_totals (tenant_id, charged_nano_usd, charges)");
-    let statement = push_rows(statement, steps, |tuple, step| {
-        tuple.value(step.tenant).value(step.amount).value(to_i64(step.charges))
-    });
-    statement
-        .push(
-            " ON CONFLICT (tenant_id) DO UPDATE SET
-                 charged_nano_usd = wallet_totals.charged_nano_usd + excluded.charged_nano_usd,
-                 charges = wallet_totals.charges + excluded.charges",
-        )
-        .execute()
-        .await
-        .map(drop)
+    if tx.is_postgres() {
+        let statement = tx
+            .sql(TOTALS)
+            .push(" SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[])")
+            .push(TOTALS_ADDED)
+            .bind_postgres(steps.iter().map(|step| step.tenant).collect::<Vec<_>>())
+            .bind_postgres(steps.iter().map(|step| step.amount).collect::<Vec<_>>())
+            .bind_postgres(steps.iter().map(|step| to_i64(step.charges)).collect::<Vec<_>>());
+        return statement.execute().await.map(drop);
+    }
+    for part in parts(steps) {
+        let statement = push_rows(tx.sql(TOTALS), part, |tuple, step| {
+            tuple.value(step.tenant).value(step.amount).value(to_i64(step.charges))
+        });
+        statement.push(TOTALS_ADDED).execute().await?;
+    }
+    Ok(())
 }
 
 async fn add_to_quarters(tx: &mut Tx, steps: &[QuarterStep]) -> Result<(), StoreError> {
-    let statement =
-        tx.sql("INSERT INTO spend_quarters (owner_id, quarter_starts_at_ms, cost_nano_usd, requests)");
-    let statement = push_rows(statement, steps, |tuple, step| {
-        tuple.value(step.owner).value(step.starts_at).value(step.amount).value(to_i64(step.requests))
-    });
-    statement
-        .push(
-            " ON CONFLICT (owner_id, quarter_starts_at_ms) DO UPDATE SET
-                 cost_nano_usd = spend_quarters.cost_nano_usd + excluded.cost_nano_usd,
-                 requests = spend_quarters.requests + excluded.requests",
-        )
-        .execute()
-        .await
-        .map(drop)
+    if tx.is_postgres() {
+        let statement = tx
+            .sql(QUARTERS)
+            .push(" SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[])")
+            .push(QUARTERS_ADDED)
+            .bind_postgres(steps.iter().map(|step| step.owner).collect::<Vec<_>>())
+            .bind_postgres(steps.iter().map(|step| step.starts_at).collect::<Vec<_>>())
+            .bind_postgres(steps.iter().map(|step| step.amount).collect::<Vec<_>>())
+            .bind_postgres(steps.iter().map(|step| to_i64(step.requests)).collect::<Vec<_>>());
+        return statement.execute().await.map(drop);
+    }
+    for part in parts(steps) {
+        let statement = push_rows(tx.sql(QUARTERS), part, |tuple, step| {
+            tuple.value(step.owner).value(step.starts_at).value(step.amount).value(to_i64(step.requests))
+        });
+        statement.push(QUARTERS_ADDED).execute().await?;
+    }
+    Ok(())
 }
 
 /// A row where an owner (tenant, project or key) ever had a request.
 pub(crate) const HAS_REQUESTS: &str = "SELECT 1 AS found FROM spend_quarters WHERE owner_id = $1 LIMIT 1";
 
-const ENTRIES: &str = "SELECT id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference
+const ENTRIES: &str = "SELECT id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference,
+        corrects
     FROM journal_entries WHERE tenant_id = $1";
 /// Each request is its own charge, also where the tenant pays by invoice: its wallet then counts what it owes.
-const CHARGES: &str = " UNION ALL SELECT event_id, 'charge', NULL, NULL, cost_nano_usd, finished_at_ms, NULL
+const CHARGES: &str =
+    " UNION ALL SELECT event_id, 'charge', NULL, NULL, cost_nano_usd, finished_at_ms, NULL, NULL
     FROM requests WHERE tenant_id = $1 AND cost_nano_usd > 0";
 
 fn read(row: &Row, tenant: TenantId) -> Result<JournalEntry, StoreError> {
@@ -319,5 +341,6 @@ fn read(row: &Row, tenant: TenantId) -> Result<JournalEntry, StoreError> {
         at: row.moment("at_ms")?,
         reference: row.get("reference")?,
         request,
+        corrects: row.get("corrects")?,
     })
 }

@@ -5,9 +5,9 @@
 //! `schema_compatibility.required_migration` to the oldest migration a program must know; a program that does
 //! not know it refuses to start.
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migration, Migrator};
 
-use crate::db::Sql as _;
+use crate::db::{Row, Sql as _};
 use crate::store::Pools;
 use crate::{Store, StoreError};
 
@@ -22,6 +22,10 @@ impl Store {
     /// `Migration`; `SchemaTooNew`.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.check_schema().await?;
+        if self.is_migrated().await? {
+            // Also without the right to change the schema, as the application's role is.
+            return Ok(());
+        }
         let embedded = self.embedded();
         // Steps of newer releases are left alone: see the module's documentation.
         let mut migrator = Migrator { migrations: embedded.migrations.clone(), ..Migrator::DEFAULT };
@@ -32,6 +36,24 @@ impl Store {
             Pools::Sqlite { writer, .. } => migrator.run(writer).await,
         }
         .map_err(StoreError::Migration)
+    }
+
+    /// Whether every step is applied as it is known here.
+    async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let mut reader = self.reader();
+        let applied = reader.sql("SELECT version, checksum FROM _sqlx_migrations WHERE success");
+        let read = |row: &Row| Ok((row.get::<i64>("version")?, row.get::<Vec<u8>>("checksum")?));
+        let applied = match applied.read_all(read).await {
+            Ok(applied) => applied,
+            Err(StoreError::SchemaMissing) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_applied = |step: &Migration| {
+            applied
+                .iter()
+                .any(|(version, checksum)| *version == step.version && *checksum == step.checksum.as_ref())
+        };
+        Ok(self.embedded().iter().all(is_applied))
     }
 
     fn embedded(&self) -> &'static Migrator {

@@ -86,7 +86,7 @@ impl Store {
     ) -> Result<Page<RequestRecord, RequestCursor>, StoreError> {
         let mut reader = self.reader();
         let mut query = reader
-            .sql("SELECT event FROM requests WHERE 1 = 1")
+            .sql("SELECT event FROM request_details WHERE 1 = 1")
             .filter(" AND tenant_id = ", filter.tenant.map(|id| id.as_uuid()))
             .filter(" AND project_id = ", filter.project.map(|id| id.as_uuid()))
             .filter(" AND key_id = ", filter.key.map(|id| id.as_uuid()))
@@ -172,14 +172,18 @@ impl Inserted {
 
 /// Inserts those that are not there yet.
 pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted, StoreError> {
+    if rows.is_empty() {
+        return Ok(Inserted::All(0));
+    }
     if !tx.is_postgres() {
         return insert_sqlite(tx, rows).await;
     }
-    let mut inserted = HashSet::with_capacity(rows.len());
-    for part in parts(rows) {
-        inserted.extend(insert_postgres(tx, part).await?);
-    }
-    Ok(if inserted.len() == rows.len() { Inserted::All(rows.len()) } else { Inserted::Some(inserted) })
+    let inserted = insert_postgres(tx, rows).await?;
+    Ok(if inserted.len() == rows.len() {
+        Inserted::All(rows.len())
+    } else {
+        Inserted::Some(inserted.into_iter().collect())
+    })
 }
 
 /// PostgreSQL stores no NUL in a text. A client's text must not keep a whole batch out of the journal.
@@ -193,43 +197,54 @@ fn storable_labels(labels: &Labels) -> Labels {
     labels.iter().map(clean).collect()
 }
 
+/// A batch as columns: one text for batches of any size, with a placeholder per column.
 async fn insert_postgres(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
-    let statement = tx.sql(
+    const INSERT: &str =
         "INSERT INTO requests (event_id, request_id, tenant_id, project_id, key_id, end_user, provider,
              model, requested_model, surface, labels, admitted_at_ms, finished_at_ms, input_tokens,
              cached_tokens, output_tokens, cost_nano_usd, provider_cost_nano_usd, basis, outcome, is_error,
-             status, streamed, event)",
-    );
-    let statement = push_rows(statement, rows, |tuple, row| {
-        let event = row.event;
-        tuple
-            .value(row.id())
-            .value(event.request.as_uuid())
-            .value(event.tenant.as_uuid())
-            .value(event.project.as_uuid())
-            .value(event.key.as_uuid())
-            .value(event.end_user.as_deref().map(storable))
-            .value(storable(&event.provider))
-            .value(storable(&event.model))
-            .value(storable(&event.requested_model))
-            .value(event.surface.name())
-            .value(Json(storable_labels(&event.labels)))
-            .value(event.admitted_at.0)
-            .value(event.finished_at.0)
-            .value(to_i64(event.usage.input_tokens()))
-            .value(to_i64(event.usage.get(Meter::CachedInput)))
-            .value(to_i64(event.usage.output_tokens()))
-            .value(event.cost.0)
-            .value(event.provider_cost.0)
-            .value(event.basis.name())
-            .value(event.outcome.name())
-            .value(matches!(event.outcome, RequestOutcome::Error(_)))
-            .value(i64::from(event.status))
-            .value(event.streamed)
-            .value(row.document.as_str())
-    });
-    let statement = statement.push(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id");
-    statement.read_all(|row| row.get::<Uuid>("event_id")).await
+             status, streamed, event)
+         SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
+             $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::bigint[], $13::bigint[], $14::bigint[],
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::boolean[],
+             $22::bigint[], $23::boolean[], $24::text[])
+         ON CONFLICT (event_id) DO NOTHING RETURNING event_id";
+    let is_error = |event: &UsageEvent| matches!(event.outcome, RequestOutcome::Error(_));
+    let text = |read: fn(&UsageEvent) -> &str| column(rows, |row| storable(read(row.event)));
+    let number = |read: fn(&UsageEvent) -> i64| column(rows, |row| read(row.event));
+    let id = |read: fn(&UsageEvent) -> Uuid| column(rows, |row| read(row.event));
+    tx.sql(INSERT)
+        .bind_postgres(column(rows, |row| row.event.event.as_uuid()))
+        .bind_postgres(id(|event| event.request.as_uuid()))
+        .bind_postgres(id(|event| event.tenant.as_uuid()))
+        .bind_postgres(id(|event| event.project.as_uuid()))
+        .bind_postgres(id(|event| event.key.as_uuid()))
+        .bind_postgres(column(rows, |row| row.event.end_user.as_deref().map(storable)))
+        .bind_postgres(text(|event| &event.provider))
+        .bind_postgres(text(|event| &event.model))
+        .bind_postgres(text(|event| &event.requested_model))
+        .bind_postgres(column(rows, |row| row.event.surface.name()))
+        .bind_postgres(column(rows, |row| Json(storable_labels(&row.event.labels))))
+        .bind_postgres(number(|event| event.admitted_at.0))
+        .bind_postgres(number(|event| event.finished_at.0))
+        .bind_postgres(number(|event| to_i64(event.usage.input_tokens())))
+        .bind_postgres(number(|event| to_i64(event.usage.get(Meter::CachedInput))))
+        .bind_postgres(number(|event| to_i64(event.usage.output_tokens())))
+        .bind_postgres(number(|event| event.cost.0))
+        .bind_postgres(number(|event| event.provider_cost.0))
+        .bind_postgres(column(rows, |row| row.event.basis.name()))
+        .bind_postgres(column(rows, |row| row.event.outcome.name()))
+        .bind_postgres(column(rows, |row| is_error(row.event)))
+        .bind_postgres(number(|event| i64::from(event.status)))
+        .bind_postgres(column(rows, |row| row.event.streamed))
+        .bind_postgres(column(rows, |row| row.document.as_str()))
+        .read_all(|row| row.get::<Uuid>("event_id"))
+        .await
+}
+
+/// One value of every row.
+fn column<'r, T>(rows: &'r [RequestRow<'_>], read: impl Fn(&'r RequestRow<'_>) -> T) -> Vec<T> {
+    rows.iter().map(read).collect()
 }
 
 /// SQLite reads the other columns out of the event. It hands every returned row over to another thread, so

@@ -1,7 +1,7 @@
 //! What concerns the whole installation.
 
 use serde::Serialize;
-use tollgate_domain::{Surface, TenantId, UnixMillis};
+use tollgate_domain::{NanoUsd, Surface, TenantId, UnixMillis};
 use tollgate_policy::ObjectKind;
 use uuid::Uuid;
 
@@ -15,8 +15,19 @@ use crate::{Store, StoreError, WriteContext};
 pub struct SettingsRecord {
     /// The model of requests that name none, per surface.
     pub default_models: Vec<(Surface, String)>,
+    /// What every new tenant that pays in advance is given to try with.
+    pub trial: Option<TrialCredit>,
     /// When they were last changed.
     pub updated_at: UnixMillis,
+}
+
+/// What a new tenant is given to try with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TrialCredit {
+    /// How much; more than zero.
+    pub amount: NanoUsd,
+    /// For how many days; at least one.
+    pub days: u32,
 }
 
 impl Store {
@@ -48,11 +59,16 @@ impl Store {
             }
             after.updated_at = ctx.now;
             tx.sql(
-                "INSERT INTO settings (id, default_models, updated_at_ms) VALUES (1, $1, $2)
+                "INSERT INTO settings (id, default_models, trial_credit_nano_usd, trial_days, updated_at_ms)
+                 VALUES (1, $1, $2, $3, $4)
                  ON CONFLICT (id) DO UPDATE SET
-                     default_models = excluded.default_models, updated_at_ms = excluded.updated_at_ms",
+                     default_models = excluded.default_models,
+                     trial_credit_nano_usd = excluded.trial_credit_nano_usd,
+                     trial_days = excluded.trial_days, updated_at_ms = excluded.updated_at_ms",
             )
             .json(&after.default_models)
+            .bind(after.trial.map(|trial| trial.amount.0))
+            .bind(after.trial.map(|trial| i64::from(trial.days)))
             .bind(after.updated_at.0)
             .execute_one()
             .await?;
@@ -95,13 +111,18 @@ impl Store {
 }
 
 pub(crate) async fn find(db: &mut impl Sql) -> Result<SettingsRecord, StoreError> {
-    let query = db.sql("SELECT default_models, updated_at_ms FROM settings WHERE id = 1");
+    let query = db.sql(
+        "SELECT default_models, trial_credit_nano_usd, trial_days, updated_at_ms FROM settings WHERE id = 1",
+    );
     Ok(query.read_optional(read).await?.unwrap_or_default())
 }
 
 fn read(row: &Row) -> Result<SettingsRecord, StoreError> {
+    let amount: Option<i64> = row.get("trial_credit_nano_usd")?;
+    let trial = amount.map(NanoUsd).zip(row.optional_u32("trial_days")?);
     Ok(SettingsRecord {
         default_models: row.json("default_models")?,
+        trial: trial.map(|(amount, days)| TrialCredit { amount, days }),
         updated_at: row.moment("updated_at_ms")?,
     })
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
-use crate::{Page, PageRequest, Store, StoreError, WriteContext};
+use crate::{NewCredit, Page, PageRequest, Store, StoreError, WriteContext};
 use crate::{budgets, credits, journal, prices, projects};
 
 /// The columns of a tenant that is not deleted, with further conditions.
@@ -83,6 +83,19 @@ impl Store {
         ctx: &WriteContext,
         tenant: TenantPolicy,
     ) -> Result<TenantRecord, StoreError> {
+        self.create_tenant_with_credit(ctx, tenant, None).await
+    }
+
+    /// The same with its first credit, both or neither.
+    ///
+    /// # Errors
+    /// As [`Store::create_tenant`] and [`Store::grant_credit`].
+    pub async fn create_tenant_with_credit(
+        &self,
+        ctx: &WriteContext,
+        tenant: TenantPolicy,
+        credit: Option<NewCredit>,
+    ) -> Result<TenantRecord, StoreError> {
         let record = TenantRecord {
             id: tenant.id,
             name: tenant.name,
@@ -97,7 +110,11 @@ impl Store {
         run_tx!(self, "create_tenant", |tx| {
             tx.lock_policy().await?;
             insert(tx, &record).await?;
-            tx.record_policy(ctx, "create", None, Some(&record)).await
+            tx.record_policy(ctx, "create", None, Some(&record)).await?;
+            if let Some(credit) = &credit {
+                credits::grant(tx, ctx, credit, NanoUsd::ZERO).await?;
+            }
+            Ok(())
         })?;
         Ok(record)
     }

@@ -197,7 +197,7 @@ const SUMS: &str = "COUNT(*) AS requests,
     CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output_tokens,
     CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) AS cost_nano_usd,
     COUNT(*) FILTER (WHERE is_error) AS errors
-    FROM requests WHERE 1 = 1";
+    FROM request_details WHERE 1 = 1";
 
 fn push_dimension<'t>(statement: Statement<'t>, dimension: &UsageDimension) -> Statement<'t> {
     match dimension {

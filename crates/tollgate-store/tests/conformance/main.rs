@@ -7,6 +7,7 @@ mod journal;
 mod keys;
 mod log;
 mod operations;
+mod partitions;
 mod policy;
 mod reports;
 mod samples;

@@ -146,7 +146,7 @@ async fn written_once_is_never_changed(fixture: &Fixture) {
             assert!(error.contains(&format!("{table} is append-only")), "{sql}: {error}");
         }
         if fixture.is_postgres() {
-            let error = fixture.raw(&format!("TRUNCATE {table}")).await.unwrap_err().to_string();
+            let error = fixture.raw(&format!("TRUNCATE {table} CASCADE")).await.unwrap_err().to_string();
             assert!(error.contains("is append-only"), "{error}");
         }
     }

@@ -154,6 +154,7 @@ pub(crate) fn credit(n: u128, tenant: u128, amount: NanoUsd, reference: Option<&
         amount,
         reference: reference.map(str::to_owned),
         expires_at: None,
+        corrects: None,
     }
 }
 
