@@ -27,6 +27,9 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const SQLITE_READERS: u32 = 4;
 /// How long a call waits for a connection before it is `Unavailable`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of a new SQLite file. Every page that a transaction changed is two writes to the log: larger ones
+/// spare system calls where hundreds of finished requests are written at once.
+const SQLITE_PAGE_BYTES: u32 = 16 * 1024;
 /// How long SQLite waits for another process's lock before it says busy.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a transaction is tried that others got in the way of.
@@ -217,6 +220,7 @@ async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
         .map_err(|error| StoreError::InvalidUrl(error.to_string()))?
         .create_if_missing(true)
         .foreign_keys(true)
+        .page_size(SQLITE_PAGE_BYTES)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .journal_mode(SqliteJournalMode::Wal)
         // The journal is money: a power cut may not lose a commit.
