@@ -29,6 +29,8 @@ const TO_PROVIDER: [&str; 8] = [
     "http-referer",
     "x-title",
 ];
+/// Room for what passes and for what the gateway adds, so that the map never grows.
+const ROOM: usize = 20;
 const TO_CLIENT: [&str; 3] = ["content-type", "retry-after", "retry-after-ms"];
 const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-provider-request-id");
@@ -36,10 +38,10 @@ const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-provider-requ
 /// The client's headers that a provider may see.
 #[must_use]
 pub fn client_to_provider(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(TO_PROVIDER.len());
-    for name in TO_PROVIDER {
-        for value in headers.get_all(name) {
-            passed.append(HeaderName::from_static(name), value.clone());
+    let mut passed = HeaderMap::with_capacity(ROOM);
+    for (name, value) in headers {
+        if TO_PROVIDER.contains(&name.as_str()) {
+            passed.append(name.clone(), HeaderValue::clone(value));
         }
     }
     passed
@@ -48,7 +50,7 @@ pub fn client_to_provider(headers: &HeaderMap) -> HeaderMap {
 /// The provider's headers that the client may see, under the names they have there.
 #[must_use]
 pub fn provider_to_client(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(headers.len());
+    let mut passed = HeaderMap::with_capacity(headers.len() + ROOM);
     for (name, value) in headers {
         if let Some(name) = client_name(name) {
             passed.append(name, HeaderValue::clone(value));
