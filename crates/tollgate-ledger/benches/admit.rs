@@ -27,6 +27,9 @@ const TENANT: TenantId = TenantId::from_u128(77);
 /// Calls between two readings of the outbox: it must not fill up.
 const CALLS_PER_DRAIN: u64 = 10_000;
 
+/// Requests under way at once on a busy pod.
+const N_AT_ONCE: usize = 64;
+
 fn main() {
     divan::main();
 }
@@ -197,6 +200,41 @@ fn redis_admit_and_settle(bencher: Bencher) {
         runtime.block_on(async {
             admit(&ledger, &admission).await;
             settle(&ledger, &settlement(admission.hold, Some(event(admission.hold)))).await;
+        });
+        if levels.next_hold.load(Ordering::Relaxed).is_multiple_of(CALLS_PER_DRAIN) {
+            runtime.block_on(server.cli(&["DEL", "tg:{13}:outbox"])).unwrap();
+        }
+    });
+    report_server_time(&runtime, &server);
+}
+
+/// The same with many requests under way at once, as a busy pod has them: Redis then answers one call after
+/// the other without going to sleep in between.
+#[divan::bench(sample_count = 50, sample_size = 4)]
+fn redis_many_at_once(bencher: Bencher) {
+    let (runtime, levels) = (runtime(), Levels::six());
+    let server = runtime.block_on(RedisServer::start()).unwrap();
+    let mut config = RedisConfig::new(Secret::new(server.url()));
+    config.response_timeout_ms = 5_000;
+    let ledger = runtime.block_on(Ledger::redis(&config)).unwrap();
+    runtime.block_on(ledger.seed(&levels.seed())).unwrap();
+    runtime.block_on(server.cli(&["CONFIG", "RESETSTAT"])).unwrap();
+
+    let levels: &'static Levels = Box::leak(Box::new(levels));
+    bencher.bench_local(|| {
+        let admissions: Vec<_> = (0..N_AT_ONCE).map(|_| levels.admission()).collect();
+        runtime.block_on(async {
+            let mut asked = tokio::task::JoinSet::new();
+            for admission in admissions.clone() {
+                let ledger = ledger.clone();
+                asked.spawn(async move { ledger.admit(&admission).await });
+            }
+            let outcomes = asked.join_all().await;
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(AdmitOutcome::Admitted(_)))));
+            let settlements: Vec<_> =
+                admissions.iter().map(|one| settlement(one.hold, Some(event(one.hold)))).collect();
+            let outcomes = ledger.settle_many(&settlements).await;
+            assert!(outcomes.iter().all(|outcome| *outcome == Ok(SettleOutcome::Settled)));
         });
         if levels.next_hold.load(Ordering::Relaxed).is_multiple_of(CALLS_PER_DRAIN) {
             runtime.block_on(server.cli(&["DEL", "tg:{13}:outbox"])).unwrap();

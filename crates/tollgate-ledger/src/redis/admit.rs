@@ -38,8 +38,11 @@ impl RedisLedger {
         {
             outcome = self.ask(admission, Some(&known)).await?;
         }
-        if !matches!(outcome, AdmitOutcome::Admitted(_)) {
-            register.close(admission.tenant, admission.hold);
+        match outcome {
+            AdmitOutcome::Admitted(_) => {}
+            AdmitOutcome::AlreadySettled => register.close(admission.tenant, admission.hold),
+            // A repeat may be refused though the hold was granted before: then it is still under way.
+            _ => register.close_unless_granted(admission.tenant, admission.hold),
         }
         Ok(outcome)
     }

@@ -164,7 +164,18 @@ impl Register {
         }
     }
 
-    /// The hold was not written, or is settled.
+    /// The hold was not written.
+    pub(super) fn close_unless_granted(&self, tenant: TenantId, hold: HoldId) {
+        let is_granted = |held: &Held| held.granted.is_some();
+        let tenants = self.lock(tenant).lock();
+        let held = tenants.get(&tenant).and_then(|tenant| tenant.holds.get(&hold));
+        if !held.is_some_and(is_granted) {
+            drop(tenants);
+            self.close(tenant, hold);
+        }
+    }
+
+    /// The hold is settled.
     pub(super) fn close(&self, id: TenantId, hold: HoldId) {
         let mut tenants = self.lock(id).lock();
         let Some(tenant) = tenants.get_mut(&id) else { return };

@@ -4,6 +4,9 @@
 
 mod admission;
 mod concurrency;
+mod epochs;
+mod fencing;
+mod holds;
 mod model;
 mod outage;
 mod outbox;

@@ -8,8 +8,8 @@ use tollgate_domain::{
     RequestOutcome, Secret, SettlementBasis, Surface, TenantId, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_ledger::{
-    Admission, AdmitOutcome, Balance, BudgetCheck, Grant, Ledger, LimitCheck, MoneyRefusal, RateRefusal,
-    RedisConfig, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
+    Admission, AdmitOutcome, Balance, BudgetCheck, Grant, GrowOutcome, Ledger, LimitCheck, MoneyRefusal,
+    RateRefusal, RedisConfig, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
 };
 use tollgate_testkit::redis::RedisServer;
 
@@ -106,6 +106,10 @@ impl Stand {
         self.ledger.settle(&ask.settlement(actual)).await.unwrap()
     }
 
+    pub(crate) async fn grow(&self, ask: &Ask, new_total: i64) -> GrowOutcome {
+        self.ledger.grow(ask.tenant, ask.hold, NanoUsd(new_total)).await.unwrap()
+    }
+
     pub(crate) async fn wallet(&self, tenant: TenantId) -> Option<Balance> {
         self.ledger.balances(tenant, true, &[]).await.unwrap().wallet
     }
@@ -143,6 +147,7 @@ pub(crate) struct Ask {
     pub(crate) tokens: u64,
     pub(crate) tokens_used: u64,
     pub(crate) memo: Vec<u8>,
+    pub(crate) lease_ms: u64,
 }
 
 impl Ask {
@@ -160,6 +165,7 @@ impl Ask {
             tokens: 0,
             tokens_used: 0,
             memo: Vec::new(),
+            lease_ms: LEASE_MS,
         }
     }
 
@@ -217,7 +223,7 @@ impl Ask {
             budgets: &self.budgets,
             limits: &self.limits,
             tokens: self.tokens,
-            lease_ms: LEASE_MS,
+            lease_ms: self.lease_ms,
             memo: &self.memo,
         }
     }
