@@ -13,7 +13,7 @@ use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
 /// Starting includes migrating an empty database on a loaded machine.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Settling and journaling take well under a second; a loaded machine takes longer.
 pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The grace period and some.
@@ -170,6 +170,11 @@ impl Installation {
 
     /// One control plane and two gateways on a real Postgres and Redis.
     pub(crate) async fn split() -> anyhow::Result<Self> {
+        Self::split_into(2).await
+    }
+
+    /// One control plane and so many gateways on a real Postgres and Redis.
+    pub(crate) async fn split_into(n_gateways: usize) -> anyhow::Result<Self> {
         let mock = MockProvider::start().await?;
         let (postgres, redis) = (PostgresServer::start().await?, RedisServer::start().await?);
         let database = postgres.create_database("tollgate").await?;
@@ -201,7 +206,7 @@ impl Installation {
             ("TOLLGATE_OPS_LISTEN", "127.0.0.1:0".to_owned()),
         ];
         let (mut traffic, mut gateways) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
+        for _ in 0..n_gateways {
             let mut gateway = start("gateway", &gateway_environment)?;
             traffic.push(gateway.wait_for_line("ready ", READY_TIMEOUT).await?["traffic"].clone());
             gateways.push(gateway);

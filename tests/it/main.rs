@@ -1,6 +1,8 @@
 //! End-to-end tests: the product as its users run it, in one test binary.
 
 mod compose;
+mod configured;
+mod crowd;
 mod documentation;
 mod installation;
 mod money;

@@ -1,1 +1,3 @@
-//! End-to-end tests.
+//! End-to-end tests, and the fault simulation of the ledger.
+
+pub mod simulation;

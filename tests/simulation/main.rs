@@ -1,0 +1,27 @@
+//! The fault simulation at a size that fits into every run of the tests; `cargo xtask simulate` runs it in full.
+
+use tollgate_tests::simulation::{Figures, LedgerKind, Plan, run};
+
+const N_PODS: usize = 4;
+const N_SEEDS_IN_PROCESS: u64 = 48;
+
+#[tokio::test]
+async fn in_process() {
+    many(LedgerKind::Memory, 1..=N_SEEDS_IN_PROCESS, 2_500).await;
+}
+
+#[tokio::test]
+async fn in_redis() {
+    many(LedgerKind::Redis, 1..=1, 800).await;
+}
+
+async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps: u32) {
+    let mut figures = Figures::default();
+    for seed in seeds {
+        match run(Plan { seed, n_steps, n_pods: N_PODS, ledger }).await {
+            Ok(more) => figures = figures.plus(more),
+            Err(failed) => panic!("{failed}"),
+        }
+    }
+    println!("{figures:#?}");
+}
