@@ -142,7 +142,7 @@ impl TimeZoneName {
 
     fn period(&self, window: BudgetWindow, moment: UnixMillis) -> Result<Period, WindowError> {
         if window == BudgetWindow::Hour {
-            return Ok(self.hour(moment));
+            return self.hour(moment);
         }
         let out_of_range = |_| WindowError::OutOfRange(moment);
         let zoned = self.zoned(moment)?;
@@ -165,19 +165,36 @@ impl TimeZoneName {
         Ok(Period { starts_at: millis(&start_of(first)?), ends_at: millis(&start_of(following)?) })
     }
 
-    /// Hours are those of the zone's wall clock: its offset may not be whole hours.
-    fn hour(&self, moment: UnixMillis) -> Period {
+    /// Hours are those of the zone's wall clock: its offset may not be whole hours. An offset change inside
+    /// one ends it, so that the next begins there and no moment is in two.
+    fn hour(&self, moment: UnixMillis) -> Result<Period, WindowError> {
         const HOUR_MS: i64 = 3_600_000;
-        let offset_ms = self.zoned(moment).map_or(0, |zoned| i64::from(zoned.offset().seconds()) * 1_000);
+        let offset = self.zone.to_offset(timestamp(moment)?);
+        let offset_ms = i64::from(offset.seconds()) * 1_000;
         let starts_at = (moment.0 + offset_ms).div_euclid(HOUR_MS) * HOUR_MS - offset_ms;
-        Period { starts_at: UnixMillis(starts_at), ends_at: UnixMillis(starts_at + HOUR_MS) }
+        let mut period = Period { starts_at: UnixMillis(starts_at), ends_at: UnixMillis(starts_at + HOUR_MS) };
+        if self.zone.to_offset(timestamp(period.starts_at)?) != offset {
+            let change = self.zone.preceding(timestamp(UnixMillis(moment.0 + 1))?).next();
+            if let Some(change) = change {
+                period.starts_at = UnixMillis(change.timestamp().as_millisecond());
+            }
+        }
+        if self.zone.to_offset(timestamp(UnixMillis(period.ends_at.0 - 1))?) != offset {
+            let change = self.zone.following(timestamp(moment)?).next();
+            if let Some(change) = change {
+                period.ends_at = UnixMillis(change.timestamp().as_millisecond());
+            }
+        }
+        Ok(period)
     }
 
     fn zoned(&self, moment: UnixMillis) -> Result<Zoned, WindowError> {
-        let timestamp =
-            jiff::Timestamp::from_millisecond(moment.0).map_err(|_| WindowError::OutOfRange(moment))?;
-        Ok(timestamp.to_zoned(self.zone.clone()))
+        Ok(timestamp(moment)?.to_zoned(self.zone.clone()))
     }
+}
+
+fn timestamp(moment: UnixMillis) -> Result<jiff::Timestamp, WindowError> {
+    jiff::Timestamp::from_millisecond(moment.0).map_err(|_| WindowError::OutOfRange(moment))
 }
 
 fn millis(zoned: &Zoned) -> UnixMillis {
@@ -215,6 +232,21 @@ mod tests {
             ("UTC", Week, "2026-11-22T12:51:00Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"),
             ("UTC", Month, "2026-12-31T23:59:59Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
             ("Asia/Kolkata", Hour, "2026-11-22T12:51:00Z", "2026-11-22T12:30:00Z", "2026-11-22T13:30:00Z"),
+            // the half hour by which clocks go back is an hour's second half of its own
+            (
+                "Australia/Lord_Howe",
+                Hour,
+                "2026-04-04T15:10:00Z",
+                "2026-04-04T15:00:00Z",
+                "2026-04-04T15:30:00Z",
+            ),
+            (
+                "Australia/Lord_Howe",
+                Hour,
+                "2026-04-04T14:59:59Z",
+                "2026-04-04T14:00:00Z",
+                "2026-04-04T15:00:00Z",
+            ),
             // the day clocks go back has 25 hours, the day they go forward 23
             ("Europe/Berlin", Day, "2026-10-25T12:00:00Z", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"),
             ("America/New_York", Day, "2026-03-08T12:00:00Z", "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z"),
