@@ -1,5 +1,11 @@
 //! Rate limiting by GCRA in whole microseconds: pure arithmetic, shared by both backends.
 //!
+//! The generic cell rate algorithm in its virtual-scheduling form: of a limit only its theoretical arrival time
+//! is kept, `TAT = max(TAT, now) + increment`, and a call conforms while `TAT − now ≤ burst`. A refused call
+//! leaves it as it was. Tokens are taken before anybody knows how many it will be: the reservation is an
+//! increment like any other, and settling moves the TAT by what was used less what was reserved, never before
+//! now, because an empty bucket cannot owe.
+//!
 //! A limit of `n` per minute is a bucket that holds one minute's worth and drains at `n` per minute. What is
 //! in it is counted in microseconds of draining, the *backlog* (theoretical arrival time minus now): each
 //! unit adds `60 s / n`, and a call fits while the backlog stays within a minute. Everything stays below

@@ -101,11 +101,45 @@ if has_wallet or n_budgets > 0 then
   end
 end
 
+-- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
+-- held on. Each end of a lease is looked at once.
+local function free_expired_places()
+  local since = call('HGET', state, 'c')
+  if not since or tonumber(since) > now_ms then
+    since = '-inf'
+  end
+  local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
+  if #expired == 0 then
+    return false
+  end
+  local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
+  for i = 1, #expired, 2 do
+    local key = prefix .. expired[i]
+    local record = call('GET', key)
+    if is_hold(record) then
+      local of_hold, of_names, of_limits, of_rates, at = read_record(record)
+      if of_hold[11] == 1 then
+        is_any_free, of_hold[11] = true, 0
+        for j = 1, #of_rates, 4 do
+          local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
+          if rates then
+            local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
+            call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
+          end
+        end
+        call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))
+      end
+    end
+  end
+  call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
+  return is_any_free
+end
+
 -- Rates: requests, then tokens, then concurrency; the longest wait of a kind is the answer.
 local writes, n_writes, held_limits = {}, 0, {}
 local requests_limit, requests_backlog, tokens_limit, tokens_backlog = -1, -1, -1, -1
 local has_places, has_new_owner = 0, false
-local function check_rates()
+for attempt = 1, n_owners > 0 and 2 or 0 do
   local tokens, n_held = numbers[5], 0
   local excess, refused = {0, 0, 0}, {}
   n_writes = 0
@@ -154,53 +188,15 @@ local function check_rates()
       n_held = n_held + 4
     end
   end
-  for kind = 1, 3 do
-    if refused[kind] then
-      return {3, refused[kind], kind, excess[kind]}
-    end
+  local kind = refused[1] and 1 or refused[2] and 2 or refused[3] and 3
+  if not kind then
+    break
   end
-end
-
--- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
--- held on. Each end of a lease is looked at once.
-local function free_expired_places()
-  local since = call('HGET', state, 'c') or '-inf'
-  local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
-  if #expired == 0 then
-    return false
+  if kind < 3 or attempt == 2 or not free_expired_places() then
+    return {3, refused[kind], kind, excess[kind]}
   end
-  local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
-  for i = 1, #expired, 2 do
-    local key = prefix .. expired[i]
-    local record = call('GET', key)
-    if is_hold(record) then
-      local of_hold, of_names, of_limits, of_rates, at = read_record(record)
-      if of_hold[11] == 1 then
-        is_any_free, of_hold[11] = true, 0
-        for j = 1, #of_rates, 4 do
-          local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
-          if rates then
-            local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
-            call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
-          end
-        end
-        call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))
-      end
-    end
-  end
-  call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
-  return is_any_free
-end
-
-if n_owners > 0 then
-  local refusal = check_rates()
-  if refusal and refusal[3] == 3 and free_expired_places() then
-    values = call('HMGET', state, unpack(fields))
-    refusal = check_rates()
-  end
-  if refusal then
-    return refusal
-  end
+  -- Places came back: once more, with what is there now.
+  values = call('HMGET', state, unpack(fields))
 end
 
 -- Money: what the tightest level has, or who refuses. A wallet that is only counted has no say.
@@ -233,8 +229,8 @@ end
 local lease_until = now_ms + numbers[1]
 local wallet_limit = limits[0]
 limits[0] = nil
-call('SET', KEYS[2], write_record({0, granted, now_ms, lease_until, numbers[1], requests_limit, requests_backlog,
-  tokens_limit, tokens_backlog, numbers[4], has_places}, names, limits, held_limits, ARGV[6]))
+call('SET', KEYS[2], pack(RECORD, 72, 0, granted, now_ms, lease_until, numbers[1], requests_limit, requests_backlog,
+  tokens_limit, tokens_backlog, numbers[4], has_places) .. cmsgpack.pack({names, limits, held_limits}) .. ARGV[6])
 call('ZADD', KEYS[3], lease_until, ARGV[4])
 if has_wallet then
   writes[n_writes + 1], writes[n_writes + 2] = 'w', pack('<dddd', wallet_limit, wallet_version, settled[0],

@@ -14,10 +14,9 @@ local function write_record(numbers, names, limits, held, rest)
 end
 -- The numbers, the three lists, and where the rest begins.
 local function read_record(stored)
-  local numbers = {struct.unpack(RECORD, stored)}
-  table.remove(numbers, 1)
-  local at = table.remove(numbers)
-  local next_at, lists = cmsgpack.unpack_one(stored, at - 1)
+  local numbers = {select(2, struct.unpack(RECORD, stored))}
+  local next_at, lists = cmsgpack.unpack_one(stored, numbers[12] - 1)
+  numbers[12] = nil
   if next_at < 0 then
     next_at = #stored
   end

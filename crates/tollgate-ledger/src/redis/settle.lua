@@ -36,8 +36,9 @@ if not is_hold(stored) then
   return {2, id}
 end
 
-local hold, names, _, limits = read_record(stored)
-local granted, wallet, actual = hold[2], hold[10], tonumber(ARGV[4])
+local _, _, granted, _, _, _, _, _, _, _, wallet, has_places, at = unpack_struct(RECORD, stored)
+local _, lists = cmsgpack.unpack_one(stored, at - 1)
+local names, limits, actual = lists[1], lists[3], tonumber(ARGV[4])
 local fields = {'e', 'w', unpack(names)}
 local first_owner = #fields
 for i = 1, #limits, 4 do
@@ -78,7 +79,7 @@ if #limits > 0 then
         if used > 0 then cost = max(cost, 1) end
         tokens_tat = max(tokens_tat + cost - reserved, now_us)
       end
-      if limits[i + 3] == 1 and hold[11] == 1 then
+      if limits[i + 3] == 1 and has_places == 1 then
         in_flight = max(in_flight - 1, 0)
       end
       writes[n + 1], writes[n + 2], n = limits[i], pack('<ddd', requests_tat, tokens_tat, in_flight), n + 2
