@@ -172,7 +172,8 @@ impl TimeZoneName {
         let offset = self.zone.to_offset(timestamp(moment)?);
         let offset_ms = i64::from(offset.seconds()) * 1_000;
         let starts_at = (moment.0 + offset_ms).div_euclid(HOUR_MS) * HOUR_MS - offset_ms;
-        let mut period = Period { starts_at: UnixMillis(starts_at), ends_at: UnixMillis(starts_at + HOUR_MS) };
+        let mut period =
+            Period { starts_at: UnixMillis(starts_at), ends_at: UnixMillis(starts_at + HOUR_MS) };
         if self.zone.to_offset(timestamp(period.starts_at)?) != offset {
             let change = self.zone.preceding(timestamp(UnixMillis(moment.0 + 1))?).next();
             if let Some(change) = change {
