@@ -4,6 +4,11 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const _: () = assert!(
+    !tollgate_ledger::mutants::IS_POSSIBLE,
+    "the binary is never built with the faults of `tollgate-ledger/mutants`: they are for its tests"
+);
+
 fn main() -> std::process::ExitCode {
     tollgate::cli::main()
 }
