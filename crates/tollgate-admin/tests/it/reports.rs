@@ -11,7 +11,7 @@ fn event(number: u128, made: &crate::harness::Populated) -> UsageEvent {
     let now = UnixMillis::parse_rfc3339(NOW).unwrap();
     let id = |object: &Value| object["id"].as_str().unwrap().to_owned();
     UsageEvent {
-        event: EventId::from_u128(number),
+        event: EventId::from_u128(1_000 + number),
         request: RequestId::from_u128(1_000 + number),
         hold: HoldId::from_u128(number),
         tenant: id(&made.tenant).parse().unwrap(),
