@@ -21,7 +21,7 @@ pub struct HeldBudget {
     pub limit: NanoUsd,
 }
 
-/// A hold as a pod knows it: one that it asked for and that is not known to be settled.
+/// A hold as a pod knows it: one that it was granted and that is not known to be settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenHold {
     /// Whose.
@@ -32,13 +32,13 @@ pub struct OpenHold {
     pub key: KeyId,
     /// The pod that renews it.
     pub node: NodeId,
-    /// What is held; all that was asked for while the answer is not known.
+    /// What is held; what it was to grow to while that answer is not known.
     pub amount: NanoUsd,
     /// What is held of the wallet.
     pub wallet: WalletRule,
     /// The budgets that it is in.
     pub budgets: Vec<HeldBudget>,
-    /// The ledger's time of admission; `None` while the answer is not known.
+    /// The ledger's time of admission; `None` where it is not known: then that of the reseed is taken.
     pub admitted_at: Option<UnixMillis>,
     /// After how long without renewal it counts as abandoned.
     pub lease_ms: u64,

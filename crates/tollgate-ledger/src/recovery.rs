@@ -44,8 +44,9 @@ impl Ledger {
         }
     }
 
-    /// What this process has under way of some tenants (`None`: of all): every hold that it asked for and that
-    /// is not known to be settled, and every event that is not known to be journaled.
+    /// What this process has under way of some tenants (`None`: of all): every hold that it was granted and that
+    /// is not known to be settled, and every event that is not known to be journaled. A hold whose grant
+    /// arrives after the report is asked for again before anybody is told of it.
     #[must_use]
     pub fn open_report(&self, tenants: Option<&[TenantId]>) -> OpenReport {
         match self {

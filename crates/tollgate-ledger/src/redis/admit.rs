@@ -28,30 +28,49 @@ const OWNER_BYTES: usize = 72;
 /// Room for the notes that are kept with a hold: two ids before the memo.
 const NOTE_BYTES: usize = 32;
 
+/// How often the same is asked because a report was made before the answer came.
+const MAX_ASKED: usize = 4;
+
+/// What came of asking.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    Outcome(AdmitOutcome),
+    /// Granted, maybe by a state that is lost: to be asked again.
+    Doubtful,
+}
+
 impl RedisLedger {
     pub(crate) async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
         let register = &self.shared.register;
-        let known = register.open(admission)?;
-        let mut outcome = self.ask(admission, known.as_ref()).await?;
-        if outcome == AdmitOutcome::WrongEpoch
-            && let Some(known) = self.follow_epoch(admission.tenant).await?
-        {
-            outcome = self.ask(admission, Some(&known)).await?;
+        for n_asked in 0..MAX_ASKED {
+            let known = match register.open(admission) {
+                // Asked before: the hold may be there.
+                Err(error) if n_asked > 0 => return Err(LedgerError::Unavailable(error.to_string())),
+                known => known?,
+            };
+            let mut answer = self.ask(admission, known.as_ref()).await?;
+            if answer == Answer::Outcome(AdmitOutcome::WrongEpoch)
+                && let Some(known) = self.follow_epoch(admission.tenant).await?
+            {
+                answer = self.ask(admission, Some(&known)).await?;
+            }
+            let Answer::Outcome(outcome) = answer else { continue };
+            match outcome {
+                AdmitOutcome::Admitted(_) => {}
+                AdmitOutcome::AlreadySettled => register.close(admission.tenant, admission.hold),
+                // A repeat may be refused though the hold was granted before: then it is still under way.
+                _ => register.close_unless_granted(admission.tenant, admission.hold),
+            }
+            return Ok(outcome);
         }
-        match outcome {
-            AdmitOutcome::Admitted(_) => {}
-            AdmitOutcome::AlreadySettled => register.close(admission.tenant, admission.hold),
-            // A repeat may be refused though the hold was granted before: then it is still under way.
-            _ => register.close_unless_granted(admission.tenant, admission.hold),
-        }
-        Ok(outcome)
+        Err(LedgerError::Unavailable("the ledger is being reseeded again and again".to_owned()))
     }
 
     async fn ask(
         &self,
         admission: &Admission<'_>,
         known: Option<&KnownEpoch>,
-    ) -> Result<AdmitOutcome, LedgerError> {
+    ) -> Result<Answer, LedgerError> {
         // The connection's run, as the answered call knew it.
         let asked_run = parking_lot::Mutex::new(String::new());
         let build = |run: &str| {
@@ -68,12 +87,14 @@ impl RedisLedger {
                     0 => known.cloned(),
                     n => Some(format!("{n}{}", asked_run.into_inner()).into()),
                 };
-                self.shared.register.granted(admission.tenant, admission.hold, grant, epoch);
+                if !self.shared.register.granted(admission.tenant, admission.hold, grant, epoch) {
+                    return Ok(Answer::Doubtful);
+                }
             }
             AdmitOutcome::WrongEpoch => self.shared.client.doubt_runs(),
             _ => {}
         }
-        Ok(outcome)
+        Ok(Answer::Outcome(outcome))
     }
 
     /// Where the tenant was reseeded with everything that this process holds of it, that epoch is the one to

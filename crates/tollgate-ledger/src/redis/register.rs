@@ -1,12 +1,15 @@
 //! What this process has under way: every hold that it asked for, from before the call goes out until its
 //! settlement is known, and every settled event until it is journaled. What a lost Redis cannot tell, this can.
+//!
+//! A hold whose answer has not come is not reported: nothing was sent for it yet, and who is refused in the end
+//! would leave it behind in what was reseeded. Instead an answer that comes after a report is not believed: it
+//! may be of a state that was lost meanwhile, so the same is asked again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 
 use super::keys::{N_SHARDS, TenantKeys};
@@ -32,9 +35,7 @@ pub(super) struct Register {
     n_holds: AtomicUsize,
     n_events: AtomicUsize,
     n_bytes: AtomicUsize,
-    /// The server's time at an admission, and when that was here: periods of holds without an answer are
-    /// chosen by it.
-    server_time: Mutex<Option<(UnixMillis, Instant)>>,
+    n_reports: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,6 +56,8 @@ struct Held {
     memo: Box<[u8]>,
     progress: NanoUsd,
     granted: Option<Granted>,
+    /// How many reports there had been when it was last asked for.
+    n_reports: u64,
 }
 
 struct Granted {
@@ -111,7 +114,7 @@ impl Default for Register {
             n_holds: AtomicUsize::new(0),
             n_events: AtomicUsize::new(0),
             n_bytes: AtomicUsize::new(0),
-            server_time: Mutex::new(None),
+            n_reports: AtomicU64::new(0),
         }
     }
 }
@@ -138,30 +141,44 @@ impl Register {
             memo: admission.memo.into(),
             progress: NanoUsd::ZERO,
             granted: None,
+            n_reports: 0,
         };
         let mut tenants = self.lock(admission.tenant).lock();
         let tenant = tenants.entry(admission.tenant).or_default();
-        tenant.holds.entry(admission.hold).or_insert_with(|| {
+        let held = tenant.holds.entry(admission.hold).or_insert_with(|| {
             self.n_holds.fetch_add(1, Ordering::Relaxed);
             held()
         });
+        held.n_reports = self.n_reports.load(Ordering::SeqCst);
         Ok(tenant.epoch.clone())
     }
 
-    /// The hold was granted, under `epoch`.
-    pub(super) fn granted(&self, tenant: TenantId, hold: HoldId, grant: &Grant, epoch: Option<KnownEpoch>) {
-        *self.server_time.lock() = Some((grant.admitted_at, Instant::now()));
+    /// The hold was granted, under `epoch`. `false` where a report was made since it was asked for: the answer
+    /// may be of a state that is lost, and nothing was noted.
+    #[must_use]
+    pub(super) fn granted(
+        &self,
+        tenant: TenantId,
+        hold: HoldId,
+        grant: &Grant,
+        epoch: Option<KnownEpoch>,
+    ) -> bool {
         let mut tenants = self.lock(tenant).lock();
-        let Some(tenant) = tenants.get_mut(&tenant) else { return };
-        let Some(held) = tenant.holds.get_mut(&hold) else { return };
-        held.amount = grant.granted;
+        // Voided meanwhile: whoever did so does not send anything for it.
+        let Some(tenant) = tenants.get_mut(&tenant) else { return true };
+        let Some(held) = tenant.holds.get_mut(&hold) else { return true };
         if held.granted.is_none() {
+            if held.n_reports != self.n_reports.load(Ordering::SeqCst) {
+                return false;
+            }
             held.granted = Some(Granted { admitted_at: grant.admitted_at, epoch: epoch.clone() });
             tenant.n_granted += 1;
         }
+        held.amount = grant.granted;
         if tenant.epoch.is_none() {
             tenant.epoch = epoch;
         }
+        true
     }
 
     /// The hold was not written.
@@ -277,7 +294,7 @@ impl Register {
     fn charged(&self, tenant: TenantId, hold: HoldId) -> Option<(WalletRule, Vec<HeldBudget>)> {
         let tenants = self.lock(tenant).lock();
         let held = tenants.get(&tenant)?.holds.get(&hold)?;
-        Some((held.wallet, self.held_budgets(held)))
+        Some((held.wallet, held_budgets(held)))
     }
 
     fn keep(&self, shard: u16, place: EventPlace, kept: Kept) {
@@ -341,14 +358,16 @@ impl Register {
     // --- the report ---
 
     pub(super) fn report(&self, tenants: Option<&[TenantId]>) -> OpenReport {
+        // First: what is granted from now on is asked for again.
+        self.n_reports.fetch_add(1, Ordering::SeqCst);
         let is_asked = |tenant: TenantId| tenants.is_none_or(|asked| asked.contains(&tenant));
         let mut report = OpenReport::default();
         for lock in &self.tenants {
             for (tenant, open) in lock.lock().iter().filter(|(tenant, _)| is_asked(**tenant)) {
                 let epoch = open.epoch.as_deref().and_then(|epoch| epoch.split(':').next()?.parse().ok());
                 report.highest_epoch = report.highest_epoch.max(epoch.unwrap_or(0));
-                let holds = open.holds.iter().map(|(hold, held)| self.open_hold(*tenant, *hold, held));
-                report.holds.extend(holds);
+                let granted = open.holds.iter().filter(|(_, held)| held.granted.is_some());
+                report.holds.extend(granted.map(|(hold, held)| open_hold(*tenant, *hold, held)));
             }
         }
         for outbox in &self.outboxes {
@@ -361,38 +380,6 @@ impl Register {
             report.events.iter().map(|unjournaled| unjournaled.event.hold).collect();
         report.holds.retain(|hold| !settled.contains(&hold.hold));
         report
-    }
-
-    fn open_hold(&self, tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
-        OpenHold {
-            tenant,
-            hold,
-            key: held.key,
-            node: held.node,
-            amount: held.amount,
-            wallet: held.wallet,
-            budgets: self.held_budgets(held),
-            admitted_at: held.granted.as_ref().map(|granted| granted.admitted_at),
-            lease_ms: held.lease_ms,
-            progress: held.progress,
-            memo: held.memo.to_vec(),
-        }
-    }
-
-    /// The budgets in the periods that the server chose, or would choose now.
-    fn held_budgets(&self, held: &Held) -> Vec<HeldBudget> {
-        let at = match &held.granted {
-            Some(granted) => Some(granted.admitted_at),
-            None => self.server_time.lock().map(|(time, seen_at)| {
-                time.plus_ms(i64::try_from(seen_at.elapsed().as_millis()).unwrap_or(i64::MAX))
-            }),
-        };
-        let held_budget = |check: &BudgetCheck| {
-            let is_next = at.is_some_and(|at| at >= check.periods.current.ends_at);
-            let period = if is_next { check.periods.next } else { check.periods.current };
-            HeldBudget { budget: check.budget, period_starts_at: period.starts_at, limit: check.limit }
-        };
-        held.budgets.iter().map(held_budget).collect()
     }
 
     fn lock(&self, tenant: TenantId) -> &Mutex<HashMap<TenantId, TenantHolds>> {
@@ -408,4 +395,31 @@ impl Register {
 
 fn shard_of(tenant: TenantId) -> u16 {
     TenantKeys::new(tenant).shard()
+}
+
+fn open_hold(tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
+    OpenHold {
+        tenant,
+        hold,
+        key: held.key,
+        node: held.node,
+        amount: held.amount,
+        wallet: held.wallet,
+        budgets: held_budgets(held),
+        admitted_at: held.granted.as_ref().map(|granted| granted.admitted_at),
+        lease_ms: held.lease_ms,
+        progress: held.progress,
+        memo: held.memo.to_vec(),
+    }
+}
+
+/// The budgets in the periods that the server chose.
+fn held_budgets(held: &Held) -> Vec<HeldBudget> {
+    let admitted_at = held.granted.as_ref().map(|granted| granted.admitted_at);
+    let held_budget = |check: &BudgetCheck| {
+        let is_next = admitted_at.is_some_and(|at| at >= check.periods.current.ends_at);
+        let period = if is_next { check.periods.next } else { check.periods.current };
+        HeldBudget { budget: check.budget, period_starts_at: period.starts_at, limit: check.limit }
+    };
+    held.budgets.iter().map(held_budget).collect()
 }

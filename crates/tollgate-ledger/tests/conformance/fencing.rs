@@ -188,6 +188,47 @@ async fn a_copy_of_the_past_is_not_taken_for_the_present() {
 }
 
 #[tokio::test]
+async fn a_grant_that_arrives_after_a_report_is_asked_for_again() {
+    let fleet = Fleet::of(1).await;
+    let (tenant, pod) = (tenant(), &fleet.pods[0]);
+    pod.seed(&seed(tenant, 100, &[])).await.unwrap();
+    let first = Ask::of(tenant).exactly(10).with_wallet();
+    pod.admit(&first.admission()).await.unwrap();
+    let n_scripts = async || {
+        let statistics = fleet.server.cli(&["INFO", "commandstats"]).await.unwrap();
+        let line = statistics.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap().to_owned();
+        line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = n_scripts().await;
+    let ask = first.again();
+    fleet.server.freeze().unwrap();
+    let admission = ask.admission();
+    let mut asking = Box::pin(pod.admit(&admission));
+    assert!(begin(&mut asking).await.is_none(), "nobody answers");
+    let report = pod.open_report(None);
+    assert_eq!(report.holds.iter().map(|hold| hold.hold).collect::<Vec<_>>(), [first.hold]);
+    fleet.server.thaw().unwrap();
+    assert!(matches!(asking.await, Ok(AdmitOutcome::Admitted(_))));
+    assert_eq!(n_scripts().await - before, 2, "the first answer was not believed");
+    assert_eq!(pod.open_report(None).holds.len(), 2);
+    let wallet = pod.balances(tenant, true, &[]).await.unwrap().wallet;
+    assert_eq!(wallet, Some(balance(100, 0, 20)), "held once");
+}
+
+/// Lets a future begin; its result where it ends at once.
+async fn begin<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut future = Some(future);
+    std::future::poll_fn(|context| {
+        let polled = future.take().map(|future| std::pin::Pin::new(future).poll(context));
+        std::task::Poll::Ready(match polled {
+            Some(std::task::Poll::Ready(output)) => Some(output),
+            _ => None,
+        })
+    })
+    .await
+}
+
+#[tokio::test]
 async fn ten_thousand_tenants_are_reseeded_in_a_minute() {
     let fleet = Fleet::of(1).await;
     let n_tenants: u128 = 10_000;
