@@ -7,13 +7,43 @@ use tollgate_domain::{ChargeLine, Meter, NanoUsd, PriceId, PricePerMillion, Unix
 
 use crate::{PriceRow, ServiceTier};
 
-/// Which meters a request can reach, apart from the plain text ones.
+/// Which meters a request can reach, and how many of those that are not tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// Prompt meters that may be counted.
     pub input: &'static [Meter],
     /// Answer meters that may be counted.
     pub output: &'static [Meter],
+    /// Whole units that may be counted beside the request itself.
+    pub units: UnitBounds,
+}
+
+/// How many whole units a request can count at most; the request itself is always one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitBounds {
+    /// Images made.
+    pub images: u64,
+    /// Seconds of audio or video.
+    pub seconds: u64,
+    /// Pages read.
+    pub pages: u64,
+    /// Searches or tool calls billed by the provider.
+    pub searches: u64,
+}
+
+impl UnitBounds {
+    /// None at all.
+    pub const NONE: Self = Self { images: 0, seconds: 0, pages: 0, searches: 0 };
+
+    const fn by_meter(self) -> [(Meter, u64); 5] {
+        [
+            (Meter::Request, 1),
+            (Meter::Image, self.images),
+            (Meter::Second, self.seconds),
+            (Meter::Page, self.pages),
+            (Meter::Search, self.searches),
+        ]
+    }
 }
 
 impl Reach {
@@ -21,6 +51,7 @@ impl Reach {
     pub const TEXT: Self = Self {
         input: &[Meter::Input, Meter::CachedInput, Meter::CacheWrite5m, Meter::CacheWrite1h],
         output: &[Meter::Output, Meter::Reasoning],
+        units: UnitBounds::NONE,
     };
     /// Whatever a multimodal chat may count.
     pub const MULTIMODAL: Self = Self {
@@ -33,7 +64,14 @@ impl Reach {
             Meter::InputImage,
         ],
         output: &[Meter::Output, Meter::Reasoning, Meter::OutputAudio, Meter::OutputImage],
+        units: UnitBounds::NONE,
     };
+
+    /// The same with so many whole units.
+    #[must_use]
+    pub const fn with_units(self, units: UnitBounds) -> Self {
+        Self { units, ..self }
+    }
 }
 
 /// Which plain meters every request of a surface counts, so that each must have a price of its own.
@@ -227,16 +265,37 @@ impl PriceSheet {
         Charge { total: NanoUsd::round_up_from_millionths(sum), lines }
     }
 
+    /// The total of [`PriceSheet::cost`], for whoever does not need its lines.
+    #[must_use]
+    pub fn total(&self, usage: &Usage, tier: ServiceTier) -> NanoUsd {
+        if self.free {
+            return NanoUsd::ZERO;
+        }
+        let input_tokens = usage.input_tokens();
+        let of_meter = |(meter, units): (Meter, u64)| {
+            self.line(meter, tier, input_tokens).map_or(0, |line| line.price.times(units))
+        };
+        NanoUsd::round_up_from_millionths(usage.iter().map(of_meter).fold(0, i128::saturating_add))
+    }
+
     fn dearest(&self, meters: &[Meter], tier: ServiceTier, input_bound: u64) -> PricePerMillion {
         let Some(step) = self.step(input_bound) else { return PricePerMillion::ZERO };
         let prices = &step.tiers[tier as usize].dearest;
         meters.iter().map(|meter| prices[*meter as usize]).max().unwrap_or(PricePerMillion::ZERO)
     }
 
+    /// Whether units of `meter` cost anything at all, in any tier and for any length of prompt.
+    #[must_use]
+    pub fn charges(&self, meter: Meter) -> bool {
+        let costs = |step: &Step| step.tiers.iter().any(|tier| tier.dearest[meter as usize].0 > 0);
+        self.steps.iter().any(costs)
+    }
+
+    /// What a request can cost beside its answer's tokens: the prompt and whole units.
     fn input_part(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> i128 {
-        let per_token = self.dearest(reach.input, tier, input_bound);
-        let per_request = self.dearest(&[Meter::Request], tier, input_bound);
-        per_token.times(input_bound).saturating_add(per_request.times(1))
+        let prompt = self.dearest(reach.input, tier, input_bound).times(input_bound);
+        let unit = |(meter, count)| self.dearest(&[meter], tier, input_bound).times(count);
+        reach.units.by_meter().into_iter().map(unit).fold(prompt, i128::saturating_add)
     }
 
     /// The dearest price an answer token of a request can have, at its tier or the standard one.
