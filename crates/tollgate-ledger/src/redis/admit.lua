@@ -26,14 +26,6 @@ local state = KEYS[1]
 local BURST_US, NEVER_FITS_US = 60000000, 120000000
 local MAX_FREED, CLEAN_ABOVE, CLEAN_SAMPLE = 1000, 20000, 16
 
-local function is_cold(seeded_at, has_wallet, wallet)
-  return not seeded_at or (has_wallet and not wallet)
-end
--- Nothing can have been settled in a period that began after the seed was read.
-local function is_fresh(name, seeded_at)
-  return tonumber(string.match(name, ':(-?%d+)$')) >= tonumber(seeded_at)
-end
-
 local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[7] / 8), ARGV[7])}
 local has_wallet, n_budgets, n_owners = numbers[4] > 0, numbers[6], numbers[7]
 local time = call('TIME')
@@ -56,7 +48,12 @@ for index = 1, n_owners do
 end
 local values = call('HMGET', state, unpack(fields))
 local epoch, seeded_at = values[1], values[2]
-if refuses(epoch, ARGV[1], ARGV[2]) then
+-- As in fence.lua; here and below without a function, which would cost each call its making.
+local is_right = ARGV[2] == ''
+if epoch then
+  is_right = string.sub(epoch, -#ARGV[1]) == ARGV[1] and (is_right or epoch == ARGV[2])
+end
+if not is_right then
   return {7}
 end
 local epoch_n = 0
@@ -65,6 +62,7 @@ if epoch and ARGV[2] == '' then
 end
 local stored = call('GET', KEYS[2])
 if stored then
+  --[[include record.lua]]
   if not is_hold(stored) then
     return {6}
   end
@@ -79,7 +77,7 @@ end
 local limits, settled, held = {}, {}, {}
 local wallet_version, created
 if has_wallet or n_budgets > 0 then
-  if is_cold(seeded_at, has_wallet, values[4]) then
+  if not seeded_at or (has_wallet and not values[4]) then
     return {4}
   end
   if has_wallet then
@@ -91,7 +89,8 @@ if has_wallet or n_budgets > 0 then
     if counter then
       settled[i], held[i] = unpack_struct('<dd', counter)
     else
-      if not is_fresh(names[i], seeded_at) then
+      -- Nothing can have been settled in a period that began after the seed was read.
+      if tonumber(string.match(names[i], ':(-?%d+)$')) < tonumber(seeded_at) then
         return {4}
       end
       settled[i], held[i] = 0, 0
@@ -99,40 +98,6 @@ if has_wallet or n_budgets > 0 then
       created[#created + 1] = names[i]
     end
   end
-end
-
--- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
--- held on. Each end of a lease is looked at once.
-local function free_expired_places()
-  local since = call('HGET', state, 'c')
-  if not since or tonumber(since) > now_ms then
-    since = '-inf'
-  end
-  local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
-  if #expired == 0 then
-    return false
-  end
-  local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
-  for i = 1, #expired, 2 do
-    local key = prefix .. expired[i]
-    local record = call('GET', key)
-    if is_hold(record) then
-      local of_hold, of_names, of_limits, of_rates, at = read_record(record)
-      if of_hold[11] == 1 then
-        is_any_free, of_hold[11] = true, 0
-        for j = 1, #of_rates, 4 do
-          local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
-          if rates then
-            local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
-            call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
-          end
-        end
-        call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))
-      end
-    end
-  end
-  call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
-  return is_any_free
 end
 
 -- Rates: requests, then tokens, then concurrency; the longest wait of a kind is the answer.
@@ -192,7 +157,45 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
   if not kind then
     break
   end
-  if kind < 3 or attempt == 2 or not free_expired_places() then
+  local is_any_free = false
+  if kind == 3 and attempt == 1 then
+    --[[include record.lua]]
+    -- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
+    -- held on. Each end of a lease is looked at once.
+    local function free_expired_places()
+      local since = call('HGET', state, 'c')
+      if not since or tonumber(since) > now_ms then
+        since = '-inf'
+      end
+      local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
+      if #expired == 0 then
+        return false
+      end
+      local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
+      for i = 1, #expired, 2 do
+        local key = prefix .. expired[i]
+        local record = call('GET', key)
+        if is_hold(record) then
+          local of_hold, of_names, of_limits, of_rates, at = read_record(record)
+          if of_hold[11] == 1 then
+            is_any_free, of_hold[11] = true, 0
+            for j = 1, #of_rates, 4 do
+              local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
+              if rates then
+                local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
+                call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
+              end
+            end
+            call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))
+          end
+        end
+      end
+      call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
+      return is_any_free
+    end
+    is_any_free = free_expired_places()
+  end
+  if not is_any_free then
     return {3, refused[kind], kind, excess[kind]}
   end
   -- Places came back: once more, with what is there now.
@@ -203,11 +206,8 @@ end
 local granted, minimum = numbers[2], numbers[3]
 local first_node = numbers[4] == 1 and 0 or 1
 local last_node = n_budgets
-local function available(i)
-  return limits[i] - settled[i] - held[i]
-end
 for i = first_node, last_node do
-  local rest = available(i)
+  local rest = limits[i] - settled[i] - held[i]
   if rest < granted then granted = rest end
 end
 if granted < minimum then
@@ -217,7 +217,7 @@ if granted < minimum then
     if unsettled < minimum and (not spent or unsettled < limits[spent] - settled[spent]) then
       spent = i
     end
-    if not tightest or available(i) < available(tightest) then
+    if not tightest or limits[i] - settled[i] - held[i] < limits[tightest] - settled[tightest] - held[tightest] then
       tightest = i
     end
   end
@@ -229,7 +229,7 @@ end
 local lease_until = now_ms + numbers[1]
 local wallet_limit = limits[0]
 limits[0] = nil
-call('SET', KEYS[2], pack(RECORD, 72, 0, granted, now_ms, lease_until, numbers[1], requests_limit, requests_backlog,
+call('SET', KEYS[2], pack('<Bddddddddddd', 72, 0, granted, now_ms, lease_until, numbers[1], requests_limit, requests_backlog,
   tokens_limit, tokens_backlog, numbers[4], has_places) .. cmsgpack.pack({names, limits, held_limits}) .. ARGV[6])
 call('ZADD', KEYS[3], lease_until, ARGV[4])
 if has_wallet then
@@ -250,6 +250,7 @@ if n_writes > 0 then
   call('HSET', state, unpack(writes))
 end
 if created then
+  --[[include periods.lua]]
   for _, name in ipairs(created) do
     remember_period(state, name)
   end

@@ -19,7 +19,16 @@ macro_rules! script {
     };
 }
 
-script!(ADMIT = "fence.lua" "record.lua" "periods.lua" "admit.lua");
+/// The shared parts stand where they are needed, which is not on the way of most calls.
+pub(super) static ADMIT: LazyLock<LedgerScript> = LazyLock::new(|| {
+    let parts = [
+        ("--[[include record.lua]]", include_str!("record.lua")),
+        ("--[[include periods.lua]]", include_str!("periods.lua")),
+    ];
+    let source = include_str!("admit.lua").to_owned();
+    let source = parts.iter().fold(source, |source, (place, part)| source.replace(place, part));
+    LedgerScript::new(Cow::Owned(source))
+});
 script!(SETTLE = "fence.lua" "record.lua" "settle.lua");
 script!(GROW = "fence.lua" "record.lua" "grow.lua");
 script!(RENEW = "fence.lua" "record.lua" "renew.lua");
@@ -122,8 +131,11 @@ mod faulty {
     pub(super) fn edits(mutant: Mutant) -> &'static [(&'static str, &'static str)] {
         match mutant {
             Mutant::MissingIsFull => &[
-                ("return not seeded_at or (has_wallet and not wallet)", "return false"),
-                ("return tonumber(string.match(name, ':(-?%d+)$')) >= tonumber(seeded_at)", "return true"),
+                ("if not seeded_at or (has_wallet and not values[4]) then", "if false then"),
+                (
+                    "if tonumber(string.match(names[i], ':(-?%d+)$')) < tonumber(seeded_at) then",
+                    "if false then",
+                ),
                 (
                     "= unpack_struct('<dddd', values[4])",
                     "= unpack_struct('<dddd', values[4] or pack('<dddd', 9007199254740991, 0, 0, 0))",
@@ -134,15 +146,14 @@ mod faulty {
                 ("local last_node = n_budgets", "local last_node = math.min(first_node, n_budgets)"),
                 ("last_node = hold[10] == 1 and 0 or 1, #names", "last_node = 1, 1"),
             ],
-            Mutant::HoldsIgnored => {
-                &[("return limits[i] - settled[i] - held[i]", "return limits[i] - settled[i]")]
-            }
+            Mutant::HoldsIgnored => &[("limits[i] - settled[i] - held[i]", "limits[i] - settled[i]")],
             Mutant::NoTombstone => {
                 &[("call('SET', KEYS[2], 'T' .. id, 'PX', ARGV[6])", "call('DEL', KEYS[2])")]
             }
             Mutant::NoFence => &[
                 ("return string.sub(epoch, -#run) == run", "return run ~= ':fenced'"),
                 ("return known == '' or epoch == known", "return true"),
+                ("if not is_right then", "if false then"),
                 ("  return known ~= ''", "  return false"),
                 ("not values[1] and ARGV[2] ~= ''", "false"),
                 ("epoch and is_live(epoch, ARGV[1]) then\n  return {2", "false then\n  return {2"),
@@ -150,7 +161,10 @@ mod faulty {
         }
     }
 
-    const RELEASE_EXPIRED: &str = "
+    const RELEASE_EXPIRED: &str = concat!(
+        "do\n",
+        include_str!("record.lua"),
+        "
 for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[3], '-inf', now_ms)) do
   local key = string.sub(KEYS[2], 1, -37) .. id
   local stored = call('GET', key)
@@ -171,7 +185,9 @@ for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[3], '-inf', now_ms)) do
   call('DEL', key)
   call('ZREM', KEYS[3], id)
 end
-";
+end
+"
+    );
 
     impl LedgerScript {
         pub(super) fn present_source(&self) -> Cow<'_, str> {
