@@ -229,6 +229,16 @@ impl Store {
         Ok(Page::cut(items, page.rows(), |credit| credit.id))
     }
 
+    /// Whether a reference was used for one of a tenant's credits.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn has_credit(&self, tenant: TenantId, reference: &str) -> Result<bool, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql("SELECT 1 AS found FROM credits WHERE tenant_id = $1 AND reference = $2");
+        Ok(query.id(tenant).bind(reference).fetch_optional().await?.is_some())
+    }
+
     /// All credit ever given to a tenant, negative ones subtracted.
     ///
     /// # Errors

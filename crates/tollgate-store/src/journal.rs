@@ -19,7 +19,7 @@ const MAX_ROWS: usize = 256;
 
 /// Charges are added up by the quarter of an hour in which their request was admitted: the periods of every
 /// time zone begin with one.
-const QUARTER_MS: i64 = 15 * 60_000;
+pub(crate) const QUARTER_MS: i64 = 15 * 60_000;
 
 /// What a posting is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -230,18 +230,21 @@ pub(crate) async fn settled(db: &mut impl Sql, tenant: TenantId) -> Result<NanoU
     Ok(query.read_optional(|row| row.money("charged_nano_usd")).await?.unwrap_or_default())
 }
 
-/// Posts a credit: into the wallet from `grants`, `topups` or `adjustments`; out of it where negative.
-pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {
-    let (kind, source) = match credit.kind {
-        CreditKind::Grant => (JournalKind::Grant, "grants"),
-        CreditKind::Topup => (JournalKind::Topup, "topups"),
-        CreditKind::Refund => (JournalKind::Refund, "adjustments"),
-        CreditKind::Adjustment => (JournalKind::Adjustment, "adjustments"),
-        CreditKind::Expire => (JournalKind::Expire, "grants"),
+/// From which account a credit moves to which: into the wallet from `grants`, `topups` or `adjustments`; out of
+/// it where negative.
+pub(crate) fn accounts(kind: CreditKind, tenant: TenantId, amount: NanoUsd) -> (String, String) {
+    let source = match kind {
+        CreditKind::Grant | CreditKind::Expire => "grants",
+        CreditKind::Topup => "topups",
+        CreditKind::Refund | CreditKind::Adjustment => "adjustments",
     };
-    let wallet = format!("wallet:{}", credit.tenant);
-    let (debit, credited) =
-        if credit.amount > NanoUsd::ZERO { (source, wallet.as_str()) } else { (wallet.as_str(), source) };
+    let (source, wallet) = (source.to_owned(), format!("wallet:{tenant}"));
+    if amount > NanoUsd::ZERO { (source, wallet) } else { (wallet, source) }
+}
+
+/// Posts a credit.
+pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<(), StoreError> {
+    let (debit, credited) = accounts(credit.kind, credit.tenant, credit.amount);
     tx.sql(
         "INSERT INTO journal_entries
              (id, tenant_id, kind, debit_account, credit_account, amount_nano_usd, at_ms, reference,
@@ -250,7 +253,7 @@ pub(crate) async fn post_credit(tx: &mut Tx, credit: &CreditRecord) -> Result<()
     )
     .id(credit.id)
     .id(credit.tenant)
-    .bind(name_of(&kind))
+    .bind(name_of(&credit.kind))
     .bind(debit)
     .bind(credited)
     .bind(credit.amount.0.saturating_abs())

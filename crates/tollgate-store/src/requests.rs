@@ -187,11 +187,11 @@ pub(crate) async fn insert(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inser
 }
 
 /// PostgreSQL stores no NUL in a text. A client's text must not keep a whole batch out of the journal.
-fn storable(text: &str) -> Cow<'_, str> {
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-fn storable_labels(labels: &Labels) -> Labels {
+pub(crate) fn storable_labels(labels: &Labels) -> Labels {
     let clean =
         |(name, value): (&String, &String)| (storable(name).into_owned(), storable(value).into_owned());
     labels.iter().map(clean).collect()

@@ -12,6 +12,7 @@ mod policy;
 mod reports;
 mod samples;
 mod schema;
+mod verify;
 mod wallet;
 
 /// Makes a test per database of each case, which is an `async fn(&Fixture)`.
