@@ -1,7 +1,5 @@
 //! Why the ledger could not answer. Never holds a URL: it may carry a password.
 
-use crate::memory::MAX_OUTBOX_EVENTS;
-
 /// Why the ledger could not answer. An outcome such as "spent" is an answer, not an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -12,7 +10,8 @@ pub enum LedgerError {
     /// Too many events are not journaled yet (or too many holds not settled): nothing is admitted until the
     /// journal has taken some.
     #[error(
-        "the outbox is full ({MAX_OUTBOX_EVENTS} events): check that the journal writer runs and its database answers"
+        "too many events wait for the journal, or requests for their settlement: check that the journal writer \
+         runs and its database answers"
     )]
     OutboxFull,
     /// What the ledger has of the tenant is of another run, or is being replaced.
