@@ -2,6 +2,7 @@
 //! ledger's outbox, written once by the journal.
 
 mod json;
+mod memo;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use crate::{
     CredentialId, ErrorKind, EventId, HoldId, KeyId, Meter, NanoUsd, PriceId, PricePerMillion, ProjectId,
     RequestId, TenantId, UnixMillis, Usage,
 };
+
+pub use memo::{HoldMemo, MAX_HOLD_MEMO_BYTES, UnreadableMemo};
 
 /// Labels of a request: project's, key's and the client's own, merged; names to values.
 pub type Labels = BTreeMap<String, String>;
@@ -74,17 +77,20 @@ pub enum RequestOutcome {
     Ok,
     /// The client left before the end.
     ClientClosed,
+    /// The pod that served it died; it is charged as far as is known.
+    Lost,
     /// It failed; the kind says how.
     Error(ErrorKind),
 }
 
 impl RequestOutcome {
-    /// The name in receipts and metrics: `ok`, `client_closed` or the error's code.
+    /// The name in receipts and metrics: `ok`, `client_closed`, `lost` or the error's code.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::ClientClosed => "client_closed",
+            Self::Lost => "lost",
             Self::Error(kind) => kind.code(),
         }
     }

@@ -14,7 +14,8 @@ mod window;
 pub use clock::{Clock, ManualClock, UnixMillis};
 pub use error_kind::ErrorKind;
 pub use event::{
-    Attempt, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface, UsageEvent,
+    Attempt, AttemptOutcome, ChargeLine, HoldMemo, Labels, MAX_HOLD_MEMO_BYTES, RequestOutcome,
+    SettlementBasis, Surface, UnreadableMemo, UsageEvent,
 };
 pub use id::{
     BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, ModelId,

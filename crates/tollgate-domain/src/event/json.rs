@@ -67,6 +67,7 @@ struct Writer {
 }
 
 impl Writer {
+    #[inline(always)]
     fn comma(&mut self) {
         if self.needs_comma {
             self.text.push(',');
@@ -89,7 +90,7 @@ impl Writer {
         self.comma();
         self.open('{');
     }
-
+    #[inline(always)]
     fn key(&mut self, name: &'static str) {
         self.comma();
         self.text.push('"');
@@ -98,11 +99,12 @@ impl Writer {
     }
 
     /// A value that needs no escapes.
+    #[inline(always)]
     fn word(&mut self, name: &'static str, word: &str) {
         self.key(name);
         self.quoted(word);
     }
-
+    #[inline(always)]
     fn quoted(&mut self, plain: &str) {
         self.text.push('"');
         self.text.push_str(plain);
@@ -169,7 +171,7 @@ impl Writer {
                 break;
             }
         }
-        self.text.extend(digits[start..].iter().map(|digit| char::from(*digit)));
+        self.text.push_str(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"));
     }
 
     fn moment(&mut self, name: &'static str, moment: UnixMillis) {
@@ -211,7 +213,9 @@ impl Writer {
 
     fn outcome(&mut self, outcome: RequestOutcome) {
         match outcome {
-            RequestOutcome::Ok | RequestOutcome::ClientClosed => self.word("outcome", outcome.name()),
+            RequestOutcome::Ok | RequestOutcome::ClientClosed | RequestOutcome::Lost => {
+                self.word("outcome", outcome.name());
+            }
             RequestOutcome::Error(kind) => {
                 self.key("outcome");
                 self.open('{');

@@ -26,6 +26,7 @@ impl Collector for TollgateCollector {
         self.encode_upstream(&mut encoder)?;
         self.encode_ledger(&mut encoder)?;
         self.encode_policy(&mut encoder)?;
+        self.encode_recovery(&mut encoder)?;
         self.encode_queues(&mut encoder)
     }
 }
@@ -120,6 +121,29 @@ impl TollgateCollector {
         gauge(encoder, "tollgate_policy_lag_seconds", help, lag_seconds)?;
         let help = "Policies that did not pass validation and were not taken";
         total(encoder, "tollgate_policy_rejected", help, &counters.policy_rejected)
+    }
+
+    fn encode_recovery(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counters = &self.0;
+        let open = counters.open_holds.load(Relaxed) as f64;
+        gauge(encoder, "tollgate_open_holds", "Holds of this pod that are not settled yet", open)?;
+        let help = "Requests kept waiting because the ledger did not know their tenant, or of another epoch";
+        let reading = counters.ledger_closed.read();
+        encoder
+            .encode_descriptor("tollgate_ledger_closed_seconds", help, None, MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(reading.sum_seconds, reading.count, &reading.buckets, None)?;
+        let help = "Tenants written anew into the ledger, by result";
+        let mut family = encoder.encode_descriptor("tollgate_reseeds", help, None, MetricType::Counter)?;
+        for (result, count) in ["ok", "failed"].into_iter().zip(&counters.reseeds) {
+            counter(&mut family, &[("result", result)], count)?;
+        }
+        let help = "Rounds of reseeds, each of one or many tenants";
+        total(encoder, "tollgate_reseed_rounds", help, &counters.reseed_rounds)?;
+        total(encoder, "tollgate_reseed_microseconds", "Time of all rounds of reseeds", &counters.reseed_us)?;
+        let help = "Holds of pods that died, settled at what is known";
+        total(encoder, "tollgate_suspect_holds_settled", help, &counters.suspects_settled)?;
+        let help = "What holds of pods that died were settled at, in 1e-9 USD";
+        total(encoder, "tollgate_suspect_cost_nano_usd", help, &counters.suspects_nano_usd)
     }
 
     fn encode_queues(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

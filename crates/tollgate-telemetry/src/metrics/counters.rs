@@ -16,8 +16,8 @@ pub const MAX_PROVIDERS: usize = 1_000;
 /// The label of all providers past [`MAX_PROVIDERS`].
 const OTHER_PROVIDERS: &str = "other";
 
-/// Outcomes of a request: `ok` and every error kind (`client_closed` is one of them).
-pub(super) const N_OUTCOMES: usize = 1 + ErrorKind::ALL.len();
+/// Outcomes of a request: `ok`, every error kind (`client_closed` is one of them) and `lost`.
+pub(super) const N_OUTCOMES: usize = 2 + ErrorKind::ALL.len();
 
 /// Whole requests: from a cache hit to a long reasoning stream.
 const DURATION_BOUNDS_US: &[u64] = &[
@@ -91,6 +91,13 @@ pub(super) struct Counters {
     pub(super) settlement_queue_length: AtomicU64,
     pub(super) journal_lag_events: AtomicU64,
     pub(super) journal_events: AtomicU64,
+    pub(super) open_holds: AtomicU64,
+    pub(super) ledger_closed: DurationHistogram,
+    pub(super) reseeds: [AtomicU64; 2],
+    pub(super) reseed_rounds: AtomicU64,
+    pub(super) reseed_us: AtomicU64,
+    pub(super) suspects_settled: AtomicU64,
+    pub(super) suspects_nano_usd: AtomicU64,
 }
 
 impl Default for Counters {
@@ -116,6 +123,13 @@ impl Default for Counters {
             settlement_queue_length: AtomicU64::new(0),
             journal_lag_events: AtomicU64::new(0),
             journal_events: AtomicU64::new(0),
+            open_holds: AtomicU64::new(0),
+            ledger_closed: DurationHistogram::new(LEDGER_BOUNDS_US),
+            reseeds: zeros(),
+            reseed_rounds: AtomicU64::new(0),
+            reseed_us: AtomicU64::new(0),
+            suspects_settled: AtomicU64::new(0),
+            suspects_nano_usd: AtomicU64::new(0),
         }
     }
 }
@@ -150,6 +164,7 @@ pub(super) fn outcome_index(outcome: RequestOutcome) -> usize {
         RequestOutcome::Ok => 0,
         RequestOutcome::ClientClosed => 1 + ErrorKind::ClientClosed as usize,
         RequestOutcome::Error(kind) => 1 + kind as usize,
+        RequestOutcome::Lost => 1 + ErrorKind::ALL.len(),
     }
 }
 
@@ -157,7 +172,7 @@ pub(super) fn outcome_index(outcome: RequestOutcome) -> usize {
 pub(super) fn outcome_label(index: usize) -> &'static str {
     match index.checked_sub(1) {
         None => RequestOutcome::Ok.name(),
-        Some(kind) => ErrorKind::ALL[kind].code(),
+        Some(kind) => ErrorKind::ALL.get(kind).map_or(RequestOutcome::Lost.name(), |kind| kind.code()),
     }
 }
 
@@ -167,10 +182,11 @@ mod tests {
 
     #[test]
     fn enums_index_their_own_slots() {
-        let outcomes = ErrorKind::ALL
-            .map(RequestOutcome::Error)
-            .into_iter()
-            .chain([RequestOutcome::Ok, RequestOutcome::ClientClosed]);
+        let outcomes = ErrorKind::ALL.map(RequestOutcome::Error).into_iter().chain([
+            RequestOutcome::Ok,
+            RequestOutcome::ClientClosed,
+            RequestOutcome::Lost,
+        ]);
         for outcome in outcomes {
             assert_eq!(outcome_label(outcome_index(outcome)), outcome.name());
         }

@@ -48,6 +48,23 @@ pub struct FinishedRequest<'a> {
     pub cost: NanoUsd,
 }
 
+/// How reseeds and abandoned holds fare: counts since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Tenants reseeded.
+    pub reseeded: u64,
+    /// Tenants that could not be.
+    pub reseeds_failed: u64,
+    /// Rounds of reseeds, each of one or many tenants.
+    pub reseed_rounds: u64,
+    /// Microseconds that all rounds took together.
+    pub reseed_microseconds: u64,
+    /// Abandoned holds that were settled.
+    pub suspects_settled: u64,
+    /// What they were settled at, in nano-USD.
+    pub suspects_nano_usd: u64,
+}
+
 /// Counts a request as in flight until it is dropped.
 #[derive(Debug)]
 #[must_use = "the request counts as in flight only while this lives"]
@@ -148,6 +165,28 @@ impl Metrics {
     /// Events in the outbox that the journal has not written yet.
     pub fn set_journal_lag_events(&self, events: u64) {
         self.counters.journal_lag_events.store(events, Relaxed);
+    }
+
+    /// Holds of this pod that are not settled yet.
+    pub fn set_open_holds(&self, holds: u64) {
+        self.counters.open_holds.store(holds, Relaxed);
+    }
+
+    /// For how long a request was kept waiting because the ledger did not know its tenant, or knew it of another
+    /// epoch.
+    pub fn ledger_was_closed(&self, duration: Duration) {
+        self.counters.ledger_closed.observe(duration);
+    }
+
+    /// How reseeds and abandoned holds fare, all of it since the process began.
+    pub fn set_recovery(&self, recovery: &Recovery) {
+        let counters = &self.counters;
+        counters.reseeds[0].store(recovery.reseeded, Relaxed);
+        counters.reseeds[1].store(recovery.reseeds_failed, Relaxed);
+        counters.reseed_rounds.store(recovery.reseed_rounds, Relaxed);
+        counters.reseed_us.store(recovery.reseed_microseconds, Relaxed);
+        counters.suspects_settled.store(recovery.suspects_settled, Relaxed);
+        counters.suspects_nano_usd.store(recovery.suspects_nano_usd, Relaxed);
     }
 
     /// Counts events that the journal has written.

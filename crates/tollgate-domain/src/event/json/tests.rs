@@ -39,6 +39,7 @@ fn outcome() -> impl Strategy<Value = RequestOutcome> {
     prop_oneof![
         Just(RequestOutcome::Ok),
         Just(RequestOutcome::ClientClosed),
+        Just(RequestOutcome::Lost),
         (0..ErrorKind::ALL.len()).prop_map(|kind| RequestOutcome::Error(ErrorKind::ALL[kind])),
     ]
 }
