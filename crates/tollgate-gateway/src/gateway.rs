@@ -11,13 +11,17 @@ use tollgate_ledger::Ledger;
 use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_upstream::UpstreamClient;
 
+use crate::confirm::{confirm_journaled, count_open_holds};
 use crate::gates::ProviderGates;
-use crate::leases::{OpenHolds, renew_leases};
-use crate::settle::{SettleWorker, Settler};
+use crate::leases::{OpenHolds, Renewer};
+use crate::settle_queue::{Reseeder, SettleWorker, Settler};
 use crate::{GatewayConfig, PolicyState, Seeder};
 
 /// How long the last settlements may wait for a ledger that is away: then the process ends all the same.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last events may wait for the journal: they are in the ledger's outbox by then, and only its loss
+/// within this time would take them.
+const JOURNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a gateway is made of; the binary makes the parts.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) out_of_grace: CancellationToken,
     tasks: TaskTracker,
     stop_renewing: CancellationToken,
+    confirming: TaskTracker,
+    stop_confirming: CancellationToken,
 }
 
 impl Gateway {
@@ -79,15 +85,24 @@ impl Gateway {
         let tasks = TaskTracker::new();
         let holds = Arc::new(OpenHolds::default());
         let (ledger, metrics) = (parts.ledger.clone(), parts.metrics.clone());
-        let worker = SettleWorker::new(ledger, metrics, Arc::clone(&holds), receiver, closing);
+        let reseeder = Reseeder { seeder: parts.seeder.clone(), timeout: parts.config.seed_timeout };
+        let worker = SettleWorker::new(ledger, metrics, Arc::clone(&holds), reseeder, receiver, closing);
         tasks.spawn(worker.run());
         let stop_renewing = CancellationToken::new();
-        let renewing = {
-            let (holds, ledger, stop) = (Arc::clone(&holds), parts.ledger.clone(), stop_renewing.clone());
-            let (every, lease) = (parts.config.renew_every, parts.config.lease);
-            async move { renew_leases(&holds, &ledger, every, lease, stop).await }
+        let renewer = Renewer {
+            holds: Arc::clone(&holds),
+            ledger: parts.ledger.clone(),
+            metrics: parts.metrics.clone(),
+            seeder: parts.seeder.clone(),
+            every: parts.config.renew_every,
+            lease: parts.config.lease,
+            seed_timeout: parts.config.seed_timeout,
         };
-        tasks.spawn(renewing);
+        tasks.spawn(renewer.run(stop_renewing.clone()));
+        let counting = count_open_holds(Arc::clone(&holds), parts.metrics.clone(), stop_renewing.clone());
+        tasks.spawn(counting);
+        let (confirming, stop_confirming) = (TaskTracker::new(), CancellationToken::new());
+        confirming.spawn(confirm_journaled(parts.ledger.clone(), stop_confirming.clone()));
         Self(Arc::new(Shared {
             config: parts.config,
             clock: parts.clock,
@@ -104,6 +119,8 @@ impl Gateway {
             out_of_grace: CancellationToken::new(),
             tasks,
             stop_renewing,
+            confirming,
+            stop_confirming,
         }))
     }
 
@@ -113,17 +130,30 @@ impl Gateway {
         self.0.holds.len()
     }
 
-    /// Waits until every settlement has reached the ledger, then ends the pod's tasks. To be called when no
-    /// request is in flight any more.
-    pub async fn drain(&self) {
-        self.0.settler.close();
-        self.0.stop_renewing.cancel();
-        self.0.tasks.close();
-        if tokio::time::timeout(DRAIN_TIMEOUT, self.0.tasks.wait()).await.is_err() {
+    /// Waits until every settlement has reached the ledger, and the journal where that is elsewhere, then ends
+    /// the pod's tasks. To be called when no request is in flight any more. Answers whether all that this pod
+    /// knew is known elsewhere.
+    pub async fn drain(&self) -> bool {
+        let shared = &self.0;
+        shared.settler.close();
+        shared.stop_renewing.cancel();
+        shared.tasks.close();
+        let is_settled = tokio::time::timeout(DRAIN_TIMEOUT, shared.tasks.wait()).await.is_ok();
+        if !is_settled {
             tracing::error!(
-                holds = self.0.holds.len(),
+                holds = shared.holds.len(),
                 "the ledger did not take the last settlements in time"
             );
         }
+        shared.stop_confirming.cancel();
+        shared.confirming.close();
+        let is_journaled =
+            tokio::time::timeout(JOURNAL_DRAIN_TIMEOUT, shared.confirming.wait()).await.is_ok();
+        if !is_journaled {
+            tracing::warn!(
+                "the journal did not take the last events in time; they wait in the ledger's outbox"
+            );
+        }
+        is_settled && is_journaled
     }
 }

@@ -12,6 +12,7 @@ use crate::auth::Authenticated;
 use crate::error::{Refusal, ledger_unavailable};
 use crate::gateway::Pod;
 use crate::reserve::budget_checks;
+use crate::seeder::SeedReason;
 
 pub(crate) async fn describe(
     gateway: &Pod,
@@ -59,7 +60,7 @@ async fn balances(
     if !balances.is_cold {
         return Ok(balances);
     }
-    if let Err(reason) = gateway.seeder.seed(tenant, gateway.config.seed_timeout).await {
+    if let Err(reason) = gateway.seeder.seed(tenant, SeedReason::Unknown, gateway.config.seed_timeout).await {
         tracing::warn!(%tenant, reason, "the ledger does not know a tenant and it could not be seeded");
         return Err(ledger_unavailable());
     }

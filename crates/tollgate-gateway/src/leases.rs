@@ -1,20 +1,105 @@
-//! Holds in flight on this pod, and the task that renews their leases.
+//! Holds in flight on this pod, what their streams have cost so far, and the task that renews their leases.
+//!
+//! A hold whose lease ends is taken for abandoned by everybody else. So a stream whose hold cannot be renewed
+//! is ended before that: nothing is produced that nobody holds money for.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use foldhash::HashMapExt as _;
+use foldhash::HashMap;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{HoldId, NanoUsd, TenantId};
-use tollgate_ledger::Ledger;
+use tollgate_catalog::{PriceSheet, ServiceTier};
+use tollgate_domain::{HoldId, Meter, NanoUsd, TenantId, Usage};
+use tollgate_ledger::{Ledger, Renewal};
+use tollgate_telemetry::Metrics;
+use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
+use tollgate_wire::openai::usage::counted_output;
+
+use crate::seeder::{SeedReason, Seeder};
 
 /// Shards, so that requests on different cores rarely meet at one lock.
 const SHARDS: usize = 32;
+/// After a renewal that failed the next one follows this share of the usual interval later.
+const RETRIES_PER_INTERVAL: u32 = 20;
+/// This share of a lease before its end a stream is ended that could not be renewed: its last words and its
+/// settlement still fall within the lease.
+const LEASE_MARGIN: u32 = 12;
+
+/// A stream being relayed, as the renewal sees it.
+#[derive(Debug)]
+pub(crate) struct RunningStream {
+    /// Ends the stream with an error event; also when the pod's grace period ends.
+    pub(crate) stop: CancellationToken,
+    pub(crate) sheet: Arc<PriceSheet>,
+    pub(crate) tier: ServiceTier,
+    pub(crate) input_tokens: u64,
+    /// No request costs more than was held.
+    pub(crate) granted: NanoUsd,
+    text_bytes: AtomicU64,
+    n_text_events: AtomicU64,
+    has_ended: AtomicBool,
+}
+
+impl RunningStream {
+    pub(crate) fn new(
+        stop: CancellationToken,
+        sheet: Arc<PriceSheet>,
+        tier: ServiceTier,
+        input_tokens: u64,
+        granted: NanoUsd,
+    ) -> Self {
+        let (text_bytes, n_text_events) = (AtomicU64::new(0), AtomicU64::new(0));
+        let has_ended = AtomicBool::new(false);
+        Self { stop, sheet, tier, input_tokens, granted, text_bytes, n_text_events, has_ended }
+    }
+
+    /// Notes how far the stream has come.
+    pub(crate) fn progressed(&self, text_bytes: u64, n_text_events: u64) {
+        self.text_bytes.store(text_bytes, Ordering::Relaxed);
+        self.n_text_events.store(n_text_events, Ordering::Relaxed);
+    }
+
+    /// It is settled: whatever becomes of its hold is right.
+    pub(crate) fn ended(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    fn cost_so_far(&self) -> NanoUsd {
+        let (bytes, events) =
+            (self.text_bytes.load(Ordering::Relaxed), self.n_text_events.load(Ordering::Relaxed));
+        let usage = Usage::ZERO
+            .with(Meter::Input, self.input_tokens)
+            .with(Meter::Output, counted_output(bytes, events))
+            .with(Meter::Request, 1);
+        self.sheet.total(&usage, self.tier).min(self.granted)
+    }
+
+    /// Ends it unless it has ended; answers whether that was necessary.
+    fn stop(&self) -> bool {
+        let is_running = !self.has_ended.load(Ordering::Relaxed) && !self.stop.is_cancelled();
+        if is_running {
+            self.stop.cancel();
+        }
+        is_running
+    }
+}
+
+#[derive(Debug)]
+struct OpenHold {
+    tenant: TenantId,
+    /// A moment before the ledger last counted the lease from.
+    renewed_at: Instant,
+    stream: Option<Arc<RunningStream>>,
+}
 
 /// The holds in flight. Bounded by the settlement places: every hold here owns one.
 #[derive(Debug)]
 pub(crate) struct OpenHolds {
-    shards: [Mutex<HashMap<HoldId, TenantId>>; SHARDS],
+    shards: [Mutex<HashMap<HoldId, OpenHold>>; SHARDS],
 }
 
 impl Default for OpenHolds {
@@ -24,13 +109,21 @@ impl Default for OpenHolds {
 }
 
 impl OpenHolds {
-    fn shard(&self, hold: HoldId) -> &Mutex<HashMap<HoldId, TenantId>> {
+    fn shard(&self, hold: HoldId) -> &Mutex<HashMap<HoldId, OpenHold>> {
         // the last byte of a version-7 UUID is random
         &self.shards[usize::from(hold.as_uuid().as_bytes()[15]) % SHARDS]
     }
 
-    pub(crate) fn open(&self, hold: HoldId, tenant: TenantId) {
-        self.shard(hold).lock().insert(hold, tenant);
+    /// A hold that was asked for at `asked_at`.
+    pub(crate) fn open(&self, hold: HoldId, tenant: TenantId, asked_at: Instant) {
+        self.shard(hold).lock().insert(hold, OpenHold { tenant, renewed_at: asked_at, stream: None });
+    }
+
+    /// The hold pays for a stream from now on.
+    pub(crate) fn streams(&self, hold: HoldId, stream: &Arc<RunningStream>) {
+        if let Some(open) = self.shard(hold).lock().get_mut(&hold) {
+            open.stream = Some(Arc::clone(stream));
+        }
     }
 
     pub(crate) fn close(&self, hold: HoldId) {
@@ -41,36 +134,128 @@ impl OpenHolds {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn all(&self) -> Vec<(TenantId, HoldId, NanoUsd)> {
-        let pairs = |shard: &Mutex<HashMap<HoldId, TenantId>>| {
-            shard.lock().iter().map(|(hold, tenant)| (*tenant, *hold, NanoUsd::ZERO)).collect::<Vec<_>>()
-        };
-        self.shards.iter().flat_map(pairs).collect()
+    /// All holds with their cost so far, or those of some tenants.
+    fn all(&self, tenants: Option<&[TenantId]>) -> Vec<(TenantId, HoldId, NanoUsd)> {
+        let is_asked = |open: &OpenHold| tenants.is_none_or(|tenants| tenants.contains(&open.tenant));
+        let mut holds = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let asked = shard.iter().filter(|(_, open)| is_asked(open));
+            holds.extend(asked.map(|(hold, open)| {
+                let cost = open.stream.as_ref().map_or(NanoUsd::ZERO, |stream| stream.cost_so_far());
+                (open.tenant, *hold, cost)
+            }));
+        }
+        holds
+    }
+
+    /// Notes that holds were renewed by a call that began at `at`.
+    fn renewed(&self, holds: &[(TenantId, HoldId, NanoUsd)], renewal: &Renewal, at: Instant) {
+        for (tenant, hold, _) in holds {
+            if renewal.wrong_epoch.contains(tenant) {
+                continue;
+            }
+            if let Some(open) = self.shard(*hold).lock().get_mut(hold) {
+                open.renewed_at = at;
+            }
+        }
+    }
+
+    /// Ends the streams of holds that the ledger does not have.
+    fn gone(&self, holds: &[(TenantId, HoldId)]) {
+        for (tenant, hold) in holds {
+            let stream = self.shard(*hold).lock().get(hold).and_then(|open| open.stream.clone());
+            if stream.is_some_and(|stream| stream.stop()) {
+                tracing::warn!(%tenant, %hold, "the ledger does not have a stream's hold any more: it is ended");
+            }
+        }
+    }
+
+    /// Ends the streams whose lease ends within `margin`.
+    fn stop_expiring(&self, lease: Duration, margin: Duration) {
+        let now = Instant::now();
+        let mut n_stopped = 0_usize;
+        for shard in &self.shards {
+            for open in shard.lock().values() {
+                let is_expiring = open.renewed_at + lease.saturating_sub(margin) <= now;
+                if is_expiring && open.stream.as_ref().is_some_and(|stream| stream.stop()) {
+                    n_stopped += 1;
+                }
+            }
+        }
+        if n_stopped > 0 {
+            tracing::error!(
+                streams = n_stopped,
+                "streams are ended: the ledger did not renew their leases in time"
+            );
+        }
     }
 }
 
 /// Renews every open hold until told to stop.
-pub(crate) async fn renew_leases(
-    holds: &OpenHolds,
-    ledger: &Ledger,
-    every: Duration,
-    lease: Duration,
-    stop: CancellationToken,
-) {
-    let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+#[derive(Debug)]
+pub(crate) struct Renewer {
+    pub(crate) holds: Arc<OpenHolds>,
+    pub(crate) ledger: Ledger,
+    pub(crate) metrics: Metrics,
+    pub(crate) seeder: Seeder,
+    pub(crate) every: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) seed_timeout: Duration,
+}
+
+impl Renewer {
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut wait = self.every;
+        while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+            let all_renewed = self.renew().await;
+            wait = if all_renewed { self.every } else { self.every / RETRIES_PER_INTERVAL };
+            if !all_renewed {
+                self.holds.stop_expiring(self.lease, self.lease / LEASE_MARGIN);
+            }
         }
-        let open = holds.all();
-        if open.is_empty() {
-            continue;
+    }
+
+    /// Renews all holds; those of a wrong epoch again after a reseed. Answers whether none is left.
+    async fn renew(&self) -> bool {
+        let Some(wrong_epoch) = self.renew_some(None).await else { return false };
+        if wrong_epoch.is_empty() {
+            return true;
         }
-        if let Err(error) = ledger.renew(&open, lease_ms).await {
-            tracing::warn!(%error, holds = open.len(), "leases could not be renewed");
+        let mut asking = JoinSet::new();
+        for tenant in &wrong_epoch {
+            let (seeder, tenant, timeout) = (self.seeder.clone(), *tenant, self.seed_timeout);
+            asking.spawn(async move {
+                if let Err(reason) = seeder.seed(tenant, SeedReason::WrongEpoch, timeout).await {
+                    tracing::warn!(%tenant, reason, "holds cannot be renewed before the ledger is reseeded");
+                }
+            });
+        }
+        asking.join_all().await;
+        self.renew_some(Some(&wrong_epoch)).await.is_some_and(|still_wrong| still_wrong.is_empty())
+    }
+
+    /// The tenants of a wrong epoch; `None` where the ledger did not answer.
+    async fn renew_some(&self, tenants: Option<&[TenantId]>) -> Option<Vec<TenantId>> {
+        let holds = self.holds.all(tenants);
+        if holds.is_empty() {
+            return Some(Vec::new());
+        }
+        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        let began = Instant::now();
+        let renewal = self.ledger.renew(&holds, lease_ms).await;
+        let result = if renewal.is_ok() { LedgerResult::Ok } else { LedgerResult::Error };
+        self.metrics.ledger_call(LedgerCall::Renew, result, began.elapsed());
+        match renewal {
+            Ok(renewal) => {
+                self.holds.renewed(&holds, &renewal, began);
+                self.holds.gone(&renewal.gone);
+                Some(renewal.wrong_epoch)
+            }
+            Err(error) => {
+                tracing::warn!(%error, holds = holds.len(), "leases could not be renewed; it is tried again");
+                None
+            }
         }
     }
 }

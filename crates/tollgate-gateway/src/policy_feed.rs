@@ -2,12 +2,15 @@
 //!
 //! A pod that loses its control plane goes on serving what it has, and comes back with jitter.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::{NodeId, Secret, TenantId};
+use tollgate_ledger::Ledger;
 use tollgate_policy::{PolicyChange, PolicySet};
 use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
 use tollgate_proto::{SnapshotAssembler, v1};
@@ -15,7 +18,8 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-use crate::{PolicyState, SeedFuture, Seeder};
+use crate::open_report;
+use crate::{PolicyState, SeedFuture, SeedReason, Seeder};
 
 /// Acknowledgements waiting to be sent: the control plane needs only the newest.
 const MAX_QUEUED_REPLIES: usize = 16;
@@ -26,6 +30,12 @@ const RECONNECT_MAX: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Without a sign of life (the control plane sends heartbeats) for this long the stream is dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Answers under way to what the control plane asks; it asks again for what gets no answer.
+const MAX_REPORTS: usize = 16;
+/// For one part of an answer; the control plane waits less.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the goodbye: the process ends all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a pod reaches its control plane.
 #[derive(Clone, Debug)]
@@ -58,6 +68,8 @@ pub struct ControlLink {
     authorization: Option<MetadataValue<Ascii>>,
     node: NodeId,
     node_name: String,
+    /// What this pod has under way is asked of it; nothing is, before there is one.
+    ledger: Arc<OnceLock<Ledger>>,
 }
 
 impl ControlLink {
@@ -88,6 +100,7 @@ impl ControlLink {
             authorization,
             node: config.node,
             node_name: config.node_name.clone(),
+            ledger: Arc::default(),
         })
     }
 
@@ -99,16 +112,60 @@ impl ControlLink {
         request
     }
 
+    fn node_id(&self) -> Vec<u8> {
+        self.node.as_uuid().into_bytes().to_vec()
+    }
+
+    /// The ledger that this pod holds money in: from now on it tells what is under way there when it is asked.
+    pub fn set_ledger(&self, ledger: Ledger) {
+        // a second one would be a defect of the caller; the first one stays
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// Says that this pod ends and knows nothing that is not known elsewhere. Without it the control plane
+    /// waits for a lease before it reseeds a ledger without this pod.
+    pub async fn leave(&self) {
+        let request = self.request(v1::LeaveRequest { node_id: self.node_id() });
+        let mut client = self.client.clone();
+        match tokio::time::timeout(LEAVE_TIMEOUT, client.leave(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => {
+                tracing::warn!(reason = describe(&status), "the control plane did not hear the goodbye")
+            }
+            Err(_) => tracing::warn!("the control plane did not hear the goodbye in time"),
+        }
+    }
+
+    /// Tells the control plane what is under way here.
+    async fn report(self, asked: v1::OpenReportRequest) {
+        let report = self.ledger.get().map(|ledger| open_report::of(ledger, &asked.tenant_ids));
+        for chunk in open_report::chunks(&report.unwrap_or_default(), &self.node_id(), asked.nonce) {
+            let mut client = self.client.clone();
+            let sending = client.report_open(self.request(chunk));
+            match tokio::time::timeout(REPORT_TIMEOUT, sending).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(status)) => {
+                    return tracing::warn!(reason = describe(&status), "a report did not arrive");
+                }
+                Err(_) => return tracing::warn!("a report did not arrive in time"),
+            }
+        }
+    }
+
     /// Seeds tenants by asking the control plane.
     #[must_use]
     pub fn seeder(&self) -> Seeder {
         let link = self.clone();
-        Seeder::new(move |tenant| link.clone().seed(tenant))
+        Seeder::new(move |tenant, reason| link.clone().seed(tenant, reason))
     }
 
-    fn seed(self, tenant: TenantId) -> SeedFuture {
+    fn seed(self, tenant: TenantId, reason: SeedReason) -> SeedFuture {
         Box::pin(async move {
-            let message = v1::SeedTenantRequest { tenant_id: tenant.as_uuid().into_bytes().to_vec() };
+            let message = v1::SeedTenantRequest {
+                tenant_id: tenant.as_uuid().into_bytes().to_vec(),
+                wrong_epoch: reason == SeedReason::WrongEpoch,
+                node_id: self.node_id(),
+            };
             let mut client = self.client.clone();
             client
                 .seed_tenant(self.request(message))
@@ -121,7 +178,7 @@ impl ControlLink {
 
 /// Keeps `state` current until `stop`.
 pub async fn run_policy_feed(link: ControlLink, state: PolicyState, stop: CancellationToken) {
-    let mut feed = Feed { link, state, set: PolicySet::default(), revision: None };
+    let mut feed = Feed { link, state, set: PolicySet::default(), revision: None, reports: JoinSet::new() };
     let mut wait = RECONNECT_FIRST;
     loop {
         let had = feed.revision;
@@ -153,6 +210,7 @@ struct Feed {
     state: PolicyState,
     set: PolicySet,
     revision: Option<u64>,
+    reports: JoinSet<()>,
 }
 
 type Replies = mpsc::Sender<v1::WatchRequest>;
@@ -180,6 +238,7 @@ impl Feed {
             node_name: self.link.node_name.clone(),
             have_revision: self.revision.unwrap_or(0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            reports_open: true,
         };
         reply(v1::watch_request::Message::Hello(hello))
     }
@@ -206,6 +265,7 @@ impl Feed {
                     }
                 }
                 v1::watch_response::Message::Heartbeat(_) => self.report(replies),
+                v1::watch_response::Message::OpenReportRequest(asked) => self.report_open(asked),
             }
         }
     }
@@ -252,6 +312,15 @@ impl Feed {
         let refuse = v1::Refuse { revision, reason: reason.to_owned() };
         send(replies, v1::watch_request::Message::Refuse(refuse));
         format!("policy refused: {reason}")
+    }
+
+    fn report_open(&mut self, asked: v1::OpenReportRequest) {
+        while self.reports.try_join_next().is_some() {}
+        if self.reports.len() >= MAX_REPORTS {
+            tracing::warn!("the control plane asks faster than it takes answers");
+            return;
+        }
+        self.reports.spawn(self.link.clone().report(asked));
     }
 
     fn report(&self, replies: &Replies) {

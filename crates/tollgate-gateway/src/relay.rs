@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use tollgate_wire::openai::usage::counted_usage;
 use crate::attempt::Failed;
 use crate::error::Refusal;
 use crate::gates::ProviderPlace;
+use crate::leases::RunningStream;
 use crate::provider::{LEFT, with_request};
 use crate::settle::{Ending, Reservation};
 
@@ -112,7 +114,9 @@ pub(crate) struct RelayBody {
     ready: VecDeque<Bytes>,
     is_settled: bool,
     deadline: Pin<Box<tokio::time::Sleep>>,
-    out_of_grace: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What the renewal of its lease knows of it; `None` where no candidate is left to price it.
+    running: Option<Arc<RunningStream>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: ProviderPlace,
 }
 
@@ -129,7 +133,9 @@ impl RelayBody {
         place: ProviderPlace,
         deadline: Instant,
     ) -> Self {
-        let out_of_grace = reservation.gateway().out_of_grace.clone().cancelled_owned();
+        let running = reservation.streams();
+        let stop = running.as_ref().map_or(&reservation.gateway().out_of_grace, |running| &running.stop);
+        let stop = Box::pin(stop.clone().cancelled_owned());
         let mut body = Self {
             reservation,
             upstream: Some(start.body),
@@ -138,7 +144,8 @@ impl RelayBody {
             ready: VecDeque::new(),
             is_settled: false,
             deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
-            out_of_grace: Box::pin(out_of_grace),
+            running,
+            stop,
             _place: place,
         };
         body.take_events();
@@ -185,6 +192,9 @@ impl RelayBody {
             return;
         }
         self.take_events();
+        if let Some(running) = &self.running {
+            running.progressed(self.relay.text_bytes(), self.relay.n_text_events());
+        }
         self.settle_if_done();
     }
 
@@ -245,16 +255,22 @@ impl RelayBody {
         self.fail(&Failed::from_upstream(error).refusal);
     }
 
-    /// The request's time is up, or the pod's grace period.
+    /// The request's time is up, or the pod's grace period, or nobody holds money for it any more.
     fn is_interrupted(&mut self, context: &mut Context<'_>) -> bool {
         if self.deadline.as_mut().poll(context).is_ready() {
             let message = "the answer took longer than the request's time limit";
             self.fail(&Refusal::new(ErrorKind::UpstreamTimeout, message));
             return true;
         }
-        if self.out_of_grace.as_mut().poll(context).is_ready() {
-            let message = "this gateway is shutting down: try again";
-            self.fail(&Refusal::new(ErrorKind::Overloaded, message));
+        if self.stop.as_mut().poll(context).is_ready() {
+            let is_out_of_grace = self.reservation.gateway().out_of_grace.is_cancelled();
+            let refusal = if is_out_of_grace {
+                Refusal::new(ErrorKind::Overloaded, "this gateway is shutting down: try again")
+            } else {
+                let message = "the ledger no longer holds the money for this answer: it ends here; try again";
+                Refusal::new(ErrorKind::LedgerUnavailable, message)
+            };
+            self.fail(&refusal);
             return true;
         }
         false
@@ -276,6 +292,9 @@ impl RelayBody {
             return;
         }
         let (usage, basis) = self.usage();
+        if let Some(running) = &self.running {
+            running.ended();
+        }
         self.reservation.end_in_place(Ending { usage: with_request(usage), basis, outcome, status });
     }
 

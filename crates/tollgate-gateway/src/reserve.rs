@@ -1,10 +1,11 @@
 //! Paying first: limits and budgets in one atomic call, and the reservation that comes of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tollgate_domain::{HoldId, NanoUsd, TenantId, UnixMillis};
+use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, Meter, NanoUsd, TenantId, UnixMillis, Usage};
 use tollgate_ledger::{
-    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MoneyNode, MoneyRefusal, WalletRule,
+    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MAX_MEMO_BYTES, MoneyNode,
+    MoneyRefusal, WalletRule,
 };
 use tollgate_policy::{BudgetScope, KeyContext};
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
@@ -12,7 +13,14 @@ use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
 use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded, rate_refusal};
 use crate::gateway::Pod;
 use crate::pipeline::Priced;
-use crate::settle::{Reservation, SettlePlace};
+use crate::seeder::SeedReason;
+use crate::settle::Reservation;
+use crate::settle_queue::SettlePlace;
+
+/// Between two questions while a tenant is being reseeded; each asks the control plane once more.
+const SEED_PAUSE: Duration = Duration::from_millis(5);
+
+const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes every memo");
 
 /// Asks the ledger. Without a [`Reservation`] nothing can be sent.
 pub(crate) async fn reserve(gateway: &Pod, priced: Priced) -> Result<Reservation, Refusal> {
@@ -59,6 +67,7 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
     let context = &priced.caller.context;
     let budgets = budget_checks(context, priced.caller.now)?;
     let limits = limit_checks(context);
+    let memo = memo(priced);
     let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
     let admission = Admission {
         tenant: context.tenant.id,
@@ -72,7 +81,7 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
         limits: &limits,
         tokens: priced.plan.rate_tokens,
         lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
-        memo: &[],
+        memo: &memo,
     };
     Ok(match ask(gateway, &admission).await? {
         AdmitOutcome::Admitted(grant) => Ok(grant),
@@ -86,17 +95,60 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
     })
 }
 
-/// One round trip; a second one after seeding where the ledger does not know the tenant.
+/// One round trip; further ones after seeding where the ledger does not know the tenant, or knows it of another
+/// epoch, until the time for that is over.
 async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {
-    let first = timed_admit(gateway, admission).await?;
-    if !matches!(first, AdmitOutcome::Cold | AdmitOutcome::WrongEpoch) {
-        return Ok(first);
+    let (tenant, started, timeout) = (admission.tenant, Instant::now(), gateway.config.seed_timeout);
+    let mut was_closed = false;
+    loop {
+        let outcome = timed_admit(gateway, admission).await?;
+        let reason = match outcome {
+            AdmitOutcome::Cold => SeedReason::Unknown,
+            AdmitOutcome::WrongEpoch => SeedReason::WrongEpoch,
+            _ => {
+                if was_closed {
+                    gateway.metrics.ledger_was_closed(started.elapsed());
+                }
+                return Ok(outcome);
+            }
+        };
+        was_closed = true;
+        let left = timeout.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            gateway.metrics.ledger_was_closed(started.elapsed());
+            tracing::warn!(%tenant, ?reason, "a tenant was seeded and the ledger still does not know it");
+            return Err(ledger_unavailable());
+        }
+        if let Err(error) = gateway.seeder.seed(tenant, reason, left).await {
+            tracing::warn!(%tenant, ?reason, error, "the ledger does not know a tenant and it could not be seeded");
+            // where others are being waited for, the next answer may be a better one
+            if timeout.saturating_sub(started.elapsed()) <= SEED_PAUSE {
+                gateway.metrics.ledger_was_closed(started.elapsed());
+                return Err(ledger_unavailable());
+            }
+        }
+        tokio::time::sleep(SEED_PAUSE).await;
     }
-    if let Err(reason) = gateway.seeder.seed(admission.tenant, gateway.config.seed_timeout).await {
-        tracing::warn!(tenant = %admission.tenant, reason, "the ledger does not know a tenant and it could not be seeded");
-        return Err(ledger_unavailable());
-    }
-    timed_admit(gateway, admission).await
+}
+
+/// What somebody else needs to journal the request, should this pod die.
+fn memo(priced: &Priced) -> Vec<u8> {
+    let plan = &priced.plan;
+    let first = plan.candidates.first();
+    let usage = Usage::ZERO.with(Meter::Input, plan.input_estimate).with(Meter::Request, 1);
+    let memo = HoldMemo {
+        project: priced.caller.context.project.id,
+        end_user: priced.end_user.as_deref(),
+        surface: priced.surface,
+        requested_model: &priced.requested_model,
+        provider: first.map_or("", |first| &first.candidate.provider.name),
+        model: first.map_or("", |first| &first.candidate.model),
+        streamed: priced.skim.stream,
+        estimate: first.map_or(NanoUsd::ZERO, |first| first.sheet.total(&usage, plan.tier)),
+        input_tokens: plan.input_estimate,
+        policy_revision: priced.caller.snapshot.revision(),
+    };
+    memo.to_bytes(&priced.labels)
 }
 
 async fn timed_admit(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {

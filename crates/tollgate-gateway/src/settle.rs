@@ -7,157 +7,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tollgate_catalog::{Charge, ServiceTier};
 use tollgate_domain::{
-    Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, Meter, NanoUsd, RequestOutcome,
-    SettlementBasis, TenantId, UnixMillis, Usage, UsageEvent,
+    Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, MAX_LIMIT, Meter, NanoUsd,
+    RequestOutcome, SettlementBasis, UnixMillis, Usage, UsageEvent,
 };
-use tollgate_ledger::{Grant, Ledger, LedgerError, SettleOutcome, Settlement};
-use tollgate_telemetry::metrics::{FinishedRequest, InFlight, LedgerCall, LedgerResult};
-use tollgate_telemetry::{Metrics, RequestTrace};
+use tollgate_ledger::{Grant, Settlement};
+use tollgate_telemetry::RequestTrace;
+use tollgate_telemetry::metrics::{FinishedRequest, InFlight};
 
 use crate::gateway::Pod;
-use crate::leases::OpenHolds;
+use crate::leases::RunningStream;
 use crate::pipeline::Priced;
 use crate::plan::PricedCandidate;
-
-/// Settlements sent to the ledger in one round trip.
-const MAX_BATCH: usize = 64;
-/// Waits between tries while the ledger is away.
-const RETRY_FIRST: Duration = Duration::from_millis(20);
-const RETRY_MAX: Duration = Duration::from_secs(1);
+use crate::settle_queue::SettlePlace;
 
 /// Status written where the client had left before one could be sent.
 pub(crate) const CLIENT_CLOSED_STATUS: u16 = 499;
-
-// === the queue ===
-
-/// The way into the settlement queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Settler {
-    sender: mpsc::Sender<Settlement>,
-    closing: CancellationToken,
-}
-
-/// One place in the queue.
-#[derive(Debug)]
-pub(crate) struct SettlePlace(mpsc::OwnedPermit<Settlement>);
-
-impl SettlePlace {
-    /// Uses the place to end a hold that may or may not exist, without a charge.
-    pub(crate) fn void(self, tenant: TenantId, hold: HoldId) {
-        self.0.send(Settlement { tenant, hold, actual: NanoUsd::ZERO, tokens: 0, event: None });
-    }
-}
-
-impl Settler {
-    pub(crate) fn new(sender: mpsc::Sender<Settlement>, closing: CancellationToken) -> Self {
-        Self { sender, closing }
-    }
-
-    /// A place, or `None` where all are taken or the pod is ending.
-    pub(crate) fn place(&self) -> Option<SettlePlace> {
-        self.sender.clone().try_reserve_owned().ok().map(SettlePlace)
-    }
-
-    /// Lets the worker end once every place was used or given back.
-    pub(crate) fn close(&self) {
-        self.closing.cancel();
-    }
-}
-
-/// Carries settlements to the ledger until all are there.
-#[derive(Debug)]
-pub(crate) struct SettleWorker {
-    ledger: Ledger,
-    metrics: Metrics,
-    holds: Arc<OpenHolds>,
-    receiver: mpsc::Receiver<Settlement>,
-    closing: CancellationToken,
-}
-
-impl SettleWorker {
-    pub(crate) fn new(
-        ledger: Ledger,
-        metrics: Metrics,
-        holds: Arc<OpenHolds>,
-        receiver: mpsc::Receiver<Settlement>,
-        closing: CancellationToken,
-    ) -> Self {
-        Self { ledger, metrics, holds, receiver, closing }
-    }
-
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut is_closing = false;
-        loop {
-            tokio::select! {
-                biased;
-                n = self.receiver.recv_many(&mut batch, MAX_BATCH) => {
-                    if n == 0 {
-                        return;
-                    }
-                    self.metrics.set_settlement_queue_length(u64::try_from(self.receiver.len()).unwrap_or(0));
-                    self.settle(&mut batch).await;
-                }
-                () = self.closing.cancelled(), if !is_closing => {
-                    is_closing = true;
-                    self.receiver.close();
-                }
-            }
-        }
-    }
-
-    /// Repeats what failed until it is settled: settling twice is harmless, not settling is not.
-    async fn settle(&self, batch: &mut Vec<Settlement>) {
-        let mut wait = RETRY_FIRST;
-        loop {
-            let started = Instant::now();
-            let outcomes = self.ledger.settle_many(batch).await;
-            let mut index = 0;
-            batch.retain(|settlement| {
-                let outcome = outcomes.get(index);
-                index += 1;
-                !self.is_settled(settlement, outcome)
-            });
-            let result = if batch.is_empty() { LedgerResult::Ok } else { LedgerResult::Error };
-            self.metrics.ledger_call(LedgerCall::SettleMany, result, started.elapsed());
-            if batch.is_empty() {
-                return;
-            }
-            tracing::warn!(waiting = batch.len(), "settlements wait for the ledger");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
-        }
-    }
-
-    fn is_settled(
-        &self,
-        settlement: &Settlement,
-        outcome: Option<&Result<SettleOutcome, LedgerError>>,
-    ) -> bool {
-        match outcome {
-            Some(Ok(SettleOutcome::Settled | SettleOutcome::AlreadySettled)) => {}
-            // an admission without an answer is voided whether it was written or not
-            Some(Ok(SettleOutcome::UnknownHold)) if settlement.event.is_none() => {}
-            Some(Ok(SettleOutcome::UnknownHold)) => {
-                tracing::warn!(hold = %settlement.hold, "the ledger had lost a hold; its event was recorded");
-            }
-            // what the ledger will never take must not hold up the rest; the log keeps it
-            Some(Err(error @ LedgerError::Invalid(_))) => {
-                tracing::error!(%error, settlement = ?settlement, "a settlement was refused for good");
-            }
-            // kept until the tenant is reseeded
-            Some(Ok(SettleOutcome::WrongEpoch) | Err(_)) | None => return false,
-        }
-        self.holds.close(settlement.hold);
-        true
-    }
-}
-
-// === the reservation ===
 
 /// Money and limits are reserved for this request. Only a reservation can be sent to a provider.
 #[must_use = "a reservation is settled by sending it or by ending it"]
@@ -220,7 +86,7 @@ impl Ending {
 impl Reservation {
     pub(crate) fn new(gateway: Pod, place: SettlePlace, priced: Priced, grant: Grant) -> Self {
         let hold = HoldId::from_uuid(priced.request.as_uuid());
-        gateway.holds.open(hold, priced.caller.context.tenant.id);
+        gateway.holds.open(hold, priced.caller.context.tenant.id, priced.started);
         let in_flight = gateway.metrics.request_started();
         Self {
             gateway,
@@ -237,6 +103,23 @@ impl Reservation {
             upstream_time: Duration::ZERO,
             first_byte: None,
         }
+    }
+
+    /// The hold pays for a stream from now on: its lease is renewed with what it has cost, and it is ended
+    /// before the lease is.
+    pub(crate) fn streams(&self) -> Option<Arc<RunningStream>> {
+        let plan = &self.priced.plan;
+        let priced = self.current()?;
+        let granted = if plan.is_paid { self.grant.granted } else { MAX_LIMIT };
+        let stream = Arc::new(RunningStream::new(
+            self.gateway.out_of_grace.child_token(),
+            Arc::clone(&priced.sheet),
+            self.served_tier.unwrap_or(plan.tier),
+            plan.input_estimate,
+            granted,
+        ));
+        self.gateway.holds.streams(HoldId::from_uuid(self.priced.request.as_uuid()), &stream);
+        Some(stream)
     }
 
     pub(crate) fn gateway(&self) -> &Pod {
@@ -359,7 +242,7 @@ impl Reservation {
             tokens: ending.usage.total_tokens(),
             event: was_sent.then(|| Arc::new(event)),
         };
-        place.0.send(settlement);
+        place.settle(settlement);
     }
 
     fn event(&mut self, ending: &Ending, charge: SettledCharge) -> UsageEvent {

@@ -93,7 +93,7 @@ impl Pod {
             node: NodeId::from_u128(9),
             policy,
             ledger: ledger.clone(),
-            seeder: Seeder::new(|_| Box::pin(async { Err("nobody seeds here".to_owned()) })),
+            seeder: Seeder::new(|_, _| Box::pin(async { Err("nobody seeds here".to_owned()) })),
             upstream: UpstreamClient::new(&UpstreamConfig::default()).unwrap(),
             metrics,
             tracer: RequestTracer::disabled(),

@@ -19,6 +19,10 @@ pub(crate) const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(I
 /// Where a single process keeps its data, and where the admin commands look for its token.
 pub(crate) const DEFAULT_DATA_DIR: &str = "./tollgate-data";
 const DEFAULT_REDIS_TIMEOUT_MS: u64 = tollgate_ledger::DEFAULT_RESPONSE_TIMEOUT_MS;
+/// Three renewals fit into it, and a stream's last words.
+const DEFAULT_HOLD_LEASE_SECONDS: u64 = 60;
+/// A pod that was only cut off comes back earlier than that, and settles what it knows.
+const DEFAULT_SUSPECT_AFTER_SECONDS: u64 = 15 * 60;
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
 
@@ -55,6 +59,10 @@ pub struct ServerOptions {
     pub redis_url: Option<Secret>,
     /// How long the data path waits for Redis, in milliseconds.
     pub redis_timeout_ms: u64,
+    /// After how many seconds without renewal a hold counts as abandoned.
+    pub hold_lease_seconds: u64,
+    /// How many seconds after that it is settled at what is known.
+    pub suspect_after_seconds: u64,
     /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
     pub control_url: Option<String>,
     /// Bootstrap platform-admin token.
@@ -68,6 +76,18 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// After how long without renewal a hold counts as abandoned.
+    #[must_use]
+    pub fn hold_lease(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.hold_lease_seconds)
+    }
+
+    /// How long after that it is settled at what is known.
+    #[must_use]
+    pub fn suspect_after(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.suspect_after_seconds)
+    }
+
     /// The master key's bytes, where there is one.
     #[must_use]
     pub fn master_key_bytes(&self) -> Option<[u8; MASTER_KEY_BYTES]> {
@@ -103,6 +123,12 @@ pub(super) struct ServerArgs {
     /// Milliseconds a request waits for Redis at most; without an answer it gets 503
     #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULT_REDIS_TIMEOUT_MS, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     redis_timeout_ms: u64,
+    /// Seconds without renewal after which a hold counts as abandoned; the same for all pods and the control plane
+    #[arg(long, env = "TOLLGATE_HOLD_LEASE_SECONDS", value_name = "SECONDS", default_value_t = DEFAULT_HOLD_LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(3..=3_600))]
+    hold_lease_seconds: u64,
+    /// Seconds after that until an abandoned hold is settled at what is known of its request
+    #[arg(long, env = "TOLLGATE_SUSPECT_AFTER_SECONDS", value_name = "SECONDS", default_value_t = DEFAULT_SUSPECT_AFTER_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    suspect_after_seconds: u64,
     /// File with the Redis URL
     #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
     redis_url_file: Option<PathBuf>,
@@ -143,6 +169,8 @@ impl ServerArgs {
             config: self.config,
             control_url: self.control_url,
             redis_timeout_ms: self.redis_timeout_ms,
+            hold_lease_seconds: self.hold_lease_seconds,
+            suspect_after_seconds: self.suspect_after_seconds,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
             master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
@@ -173,6 +201,8 @@ impl StoreArgs {
             )?,
             redis_url: None,
             redis_timeout_ms: DEFAULT_REDIS_TIMEOUT_MS,
+            hold_lease_seconds: DEFAULT_HOLD_LEASE_SECONDS,
+            suspect_after_seconds: DEFAULT_SUSPECT_AFTER_SECONDS,
             control_url: None,
             admin_token: None,
             master_key: None,

@@ -50,8 +50,12 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     warn_about_plaintext(&options, grpc_address);
     let store = open_store(&database_url, &stop).await?;
     let ledger = connect_ledger(&redis_url, &options, &stop).await?;
-    let config =
-        ControlConfig { admin_token: options.admin_token.clone(), plane_token: options.plane_token.clone() };
+    let config = ControlConfig {
+        admin_token: options.admin_token.clone(),
+        plane_token: options.plane_token.clone(),
+        hold_lease: options.hold_lease(),
+        suspect_after: options.suspect_after(),
+    };
     let control =
         Arc::new(Control::start(config, store, ledger.clone(), Arc::new(SystemClock), master_key).await?);
     if let Some(document) = document {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,9 @@ use super::ops::{OpsServer, Readiness};
 use super::process::{bind, patiently, stop_on_signal};
 use super::{required, telemetry};
 use crate::cli::ServerOptions;
+
+/// Two renewals in a row may fail.
+const RENEWALS_PER_LEASE: u32 = 3;
 
 pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&options, "gateway")?;
@@ -51,8 +55,9 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let stop_feed = CancellationToken::new();
     tasks.spawn(run_policy_feed(link.clone(), policy.clone(), stop_feed.clone()));
     let ledger = connect_ledger(&redis_url, &options, &stop).await?;
+    link.set_ledger(ledger.clone());
     let gateway = Gateway::start(GatewayParts {
-        config: GatewayConfig::default(),
+        config: config(options.hold_lease()),
         clock: Arc::new(SystemClock),
         node,
         policy: policy.clone(),
@@ -72,7 +77,9 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     };
     tasks.spawn(not_ready);
     serve(gateway.clone(), listener, stop).await;
-    gateway.drain().await;
+    if gateway.drain().await {
+        link.leave().await;
+    }
     stop_feed.cancel();
     tasks.close();
     tasks.wait().await;
@@ -85,14 +92,19 @@ pub(super) struct LocalParts {
     pub(super) policy: PolicyState,
     pub(super) ledger: Ledger,
     pub(super) seeder: tollgate_gateway::Seeder,
+    pub(super) lease: Duration,
     pub(super) metrics: Metrics,
     pub(super) tracer: RequestTracer,
+}
+
+fn config(lease: Duration) -> GatewayConfig {
+    GatewayConfig { lease, renew_every: lease / RENEWALS_PER_LEASE, ..GatewayConfig::default() }
 }
 
 /// Starts a pod that shares its process with the control plane.
 pub(super) fn start_local(parts: LocalParts) -> anyhow::Result<Gateway> {
     Ok(Gateway::start(GatewayParts {
-        config: GatewayConfig::default(),
+        config: config(parts.lease),
         clock: Arc::new(SystemClock),
         node: parts.node,
         policy: parts.policy,
