@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tollgate_domain::{Clock, Id, Secret};
+use tollgate_domain::{Clock, Id, Secret, TenantId};
 use tollgate_proto::v1;
 use tollgate_proto::v1::control_plane_server::{ControlPlane, ControlPlaneServer};
 use tonic::transport::server::TcpIncoming;
@@ -16,14 +16,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::nodes::NodeRegistry;
 use crate::policy_feed::PolicyFeed;
+use crate::roster::{PodRoster, node_id};
 use crate::{App, AppError};
 
 /// How often a silent connection is asked whether it still lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the answer may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a pod may say in one message: ids, revisions, a reason.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// What a pod may say in one message: ids, revisions, a reason, some hundred holds.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// What the service works on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct PolicyService {
     pub(crate) app: App,
     pub(crate) feed: PolicyFeed,
     pub(crate) nodes: NodeRegistry,
+    pub(crate) roster: PodRoster,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) plane_token: Option<Secret>,
     pub(crate) tasks: TaskTracker,
@@ -91,7 +93,14 @@ impl ControlPlane for PolicyService {
         self.authenticate(&request)?;
         let uuid = uuid::Uuid::from_slice(&request.get_ref().tenant_id);
         let uuid = uuid.map_err(|_| Status::invalid_argument("tenant_id is not 16 bytes"))?;
-        match self.app.seed_tenant(Id::from_uuid(uuid)).await {
+        let tenant: TenantId = Id::from_uuid(uuid);
+        let request = request.into_inner();
+        let seeded = if request.wrong_epoch {
+            self.app.reseed_tenant(tenant, node_id(&request.node_id)).await
+        } else {
+            self.app.seed_tenant(tenant).await
+        };
+        match seeded {
             Ok(()) => Ok(Response::new(v1::SeedTenantResponse {})),
             Err(AppError::NotFound { .. }) => Err(Status::not_found("there is no such tenant")),
             Err(error) => {
@@ -99,5 +108,28 @@ impl ControlPlane for PolicyService {
                 Err(Status::unavailable("the tenant cannot be seeded now"))
             }
         }
+    }
+
+    async fn report_open(
+        &self,
+        request: Request<v1::OpenReportChunk>,
+    ) -> Result<Response<v1::OpenReportReceipt>, Status> {
+        self.authenticate(&request)?;
+        if self.roster.take_chunk(request.into_inner()).await {
+            Ok(Response::new(v1::OpenReportReceipt {}))
+        } else {
+            Err(Status::not_found("nobody waits for this report any more"))
+        }
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        self.authenticate(&request)?;
+        let pod = node_id(&request.get_ref().node_id);
+        let pod = pod.ok_or_else(|| Status::invalid_argument("node_id is not 16 bytes"))?;
+        self.roster.left(pod);
+        if let Err(error) = self.app.store().forget_pods(&[pod]).await {
+            tracing::warn!(%pod, %error, "the database was not told that a pod has ended");
+        }
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 }

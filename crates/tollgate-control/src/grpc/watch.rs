@@ -80,6 +80,10 @@ async fn watch(
     let node: NodeId = Id::from_uuid(uuid);
     service.nodes.connected(node, &hello.node_name, &hello.version, hello.have_revision, service.clock.now());
     let _connected = Connected { service, node };
+    let _on_roster = service.roster.joined(node, hello.reports_open, sender.clone(), &service.clock);
+    if let Err(error) = service.app.store().note_pods(&[node], service.clock.now()).await {
+        tracing::warn!(%node, %error, "the database was not told that a pod is alive; it is told soon");
+    }
     let mut newest = service.feed.newest();
     let has_policy = hello.have_revision > 0;
     let mut position = Position { service, sender, revision: has_policy.then_some(hello.have_revision) };

@@ -1,11 +1,14 @@
 //! Finished requests from the ledger's outbox into the journal: read, write, then acknowledge. The journal
 //! takes each event once by its id, so that a batch may be repeated whole after any failure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::UsageEvent;
 use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
@@ -16,8 +19,15 @@ use tollgate_store::{Store, StoreError};
 const GATHER: Duration = Duration::from_millis(50);
 /// Events written in one transaction: large enough to keep up, small enough to be quick to repeat.
 const MAX_BATCH: usize = 500;
-/// How long a read waits for the first event; also how late a stop is noticed at most.
-const READ_BLOCK_MS: u64 = 250;
+/// How long a read waits for the first event; also how late a stop, or the wish to have all of it journaled, is
+/// noticed at most: tenants are closed meanwhile.
+const READ_BLOCK_MS: u64 = 10;
+/// A shard of which fewer were read has no more: the ledger reads at least this share of a batch of each.
+const SHARE_OF_A_SHARD: usize = MAX_BATCH / 16;
+/// What a process read that died is delivered again within this time.
+const REDELIVERED_WITHIN: Duration = Duration::from_secs(40);
+/// How often it is looked whether that has happened.
+const REDELIVERY_POLL: Duration = Duration::from_millis(50);
 /// First wait after a failure; it doubles.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest wait after a failure: a database that comes back is used within this.
@@ -52,6 +62,23 @@ pub(crate) struct JournalWriter {
     store: Store,
     ledger: Ledger,
     counters: Arc<Counters>,
+    passes: Arc<Passes>,
+    started_at: Instant,
+}
+
+/// Passes over the outbox: each begins with a read.
+#[derive(Debug, Default)]
+struct Passes {
+    begun: AtomicU64,
+    /// Of the last two in a row that left nothing behind, journaled by now, the first one. Two, because a read
+    /// that finds what a dead process left has not looked at what is new.
+    exhaustive: watch::Sender<u64>,
+    /// The last one that was exhaustive, where the next one was not finished yet.
+    last_exhaustive: AtomicU64,
+    /// Up to which one no pause is made.
+    hurry_until: AtomicU64,
+    /// Ends the present pause.
+    hurry: Notify,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +91,7 @@ enum JournalError {
 
 impl JournalWriter {
     pub(crate) fn new(store: Store, ledger: Ledger) -> Self {
-        Self { store, ledger, counters: Arc::default() }
+        Self { store, ledger, counters: Arc::default(), passes: Arc::default(), started_at: Instant::now() }
     }
 
     pub(crate) fn status(&self) -> JournalStatus {
@@ -85,9 +112,12 @@ impl JournalWriter {
                 if is_stopping && n_entries == 0 {
                     break;
                 }
-                if (1..MAX_BATCH).contains(&n_entries) {
-                    let gathering = tokio::time::sleep(GATHER);
-                    let _ = stop.run_until_cancelled(gathering).await;
+                if (1..MAX_BATCH).contains(&n_entries) && !self.passes.are_hurried() {
+                    tokio::select! {
+                        () = tokio::time::sleep(GATHER) => {}
+                        () = self.passes.hurry.notified() => {}
+                        () = stop.cancelled() => {}
+                    }
                 }
             }
         };
@@ -103,8 +133,26 @@ impl JournalWriter {
         }
     }
 
+    /// Waits until everything that is in the outbox now is journaled. Where the outbox was kept, what a process
+    /// took from it that died a moment ago counts, too.
+    pub(crate) async fn drained(&self, was_kept: bool) {
+        let next = self.passes.begun.load(Ordering::Acquire) + 1;
+        self.passes.hurry_until.fetch_max(next + 1, Ordering::AcqRel);
+        self.passes.hurry.notify_one();
+        let mut exhaustive = self.passes.exhaustive.subscribe();
+        // the sender lives as long as this writer
+        let _ = exhaustive.wait_for(|pass| *pass >= next).await;
+        while was_kept
+            && self.started_at.elapsed() < REDELIVERED_WITHIN
+            && self.ledger.outbox_len().await != Ok(0)
+        {
+            tokio::time::sleep(REDELIVERY_POLL).await;
+        }
+    }
+
     /// Writes the next batch, repeating it until it is written. Answers how many entries it had.
     async fn write_next(&self, block_ms: u64) -> usize {
+        let pass = self.passes.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let entries = match self.ledger.outbox_read(MAX_BATCH, block_ms).await {
             Ok(entries) => entries,
             Err(error) => {
@@ -114,14 +162,21 @@ impl JournalWriter {
             }
         };
         let n_entries = entries.len();
+        let is_exhaustive = left_nothing(&entries);
         if n_entries == 0 {
+            self.passes.left_nothing(pass);
             return 0;
         }
         let mut batch = Batch::of(entries);
         let mut backoff = MIN_BACKOFF;
         loop {
             match self.write(&mut batch).await {
-                Ok(()) => return n_entries,
+                Ok(()) => {
+                    if is_exhaustive {
+                        self.passes.left_nothing(pass);
+                    }
+                    return n_entries;
+                }
                 Err(error) => self.failed(&error),
             }
             tokio::time::sleep(jittered(backoff)).await;
@@ -156,6 +211,25 @@ impl JournalWriter {
             tracing::warn!(error, "the journal does not take events; they wait in the outbox");
         }
     }
+}
+
+impl Passes {
+    fn are_hurried(&self) -> bool {
+        self.begun.load(Ordering::Acquire) < self.hurry_until.load(Ordering::Acquire)
+    }
+
+    fn left_nothing(&self, pass: u64) {
+        if self.last_exhaustive.swap(pass, Ordering::AcqRel) + 1 == pass {
+            self.exhaustive.send_replace(pass - 1);
+        }
+    }
+}
+
+/// Whether a read has left nothing in the outbox.
+fn left_nothing(entries: &[OutboxEntry]) -> bool {
+    let mut of_shards: BTreeMap<u16, usize> = BTreeMap::new();
+    entries.iter().for_each(|entry| *of_shards.entry(entry.handle.shard).or_default() += 1);
+    of_shards.values().all(|n| *n < SHARE_OF_A_SHARD)
 }
 
 /// What was read at once: what goes into the journal, and what cannot.

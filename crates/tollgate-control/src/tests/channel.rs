@@ -56,7 +56,7 @@ impl Pod {
         let (asks, receiver) = mpsc::channel(8);
         let pod_id = uuid::Uuid::from_u128(77).as_bytes().to_vec();
         let hello =
-            v1::Hello { node_id: pod_id, node_name: "pod-1".into(), have_revision, version: "0.1.0".into() };
+            v1::Hello { node_id: pod_id, node_name: "pod-1".into(), have_revision, ..v1::Hello::default() };
         asks.send(v1::WatchRequest { message: Some(Asked::Hello(hello)) }).await.unwrap();
         let request = with_token(ReceiverStream::new(receiver), PLANE_TOKEN);
         let answers = ControlPlaneClient::new(channel.clone()).watch(request).await.unwrap().into_inner();
@@ -199,7 +199,7 @@ async fn strangers_and_nonsense_are_refused() {
     let Served { world, channel, .. } = serve().await;
     let tenant = world.tenant("acme").await;
     let id: tollgate_domain::TenantId = tenant.id.parse().unwrap();
-    let seed = |id: Vec<u8>| v1::SeedTenantRequest { tenant_id: id };
+    let seed = |id: Vec<u8>| v1::SeedTenantRequest { tenant_id: id, ..v1::SeedTenantRequest::default() };
     let mut client = ControlPlaneClient::new(channel.clone());
     let uuid = id.as_uuid().as_bytes().to_vec();
     for token in ["", "wrong", "plane-token-for-test"] {

@@ -87,6 +87,7 @@ pub(super) async fn start(
     let config = ControlConfig {
         admin_token: Some(Secret::new("admin-token-for-tests")),
         plane_token: Some(Secret::new(PLANE_TOKEN)),
+        ..ControlConfig::default()
     };
     Control::start(config, store, ledger, clock, MasterKey::new([master_key; 32])).await
 }

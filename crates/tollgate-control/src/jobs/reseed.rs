@@ -1,0 +1,483 @@
+//! Reseeds: what the ledger has of a tenant is replaced by what is true, when the ledger was lost, restarted,
+//! failed over, or does not have what a pod holds.
+//!
+//! In this order, so that nothing can happen in between (money.md §5 in the design, and the ledger's `Reseed`):
+//! the old epoch is seen not to answer, or is closed; every pod tells what it has under way; what they settled
+//! and what is left in the outbox is journaled; then the journal's sums and the pods' holds are written under a
+//! new epoch. Tenants that are asked for at the same time are done together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tollgate_domain::{Clock, EventId, NodeId, TenantId};
+use tollgate_ledger::{
+    Epoch, Ledger, LedgerError, OpenHold, OpenReport, Reseed, ReseedOutcome, TenantEpoch, UnjournaledEvent,
+};
+use tollgate_store::{PageRequest, Store, StoreError};
+
+use super::seed::{seed_of, unusable_keys};
+use crate::AppError;
+use crate::jobs::JournalWriter;
+use crate::roster::{PodReports, PodRoster};
+
+/// Tenants done together: their pods are asked once, and a request that comes now waits for no more than these.
+const MAX_BATCH: usize = 100;
+/// Requests waiting; beyond it callers wait for room.
+const MAX_WAITING: usize = 10_000;
+/// Tenants read from the database at a time within a batch: as many queries as it answers side by side.
+const CONCURRENT_READS: usize = 8;
+/// Events written in one transaction, as the journal writer does.
+const EVENTS_PER_WRITE: usize = 500;
+/// How long the outbox may take to be drained: it holds what fits between two passes of the journal writer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a reseed that heard a pod, the same pod's older request is answered by it.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+/// How often a part of the tenants is looked at for wrong epochs that nobody has met yet.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Tenants looked at per step of the sweep.
+const SWEEP_PAGE: u32 = 500;
+/// Holds read per call from the state that is replaced.
+const HOLDS_PER_PAGE: usize = 500;
+
+/// How the reseeds fare.
+#[derive(Debug, Default)]
+pub(crate) struct ReseedCounters {
+    pub(crate) reseeded: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) microseconds: AtomicU64,
+    pub(crate) batches: AtomicU64,
+}
+
+struct Asked {
+    tenant: TenantId,
+    /// The pod that holds something of another epoch.
+    wrong_epoch_of: Option<Option<NodeId>>,
+    asked_at: Instant,
+    reply: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// The way to have tenants reseeded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reseeds {
+    queue: mpsc::Sender<Asked>,
+    sweep_now: Arc<Notify>,
+    pub(crate) counters: Arc<ReseedCounters>,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Reseeds {
+    /// A queue and its end for [`Reseeder`].
+    pub(crate) fn new() -> (Self, ReseedQueue) {
+        let (queue, receiver) = mpsc::channel(MAX_WAITING);
+        let this = Self { queue, sweep_now: Arc::default(), counters: Arc::default() };
+        (this.clone(), ReseedQueue { receiver, counters: this.counters, sweep_now: this.sweep_now })
+    }
+
+    /// Has `tenant` reseeded unless its epoch answers by now. `wrong_epoch_of` says that a pod holds something
+    /// of another epoch: then it is reseeded also where the epoch answers.
+    ///
+    /// # Errors
+    /// Unavailable, with the reason.
+    pub(crate) async fn reseed(
+        &self,
+        tenant: TenantId,
+        wrong_epoch_of: Option<Option<NodeId>>,
+    ) -> Result<(), AppError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked { tenant, wrong_epoch_of, asked_at: Instant::now(), reply: Some(reply) };
+        let stopped = || AppError::Unavailable("the control plane stops: try again".to_owned());
+        self.queue.send(asked).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?.map_err(AppError::Unavailable)
+    }
+}
+
+/// The end of the queue that [`Reseeder`] works off.
+#[derive(Debug)]
+pub(crate) struct ReseedQueue {
+    receiver: mpsc::Receiver<Asked>,
+    counters: Arc<ReseedCounters>,
+    sweep_now: Arc<Notify>,
+}
+
+/// A reseed that was done.
+struct Fresh {
+    done_at: Instant,
+    heard: BTreeSet<NodeId>,
+}
+
+/// The task that reseeds.
+pub(crate) struct Reseeder {
+    pub(crate) store: Store,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) roster: PodRoster,
+    pub(crate) journal: JournalWriter,
+}
+
+type Outcomes = HashMap<TenantId, Result<(), String>>;
+
+impl Reseeder {
+    /// Works off the queue until `stop`.
+    pub(crate) async fn run(self, mut queue: ReseedQueue, stop: CancellationToken) {
+        let mut fresh: HashMap<TenantId, Fresh> = HashMap::new();
+        while let Some(Some(first)) = stop.run_until_cancelled(queue.receiver.recv()).await {
+            let mut asked: BTreeMap<TenantId, Vec<Asked>> = BTreeMap::new();
+            let mut next = Some(first);
+            while let Some(one) = next {
+                asked.entry(one.tenant).or_default().push(one);
+                next = (asked.len() < MAX_BATCH).then(|| queue.receiver.try_recv().ok()).flatten();
+            }
+            fresh.retain(|_, fresh| fresh.done_at.elapsed() < FRESH_FOR);
+            let began = Instant::now();
+            let (mut outcomes, heard, is_lost) = self.batch(&asked, &fresh).await;
+            queue.counters.batches.fetch_add(1, Ordering::Relaxed);
+            let elapsed = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            queue.counters.microseconds.fetch_add(elapsed, Ordering::Relaxed);
+            if is_lost {
+                // what was lost of one tenant was lost of many
+                queue.sweep_now.notify_one();
+            }
+            for (tenant, asked) in asked {
+                let outcome = outcomes.remove(&tenant).unwrap_or_else(|| Err("it was left out".to_owned()));
+                let counter = if outcome.is_ok() { &queue.counters.reseeded } else { &queue.counters.failed };
+                counter.fetch_add(1, Ordering::Relaxed);
+                if outcome.is_ok() {
+                    fresh.insert(tenant, Fresh { done_at: Instant::now(), heard: heard.clone() });
+                }
+                for reply in asked.into_iter().filter_map(|one| one.reply) {
+                    // who asked may have given up
+                    let _ = reply.send(outcome.clone());
+                }
+            }
+        }
+    }
+
+    /// Reseeds what needs it. Answers also which pods were heard, and whether something was lost.
+    async fn batch(
+        &self,
+        asked: &BTreeMap<TenantId, Vec<Asked>>,
+        fresh: &HashMap<TenantId, Fresh>,
+    ) -> (Outcomes, BTreeSet<NodeId>, bool) {
+        let tenants: Vec<TenantId> = asked.keys().copied().collect();
+        let mut outcomes = Outcomes::new();
+        let done = async {
+            let closed = self.close(&tenants, asked, fresh, &mut outcomes).await?;
+            let is_lost = closed.values().any(|epoch| epoch.as_ref().is_none_or(|epoch| !epoch.is_fenced()));
+            if closed.is_empty() {
+                return Ok((BTreeSet::new(), is_lost));
+            }
+            let heard = self.reseed(closed, &mut outcomes).await?;
+            Ok((heard, is_lost))
+        };
+        match done.await {
+            Ok((heard, is_lost)) => (outcomes, heard, is_lost),
+            Err(Failure(reason)) => {
+                tracing::warn!(
+                    tenants = tenants.len(),
+                    reason,
+                    "tenants are closed: they cannot be reseeded yet"
+                );
+                for tenant in tenants {
+                    outcomes.entry(tenant).or_insert_with(|| Err(reason.clone()));
+                }
+                (outcomes, BTreeSet::new(), true)
+            }
+        }
+    }
+
+    /// The tenants whose epoch does not answer, closed by now, each with the epoch that was seen. The others
+    /// are done.
+    async fn close(
+        &self,
+        tenants: &[TenantId],
+        asked: &BTreeMap<TenantId, Vec<Asked>>,
+        fresh: &HashMap<TenantId, Fresh>,
+        outcomes: &mut Outcomes,
+    ) -> Result<BTreeMap<TenantId, Option<Epoch>>, Failure> {
+        let mut closed = BTreeMap::new();
+        let mut to_close = Vec::new();
+        for (tenant, epoch) in tenants.iter().zip(self.ledger.epochs(tenants).await?) {
+            match epoch {
+                None => drop(closed.insert(*tenant, None)),
+                Some(TenantEpoch { epoch, is_live: false }) => drop(closed.insert(*tenant, Some(epoch))),
+                Some(_) if needs_fence(&asked[tenant], fresh.get(tenant)) => to_close.push(*tenant),
+                Some(_) => drop(outcomes.insert(*tenant, Ok(()))),
+            }
+        }
+        if !to_close.is_empty() {
+            tracing::warn!(
+                tenants = to_close.len(),
+                "pods hold what the ledger does not have: tenants are closed"
+            );
+            let epochs = self.ledger.fence(&to_close).await?;
+            closed.extend(to_close.into_iter().zip(epochs.into_iter().map(Some)));
+        }
+        Ok(closed)
+    }
+
+    async fn reseed(
+        &self,
+        closed: BTreeMap<TenantId, Option<Epoch>>,
+        outcomes: &mut Outcomes,
+    ) -> Result<BTreeSet<NodeId>, Failure> {
+        let tenants: Vec<TenantId> = closed.keys().copied().collect();
+        let PodReports { answered, mut reports } =
+            self.roster.gather(&tenants, &self.store, self.clock.now()).await.map_err(Failure)?;
+        // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
+        reports.push(self.ledger.open_report(Some(&tenants)));
+        self.journal_reported(&reports).await?;
+        let was_kept = closed.values().any(Option::is_some);
+        tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained(was_kept))
+            .await
+            .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
+        let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
+        let mut works = works_of(closed, reports);
+        for work in works.iter_mut().filter(|work| work.expected.is_some()) {
+            self.keep_holds_of_the_dead(work, &answered).await?;
+        }
+        self.leave_out_what_is_journaled(&mut works).await?;
+        let reseeds = self.read_all(works, above, outcomes).await;
+        let written = self.ledger.reseed(&reseeds).await?;
+        for (reseed, outcome) in reseeds.iter().zip(written) {
+            let done = match outcome {
+                ReseedOutcome::Reseeded(epoch) => {
+                    let (holds, tenant) = (reseed.holds.len(), reseed.tenant);
+                    tracing::info!(%tenant, %epoch, holds, "a tenant was reseeded");
+                    Ok(())
+                }
+                // somebody else was faster
+                ReseedOutcome::Changed(_) => Ok(()),
+                ReseedOutcome::Live(_) => Err("its epoch answers again".to_owned()),
+            };
+            outcomes.insert(reseed.tenant, done);
+        }
+        Ok(answered)
+    }
+
+    async fn journal_reported(&self, reports: &[OpenReport]) -> Result<(), Failure> {
+        let events: Vec<_> = reports
+            .iter()
+            .flat_map(|report| &report.events)
+            .map(|UnjournaledEvent { event, .. }| Arc::clone(event))
+            .collect();
+        for part in events.chunks(EVENTS_PER_WRITE) {
+            self.store.journal_events(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Holds of pods that are gone are in nobody's report: those that the closed state still has stay held until
+    /// they are settled as abandoned. What a living pod does not report is not open.
+    async fn keep_holds_of_the_dead(
+        &self,
+        work: &mut TenantWork,
+        answered: &BTreeSet<NodeId>,
+    ) -> Result<(), Failure> {
+        let known: HashSet<_> = work.holds.iter().map(|hold| hold.hold).collect();
+        let mut cursor = None;
+        loop {
+            let page = self.ledger.list_holds(work.tenant, cursor.as_deref(), HOLDS_PER_PAGE).await?;
+            for view in page.holds {
+                if answered.contains(&view.node) || known.contains(&view.hold) {
+                    continue;
+                }
+                let lease_ms = u64::try_from(view.lease_until.since(view.admitted_at)).unwrap_or(0);
+                work.holds.push(OpenHold {
+                    tenant: work.tenant,
+                    hold: view.hold,
+                    key: view.key,
+                    node: view.node,
+                    amount: view.amount,
+                    wallet: view.wallet,
+                    budgets: view.budgets,
+                    admitted_at: Some(view.admitted_at),
+                    lease_ms,
+                    progress: view.progress,
+                    memo: Vec::new(),
+                });
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A pod may not have heard yet that a hold of its was settled.
+    async fn leave_out_what_is_journaled(&self, works: &mut [TenantWork]) -> Result<(), Failure> {
+        let event_of = |hold: &OpenHold| EventId::from_uuid(hold.hold.as_uuid());
+        let holds: Vec<EventId> = works.iter().flat_map(|work| &work.holds).map(event_of).collect();
+        let journaled = self.store.journaled_among(&holds).await?;
+        for work in works {
+            for hold in std::mem::take(&mut work.holds) {
+                if journaled.contains(&event_of(&hold)) {
+                    work.settled.insert(hold.hold);
+                } else if !work.settled.contains(&hold.hold) {
+                    work.holds.push(hold);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every tenant's sums, some side by side. A tenant that cannot be read is left out.
+    async fn read_all(&self, works: Vec<TenantWork>, above: u64, outcomes: &mut Outcomes) -> Vec<Reseed> {
+        let mut reading = JoinSet::new();
+        let mut works = works.into_iter();
+        let mut reseeds = Vec::with_capacity(works.len());
+        loop {
+            while reading.len() < CONCURRENT_READS {
+                let Some(work) = works.next() else { break };
+                let (store, now) = (self.store.clone(), self.clock.now());
+                reading.spawn(async move {
+                    let tenant = work.tenant;
+                    (tenant, work.read(&store, now, above).await)
+                });
+            }
+            match reading.join_next().await {
+                None => return reseeds,
+                Some(Ok((_, Ok(reseed)))) => reseeds.push(reseed),
+                Some(Ok((tenant, Err(error)))) => drop(outcomes.insert(tenant, Err(error.to_string()))),
+                Some(Err(error)) => tracing::error!(%error, "a tenant's sums were not read"),
+            }
+        }
+    }
+}
+
+/// Whether an epoch that answers is to be closed: a pod holds something that is not in it, and was not heard
+/// when it was made.
+fn needs_fence(asked: &[Asked], fresh: Option<&Fresh>) -> bool {
+    let is_answered = |one: &Asked, pod: Option<NodeId>| {
+        fresh.is_some_and(|fresh| match pod {
+            Some(pod) => fresh.heard.contains(&pod),
+            None => fresh.done_at >= one.asked_at,
+        })
+    };
+    asked.iter().any(|one| one.wrong_epoch_of.is_some_and(|pod| !is_answered(one, pod)))
+}
+
+/// One tenant on its way through a reseed.
+struct TenantWork {
+    tenant: TenantId,
+    expected: Option<Epoch>,
+    holds: Vec<OpenHold>,
+    settled: HashSet<tollgate_domain::HoldId>,
+}
+
+fn works_of(closed: BTreeMap<TenantId, Option<Epoch>>, reports: Vec<OpenReport>) -> Vec<TenantWork> {
+    let mut works: BTreeMap<TenantId, TenantWork> = closed
+        .into_iter()
+        .map(|(tenant, expected)| {
+            (tenant, TenantWork { tenant, expected, holds: Vec::new(), settled: HashSet::new() })
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    for report in reports {
+        for UnjournaledEvent { event, .. } in report.events {
+            if let Some(work) = works.get_mut(&event.tenant) {
+                work.settled.insert(event.hold);
+            }
+        }
+        for hold in report.holds {
+            if let Some(work) = works.get_mut(&hold.tenant)
+                && seen.insert(hold.hold)
+            {
+                work.holds.push(hold);
+            }
+        }
+    }
+    works.into_values().collect()
+}
+
+impl TenantWork {
+    async fn read(
+        self,
+        store: &Store,
+        now: tollgate_domain::UnixMillis,
+        above: u64,
+    ) -> Result<Reseed, AppError> {
+        let seed = seed_of(store, now, self.tenant, None, &self.holds).await?;
+        Ok(Reseed {
+            tenant: self.tenant,
+            expected: self.expected,
+            above,
+            wallet_limit: seed.wallet_limit,
+            wallet_version: seed.wallet_version,
+            wallet_settled: seed.wallet_settled,
+            counters: seed.counters,
+            holds: self.holds,
+            settled: self.settled.into_iter().collect(),
+            revoked: unusable_keys(store, self.tenant).await?,
+        })
+    }
+}
+
+/// Why a whole batch failed.
+struct Failure(String);
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Looks at all tenants again and again for epochs that do not answer and that nobody has met: a part every
+/// second, everything at once when something was lost.
+pub(crate) async fn sweep(reseeds: Reseeds, store: Store, ledger: Ledger, stop: CancellationToken) {
+    let work = async {
+        loop {
+            tokio::select! {
+                () = reseeds.sweep_now.notified() => {}
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+            let mut page = PageRequest::first(SWEEP_PAGE);
+            loop {
+                let Ok(part) = store.list_tenants(page).await else { break };
+                let tenants: Vec<TenantId> = part.items.iter().map(|tenant| tenant.id).collect();
+                let Ok(n_wrong) = sweep_page(&reseeds, &ledger, &tenants).await else { break };
+                let Some(next) = part.next else { break };
+                page = PageRequest::after(SWEEP_PAGE, next);
+                if n_wrong == 0 {
+                    tokio::select! {
+                        () = reseeds.sweep_now.notified() => {}
+                        () = tokio::time::sleep(SWEEP_EVERY) => {}
+                    }
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+/// Reseeds those of `tenants` whose epoch does not answer; answers how many there were.
+async fn sweep_page(reseeds: &Reseeds, ledger: &Ledger, tenants: &[TenantId]) -> Result<usize, LedgerError> {
+    let epochs = ledger.epochs(tenants).await?;
+    let is_wrong = |epoch: &Option<TenantEpoch>| epoch.as_ref().is_none_or(|epoch| !epoch.is_live);
+    let wrong: Vec<TenantId> =
+        tenants.iter().zip(&epochs).filter(|(_, epoch)| is_wrong(epoch)).map(|(tenant, _)| *tenant).collect();
+    let mut asking = JoinSet::new();
+    for tenant in &wrong {
+        let (reseeds, tenant) = (reseeds.clone(), *tenant);
+        asking.spawn(async move { reseeds.reseed(tenant, None).await });
+    }
+    // each failure is logged where it happens
+    asking.join_all().await;
+    Ok(wrong.len())
+}
