@@ -8,10 +8,10 @@ mod recovery;
 mod tenant;
 mod tombstones;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use tollgate_domain::{Clock, HoldId, KeyId, NanoUsd, TenantId};
 

@@ -1,8 +1,9 @@
 //! One validated, immutable state of policy, indexed for the request path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline};
 use tollgate_domain::{KeyHash, KeyPepper, ProviderId, Surface, TenantId, UnixMillis};
 

@@ -1,7 +1,6 @@
 //! A tenant's rate limits: tokens and requests by GCRA, places of requests in flight by count.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use tollgate_domain::{HoldId, UnixMillis};
 
 use super::tenant::{Hold, TenantState};

@@ -1,7 +1,6 @@
 //! One tenant's state: counters, rates, holds, tombstones. Synchronous, under its shard's lock.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use tollgate_domain::{BudgetId, HoldId, KeyId, NanoUsd, NodeId, Period, PeriodPair, UnixMillis};
 
 use super::decide::{NodeView, decide};

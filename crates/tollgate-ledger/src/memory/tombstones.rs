@@ -1,7 +1,8 @@
 //! Which holds were settled lately, so that repeats are recognised.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashSet;
 use tollgate_domain::{HoldId, UnixMillis};
 
 /// How long a settled hold is remembered, so that repeats are recognised: far above any retry.

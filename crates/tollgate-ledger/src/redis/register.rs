@@ -5,10 +5,11 @@
 //! would leave it behind in what was reseeded. Instead an answer that comes after a report is not believed: it
 //! may be of a state that was lost meanwhile, so the same is asked again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 

@@ -12,6 +12,7 @@ use crate::{
     BudgetOwner, Dialect, KeyPolicy, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy, Settings,
     TenantPolicy,
 };
+use foldhash::HashMapExt as _;
 use std::collections::HashSet;
 
 use tollgate_domain::{KeyId, ModelId, ProjectId, TenantId};

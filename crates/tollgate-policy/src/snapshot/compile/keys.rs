@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use foldhash::HashMapExt as _;
 use tollgate_domain::{KeyHash, ProjectId, TenantId};
 
 use super::{
