@@ -17,6 +17,7 @@ const DEMO_KEY_FILE: &str = "demo-key";
 const DATABASE_FILE: &str = "tollgate.db";
 
 const LOCK_FILE: &str = "lock";
+const APPLIED_FILE: &str = "applied-configuration";
 
 /// A directory that exists and is ours.
 #[derive(Clone, Debug)]
@@ -117,6 +118,20 @@ impl DataDir {
         let text = self.kept(DEMO_KEY_FILE, make)?;
         ApiKeySecret::parse(text.trim())
             .with_context(|| format!("{} does not hold a key", self.0.join(DEMO_KEY_FILE).display()))
+    }
+
+    /// What was noted of the configuration that was applied last.
+    pub(super) fn applied_configuration(&self) -> Option<String> {
+        std::fs::read_to_string(self.0.join(APPLIED_FILE)).ok()
+    }
+
+    /// Notes what was applied. A note that cannot be written only costs the next start some time.
+    pub(super) fn note_applied_configuration(&self, note: &str) {
+        let path = self.0.join(APPLIED_FILE);
+        let _ = std::fs::remove_file(&path);
+        if let Err(error) = write_new(&path, note) {
+            tracing::debug!(%error, "what was applied could not be noted");
+        }
     }
 
     fn kept(&self, file: &str, make: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<String> {

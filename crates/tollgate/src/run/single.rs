@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,10 +18,11 @@ use tollgate_control::{
     Actor, ApplyOptions, ConfigDocument, Control, ControlConfig, LocalPod, MasterKey, PolicyVersion,
 };
 use tollgate_domain::{Clock, Secret};
-use tollgate_gateway::{PolicyState, Seeder, serve};
+use tollgate_gateway::{PolicyState, SeedReason, Seeder, serve};
 use tollgate_ledger::Ledger;
 use tollgate_store::Store;
 use tollgate_telemetry::Metrics;
+use tollgate_telemetry::metrics::Recovery;
 
 use super::clock::SystemClock;
 use super::data_dir::{DataDir, check_admin_token, node_id};
@@ -61,11 +65,13 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
     let parts = Parts::open(&options, &data_dir, &admin_token, &stop).await?;
     let control = Arc::new(parts.control);
     let is_configured = document.is_some();
+    let document = match document {
+        None if flavour == Flavour::Dev => Some(demo::configuration(&data_dir.demo_key()?)?),
+        document => document,
+    };
     if let Some(document) = document {
-        apply_configuration(&control, document).await?;
-    } else if flavour == Flavour::Dev {
-        let demo_key = data_dir.demo_key()?;
-        apply_configuration(&control, demo::configuration(&demo_key)?).await?;
+        let url = options.database_url.clone().unwrap_or_else(|| data_dir.database_url());
+        apply_unless_applied(&control, &data_dir, &url, document).await?;
     }
     let tasks = TaskTracker::new();
     let stop_rest = CancellationToken::new();
@@ -78,6 +84,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
         policy: policy.clone(),
         ledger: parts.ledger.clone(),
         seeder: local_seeder(&control),
+        lease: options.hold_lease(),
         metrics: metrics.clone(),
         tracer: telemetry.tracer(),
     })?;
@@ -138,6 +145,8 @@ impl Parts {
         let config = ControlConfig {
             admin_token: Some(admin_token.clone()),
             plane_token: options.plane_token.clone(),
+            hold_lease: options.hold_lease(),
+            suspect_after: options.suspect_after(),
         };
         let control =
             Control::start(config, store, ledger.clone(), clock, MasterKey::new(master_key)).await?;
@@ -165,6 +174,31 @@ pub(super) fn load_configuration(options: &ServerOptions) -> anyhow::Result<Opti
     Ok(Some(loaded.document))
 }
 
+/// Applies the document unless it is the one that was applied last, by this program to this database, and
+/// nothing was changed since: comparing a thousand keys one by one is most of a start.
+async fn apply_unless_applied(
+    control: &Control,
+    data_dir: &DataDir,
+    database_url: &Secret,
+    document: ConfigDocument,
+) -> anyhow::Result<()> {
+    let mut digest = Sha256::new();
+    digest.update(database_url.expose());
+    digest.update([0]);
+    digest.update(serde_json::to_vec(&document).context("the configuration cannot be compared")?);
+    let document_hash = URL_SAFE_NO_PAD.encode(digest.finalize());
+    let note = |revision: u64| format!("{} {document_hash} {revision}", env!("CARGO_PKG_VERSION"));
+    let revision = control.policy_is_current().await.context("policy cannot be read back")?;
+    if data_dir.applied_configuration().is_some_and(|applied| applied.trim_end() == note(revision)) {
+        tracing::info!(revision, "the configuration is the one applied last");
+        return Ok(());
+    }
+    apply_configuration(control, document).await?;
+    let revision = control.policy_is_current().await.context("policy cannot be read back")?;
+    data_dir.note_applied_configuration(&note(revision));
+    Ok(())
+}
+
 /// Makes the installation match the document; what the document does not name stays.
 pub(super) async fn apply_configuration(control: &Control, document: ConfigDocument) -> anyhow::Result<()> {
     let options = ApplyOptions { dry_run: false, prune: false };
@@ -180,11 +214,15 @@ pub(super) async fn apply_configuration(control: &Control, document: ConfigDocum
 
 fn local_seeder(control: &Arc<Control>) -> Seeder {
     let control = Arc::downgrade(control);
-    Seeder::new(move |tenant| {
+    Seeder::new(move |tenant, reason| {
         let control = control.upgrade();
         Box::pin(async move {
             let control = control.ok_or_else(|| "the process is stopping".to_owned())?;
-            control.seed_tenant(tenant).await.map_err(|error| error.to_string())
+            let seeded = match reason {
+                SeedReason::Unknown => control.seed_tenant(tenant).await,
+                SeedReason::WrongEpoch => control.reseed_tenant(tenant).await,
+            };
+            seeded.map_err(|error| error.to_string())
         })
     })
 }
@@ -232,9 +270,22 @@ pub(super) async fn report_journal(
         let status = control.journal_status();
         metrics.journal_events_written(status.journaled.saturating_sub(journaled));
         journaled = status.journaled;
+        metrics.set_recovery(&recovery_of(&control));
         if let Ok(waiting) = ledger.outbox_len().await {
             metrics.set_journal_lag_events(waiting);
         }
+    }
+}
+
+fn recovery_of(control: &Control) -> Recovery {
+    let status = control.recovery_status();
+    Recovery {
+        reseeded: status.reseeded,
+        reseeds_failed: status.reseeds_failed,
+        reseed_rounds: status.reseed_rounds,
+        reseed_microseconds: status.reseed_microseconds,
+        suspects_settled: status.suspects_settled,
+        suspects_nano_usd: status.suspects_nano_usd,
     }
 }
 
