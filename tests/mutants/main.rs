@@ -4,6 +4,12 @@
 //! Only with the feature `mutants`: `cargo xtask test` runs it apart from the others, because the product refuses to
 //! be built with it.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure must name its fault, a success how it was found"
+)]
+
 use std::sync::Mutex;
 
 use tollgate_ledger::mutants::{Mutant, activate};
@@ -47,7 +53,8 @@ caught!(
 fn is_caught(mutant: Mutant, ledger: LedgerKind, max_seeds: u64) {
     let _turn = SWITCH.lock();
     activate(Some(mutant));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime of one thread can always be made");
     let found = (1..=max_seeds).find_map(|seed| {
         let plan = Plan { seed, n_steps: N_STEPS, n_pods: N_PODS, ledger };
         runtime.block_on(run(plan)).err()

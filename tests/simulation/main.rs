@@ -1,5 +1,11 @@
 //! The fault simulation at a size that fits into every run of the tests; `cargo xtask simulate` runs it in full.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure must show its seed, a success its figures"
+)]
+
 use tollgate_tests::simulation::{Figures, LedgerKind, Plan, run};
 
 const N_PODS: usize = 4;
@@ -12,7 +18,7 @@ async fn in_process() {
 
 #[tokio::test]
 async fn in_redis() {
-    many(LedgerKind::Redis, 1..=1, 800).await;
+    many(LedgerKind::Redis, 1..=6, 800).await;
 }
 
 async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps: u32) {
@@ -23,5 +29,5 @@ async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps:
             Err(failed) => panic!("{failed}"),
         }
     }
-    println!("{figures:#?}");
+    println!("{ledger:?}:\n{figures}");
 }

@@ -129,6 +129,27 @@ impl fmt::Display for FailedRun {
 
 impl std::error::Error for FailedRun {}
 
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = [
+            ("steps", self.steps),
+            ("requests admitted", self.admitted),
+            ("requests refused for money", self.refused),
+            ("holds grown", self.grown),
+            ("settlements", self.settled),
+            ("suspects settled", self.suspects),
+            ("events journaled", self.journaled),
+            ("events told again", self.journaled_again),
+            ("tenants reseeded", self.reseeds),
+            ("pods killed", self.kills),
+            ("ledgers lost", self.losses),
+            ("failovers to the past", self.failovers),
+            ("clock jumps", self.clock_jumps),
+        ];
+        lines.iter().try_for_each(|(name, figure)| writeln!(f, "  {figure:>9} {name}"))
+    }
+}
+
 pub(crate) struct Simulation {
     plan: Plan,
     random: Random,
@@ -218,7 +239,7 @@ impl Simulation {
             if self.random.per_mille(HEALED_PER_MILLE) {
                 self.heal();
             }
-            match self.random.weighted(&[570, 390, 40]) {
+            match self.random.weighted(&[590, 385, 25]) {
                 0 => self.step_pod().await?,
                 1 => self.step_control().await?,
                 _ => self.step_fault().await?,

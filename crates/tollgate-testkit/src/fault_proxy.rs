@@ -41,7 +41,7 @@ pub struct FaultProxy {
 }
 
 struct Shared {
-    upstream: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     mode: watch::Sender<FaultMode>,
     // Counts the cuts; a connection that sees it change resets itself.
     cuts: watch::Sender<u64>,
@@ -53,7 +53,7 @@ impl FaultProxy {
     /// Listens on a free port of 127.0.0.1 and forwards to `upstream`, which need not listen yet.
     pub async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: watch::Sender::new(upstream),
             mode: watch::Sender::new(FaultMode::Pass),
             cuts: watch::Sender::new(0),
             n_open: watch::Sender::new(0),
@@ -74,6 +74,11 @@ impl FaultProxy {
     /// Switches the mode, for new and for open connections.
     pub fn set_mode(&self, mode: FaultMode) {
         self.shared.mode.send_replace(mode);
+    }
+
+    /// Forwards new connections to another server; open ones stay where they are.
+    pub fn set_upstream(&self, upstream: SocketAddr) {
+        self.shared.upstream.send_replace(upstream);
     }
 
     /// Resets (RST) every open connection, both sides, and waits until they are gone. New connections
@@ -153,7 +158,8 @@ async fn forward(
         // The client's bytes wait in the kernel's buffers, which is all it can see from outside.
         wait_for_passage(&mut mode).await;
     }
-    let upstream = upstream.insert(TcpStream::connect(shared.upstream).await?);
+    let address = *shared.upstream.borrow();
+    let upstream = upstream.insert(TcpStream::connect(address).await?);
     upstream.set_nodelay(true)?;
     let (client_read, client_write) = client.split();
     let (upstream_read, upstream_write) = upstream.split();

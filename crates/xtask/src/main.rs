@@ -1,14 +1,15 @@
-//! The project's own commands: `cargo xtask setup | test | layers | tidy | bench`.
+//! The project's own commands: `cargo xtask setup | test | layers | tidy | bench | simulate`.
 //!
 //! Reading order: [`process`] runs other programs, [`setup`] installs what the tests need, [`suite`] runs
-//! them, [`layers`] holds the crate graph against ARCHITECTURE.md, [`tidy`] holds the sources against the
-//! house rules. Every command exits 0 when all is well, 1 when it found something, 2 on bad arguments.
+//! them, [`simulate`] puts the ledger to its proof, [`layers`] holds the crate graph against ARCHITECTURE.md,
+//! [`tidy`] holds the sources against the house rules. Every command exits 0 when all is well, 1 when it found something, 2 on bad arguments.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
 mod layers;
 mod process;
 mod setup;
+mod simulate;
 mod suite;
 mod tidy;
 
@@ -26,6 +27,7 @@ Commands:
   layers   hold the crate graph against the ring table in ARCHITECTURE.md
   tidy     hold the sources against the house rules
   bench    build release binaries and run the load benchmark
+  simulate run the fault simulation of the ledger in full
 
 `cargo xtask <command> --help` tells more about each.";
 
@@ -44,6 +46,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "layers", help: layers::HELP, run: layers::run },
     Command { name: "tidy", help: tidy::HELP, run: tidy::run },
     Command { name: "bench", help: suite::BENCH_HELP, run: suite::bench },
+    Command { name: "simulate", help: simulate::HELP, run: simulate::run },
 ];
 
 fn main() -> ExitCode {

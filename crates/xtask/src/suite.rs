@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::{Outcome, process, setup, tidy};
+use crate::{Outcome, process, setup, simulate, tidy};
 
 pub(crate) const TEST_HELP: &str = "\
 cargo xtask test [arguments for `cargo nextest run`]
@@ -38,6 +38,7 @@ pub(crate) fn test(root: &Path, arguments: &[String]) -> Outcome {
     let selects_packages = arguments.iter().any(|argument| is_package_selection(argument));
     if !selects_packages {
         run_documentation_examples(root)?;
+        simulate::test_faults(root)?;
     }
     // Last, so that the runner's own summary is what the output ends with.
     let mut nextest = process::cargo(root);
@@ -62,7 +63,7 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> Outcome {
 }
 
 /// Where Cargo puts what it builds, whatever the environment and its configuration say.
-fn target_directory(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn target_directory(root: &Path) -> anyhow::Result<PathBuf> {
     let arguments = ["metadata", "--no-deps", "--format-version", "1"];
     let metadata = process::output(process::cargo(root).args(arguments))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;

@@ -97,10 +97,11 @@ impl Backend {
         }
     }
 
-    /// A copy from `lag` writes ago takes over.
-    pub(super) async fn fail_over(&mut self, lag: usize, tenants: &[TenantId]) -> Checked {
+    /// A copy of the past takes over, in process one from `lag` writes ago. Answers whether it did: in Redis it is only
+    /// made the first time.
+    pub(super) async fn fail_over(&mut self, lag: usize, tenants: &[TenantId]) -> Checked<bool> {
         match self {
-            Self::Memory(memory) => memory.fail_over(lag, tenants).await,
+            Self::Memory(memory) => memory.fail_over(lag, tenants).await.map(|()| true),
             Self::Redis(redis) => redis.fail_over().await,
         }
     }

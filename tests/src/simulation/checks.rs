@@ -73,12 +73,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Every budget in the periods around now, and in those in which something is held.
+    /// Every budget in its present period, and in those in which something is held.
     fn checked_budgets(&self, tenant: &Tenant) -> Vec<(Node, BudgetCheck)> {
         let now = self.backend.now();
         let mut nodes: BTreeSet<Node> = BTreeSet::new();
         for budget in tenant.budgets() {
-            let starts = budget.starts_around(now).into_iter().take(2);
+            let starts = budget.starts_around(now).into_iter().take(1);
             nodes.extend(starts.map(|start| Node::Budget(budget.id, start)));
         }
         let of_tenant = self.truth.open.values().filter(|hold| hold.tenant == tenant.id);

@@ -30,6 +30,8 @@ const MAX_ROUNDS: usize = 1_000;
 pub(super) struct Control {
     /// The journal: an event counts once, whoever told it first.
     pub(super) journal: BTreeMap<HoldId, Journaled>,
+    /// Its sums by level.
+    sums: BTreeMap<Node, i64>,
     /// Tenants that wait for a reseed, and those of which only a period is not known.
     pub(super) to_reseed: BTreeSet<TenantId>,
     to_seed: BTreeSet<TenantId>,
@@ -46,7 +48,7 @@ pub(super) struct Control {
 pub(super) struct Journaled {
     pub(super) tenant: TenantId,
     pub(super) cost: i64,
-    pub(super) nodes: Vec<Node>,
+    nodes: Vec<Node>,
     pub(super) is_estimated: bool,
 }
 
@@ -69,7 +71,7 @@ impl Control {
 
     /// What the journal has of one level.
     pub(super) fn sum(&self, node: Node) -> i64 {
-        self.journal.values().filter(|row| row.nodes.contains(&node)).map(|row| row.cost).sum()
+        self.sums.get(&node).copied().unwrap_or(0)
     }
 
     fn has_all_orphans(&self) -> bool {
@@ -150,6 +152,9 @@ impl Simulation {
             nodes,
             is_estimated: event.basis == tollgate_domain::SettlementBasis::Estimated,
         };
+        for node in &row.nodes {
+            *self.control.sums.entry(*node).or_default() += row.cost;
+        }
         self.control.journal.insert(event.hold, row);
         self.control.noted.remove(&event.hold);
         self.figures.journaled += 1;
@@ -424,7 +429,7 @@ impl Simulation {
     async fn top_up(&mut self) -> Checked {
         let ledger = self.backend.ledger(Caller::Control);
         let index = self.random.below(self.tenants.len());
-        let (credit, is_late) = (self.random.between(0, 6_000), self.random.per_mille(300));
+        let (credit, is_late) = (self.random.between(0, 2_500), self.random.per_mille(300));
         let tenant = &mut self.tenants[index];
         let (limit, version) = if is_late {
             (1, tenant.wallet_version)

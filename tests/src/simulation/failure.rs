@@ -22,8 +22,12 @@ pub(super) fn violation<T>(reason: impl fmt::Display) -> Checked<T> {
 }
 
 impl From<LedgerError> for Failure {
+    /// An answer that nobody understands is wrong, and nothing that is asked here is impossible.
     fn from(error: LedgerError) -> Self {
-        Self::Broken(error.into())
+        match error {
+            LedgerError::Protocol(_) | LedgerError::Invalid(_) => Self::Violation(error.to_string()),
+            _ => Self::Broken(error.into()),
+        }
     }
 }
 

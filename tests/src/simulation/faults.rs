@@ -18,7 +18,7 @@ impl Simulation {
     /// One fault, or the end of one.
     pub(super) async fn step_fault(&mut self) -> Checked {
         let pod = self.random.below(self.pods.len());
-        match self.random.weighted(&[8, 8, 4, 6, 2, 2, 3]) {
+        match self.random.weighted(&[10, 8, 6, 8, 1, 1, 3]) {
             0 => {
                 let is_cut = !self.pods[pod].is_cut_from_ledger && self.random.per_mille(400);
                 self.pods[pod].is_cut_from_ledger = is_cut;
@@ -84,6 +84,9 @@ impl Simulation {
             let earliest = self.latest.plus_ms(-(WINDOW_MS / 4));
             -self.random.between(0, MAX_STEP_BACK_MS).min(now.since(earliest).max(0))
         };
+        if !self.backend.has_manual_time() {
+            return;
+        }
         self.backend.advance_ms(ms);
         self.figures.clock_jumps += 1;
         self.tell(|| format!("fault: the ledger's clock jumps by {ms} ms"));
@@ -105,9 +108,12 @@ impl Simulation {
             return Ok(());
         }
         let lag = usize::try_from(self.random.between(0, MAX_LAG)).unwrap_or(0);
-        self.tell(|| format!("fault: a replica takes over that is {lag} writes behind"));
         let tenants: Vec<_> = self.tenants.iter().map(|tenant| tenant.id).collect();
-        self.backend.fail_over(lag, &tenants).await?;
+        if !self.backend.fail_over(lag, &tenants).await? {
+            self.tell(|| "fault: the replica has a copy and falls behind".to_owned());
+            return Ok(());
+        }
+        self.tell(|| format!("fault: a replica takes over that is behind (in process: {lag} writes)"));
         self.figures.failovers += 1;
         self.after_loss();
         Ok(())

@@ -1,10 +1,14 @@
-//! A real Redis, which every pod reaches through a client of its own.
+//! Two real Redis servers behind one address: every pod has a client of its own, and the second server takes over as
+//! a copy of what the first was some time ago.
 
-use std::time::SystemTime;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
 
 use tollgate_domain::{Secret, UnixMillis};
 use tollgate_ledger::{Ledger, RedisConfig};
+use tollgate_testkit::fault_proxy::FaultProxy;
 use tollgate_testkit::redis::RedisServer;
+use tollgate_testkit::wait::eventually;
 
 use super::backend::Caller;
 use super::failure::Checked;
@@ -14,21 +18,32 @@ const PATIENT_TIMEOUT_MS: u64 = 10_000;
 /// So soon an event whose acknowledgement was lost comes again: time is real here.
 const REDELIVERY_MS: u64 = 20;
 
+/// How long a copy may take.
+const COPY_TIMEOUT: Duration = Duration::from_secs(20);
+
 pub(super) struct RedisBackend {
-    server: RedisServer,
+    proxy: FaultProxy,
+    /// The one that the proxy leads to.
+    master: RedisServer,
+    replica: RedisServer,
+    /// Whether the replica has a copy of the master that is getting old.
+    has_copy: bool,
     control: Ledger,
     pods: Vec<Ledger>,
 }
 
 impl RedisBackend {
     pub(super) async fn start(n_pods: usize) -> Checked<Self> {
-        let server = RedisServer::start().await?;
-        let control = connect(&server.url()).await?;
+        let (master, replica) = (RedisServer::start().await?, RedisServer::start().await?);
+        // A server takes a new replication id when a replica comes for the first time, which is part of its run.
+        copy(&master, &replica).await?;
+        let proxy = FaultProxy::start(address(&master)).await?;
+        let control = connect(&proxy).await?;
         let mut pods = Vec::new();
         for _ in 0..n_pods {
-            pods.push(connect(&server.url()).await?);
+            pods.push(connect(&proxy).await?);
         }
-        Ok(Self { server, control, pods })
+        Ok(Self { proxy, master, replica, has_copy: false, control, pods })
     }
 
     pub(super) fn ledger(&self, caller: Caller) -> Ledger {
@@ -45,27 +60,57 @@ impl RedisBackend {
 
     /// A pod died: the next one in its place knows nothing.
     pub(super) async fn replace_pod(&mut self, pod: usize) -> Checked {
-        self.pods[pod] = connect(&self.server.url()).await?;
+        self.pods[pod] = connect(&self.proxy).await?;
         Ok(())
     }
 
     pub(super) async fn lose_everything(&mut self, by_restart: bool) -> Checked {
         if by_restart {
-            self.server.stop().await?;
-            self.server.start_again().await?;
+            self.master.stop().await?;
+            self.master.start_again().await?;
+            copy(&self.master, &self.replica).await?;
+            self.has_copy = false;
         } else {
-            self.server.flush_all().await?;
+            self.master.flush_all().await?;
         }
         Ok(())
     }
 
-    pub(super) async fn fail_over(&mut self) -> Checked {
-        self.lose_everything(true).await
+    /// The replica copies the master, or, where it did that some time ago, takes its place: it lacks what was written
+    /// since. Answers whether it took over.
+    pub(super) async fn fail_over(&mut self) -> Checked<bool> {
+        self.has_copy = !self.has_copy;
+        if self.has_copy {
+            copy(&self.master, &self.replica).await?;
+            return Ok(false);
+        }
+        std::mem::swap(&mut self.master, &mut self.replica);
+        self.proxy.set_upstream(address(&self.master));
+        self.proxy.cut().await?;
+        Ok(true)
     }
 }
 
-async fn connect(url: &str) -> Checked<Ledger> {
-    let mut config = RedisConfig::new(Secret::new(url));
+/// The replica gets what the master has, and nothing of what follows.
+async fn copy(master: &RedisServer, replica: &RedisServer) -> Checked {
+    master.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await?;
+    let port = master.port().to_string();
+    replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await?;
+    eventually(COPY_TIMEOUT, "the replica to have a copy", async || {
+        let info = replica.cli(&["INFO", "replication"]).await.unwrap_or_default();
+        info.contains("master_link_status:up").then_some(())
+    })
+    .await?;
+    replica.cli(&["REPLICAOF", "NO", "ONE"]).await?;
+    Ok(())
+}
+
+fn address(server: &RedisServer) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))
+}
+
+async fn connect(proxy: &FaultProxy) -> Checked<Ledger> {
+    let mut config = RedisConfig::new(Secret::new(format!("redis://{}", proxy.address())));
     config.response_timeout_ms = PATIENT_TIMEOUT_MS;
     config.connect_timeout_ms = PATIENT_TIMEOUT_MS;
     config.outbox_redelivery_ms = REDELIVERY_MS;

@@ -137,17 +137,17 @@ pub(super) fn tenants(seed: u64, random: &mut Random) -> Vec<Tenant> {
             limit: random.between(from, to),
             window_ms,
         };
-        let whole = budget(9_000, 15_000, Some(WINDOW_MS));
-        let project = budget(4_000, 9_000, Some(WINDOW_MS));
-        let without_end = budget(60_000, 120_000, None);
-        let end_user = budget(1_500, 4_000, Some(WINDOW_MS / 4));
+        let whole = budget(3_500, 7_000, Some(WINDOW_MS));
+        let project = budget(2_000, 5_000, Some(WINDOW_MS));
+        let without_end = budget(15_000, 60_000, None);
+        let end_user = budget(800, 2_500, Some(WINDOW_MS / 4));
         let levels: [Vec<Budget>; 3] = match index {
             0 => [vec![end_user, project, whole, without_end], vec![project, whole], vec![whole]],
             1 => [vec![end_user, whole], vec![whole, without_end], vec![project]],
             _ => [Vec::new(), Vec::new(), Vec::new()],
         };
         let keys = levels.into_iter().map(|budgets| Key { id: KeyId::from_u128(id()), budgets }).collect();
-        let wallet_limit = random.between(5_000, 20_000);
+        let wallet_limit = random.between(3_000, 9_000);
         let tenant = TenantId::from_u128(id());
         tenants.push(Tenant { id: tenant, wallet, wallet_limit, wallet_version: 1, keys });
     }
