@@ -12,6 +12,7 @@ mod guard;
 mod json;
 mod receive;
 mod routes;
+mod statement_page;
 
 use std::sync::Arc;
 

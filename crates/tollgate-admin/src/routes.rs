@@ -9,6 +9,7 @@ mod prices;
 mod projects;
 mod providers;
 mod requests;
+mod statements;
 mod tenants;
 mod usage;
 
@@ -38,6 +39,7 @@ pub(crate) fn operations() -> (Router<AdminState>, OpenApi) {
         .merge(models::operations())
         .merge(prices::operations())
         .merge(usage::operations())
+        .merge(statements::operations())
         .merge(requests::operations())
         .merge(operations::operations())
         .merge(catalog::operations());

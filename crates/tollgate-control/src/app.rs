@@ -15,8 +15,11 @@ mod projects;
 mod providers;
 mod requests;
 mod settings;
+mod statements;
 mod tenants;
+mod trial;
 mod usage;
+mod verification;
 
 use std::sync::Arc;
 
@@ -30,7 +33,7 @@ use utoipa::{IntoParams, ToSchema};
 pub use audit::{AuditQuery, AuditView};
 pub use balances::{BalanceSource, BalanceView, LedgerEntryView};
 pub use budgets::{BudgetQuery, BudgetScopeName, BudgetView, BudgetWindowName, CreateBudget, UpdateBudget};
-pub use credits::{CreateCredit, CreditKindName, CreditView};
+pub use credits::{CreateCredit, CreditKindName, CreditReason, CreditView};
 pub use idempotency::{IdempotentAnswer, IdempotentState, IdempotentWrite};
 pub use keys::{CreateKey, CreatedKey, KeyStateName, KeyView, RotateKey, UpdateKey};
 pub use models::{CreateModel, ModelView, UpdateModel};
@@ -40,12 +43,19 @@ pub use projects::{CreateProject, ProjectView, UpdateProject};
 pub use providers::{CreateProvider, CredentialView, ProviderView, UpdateProvider};
 pub use requests::{AttemptView, ChargeLineView, RequestQuery, RequestView};
 pub use settings::{DefaultModelsView, UpdateDefaultModels};
+pub use statements::{
+    StatementChargeView, StatementCreditView, StatementKindView, StatementQuery, StatementSumView,
+    StatementView,
+};
 pub use tenants::{BillingName, CreateTenant, TenantView, UpdateTenant};
 pub use usage::{UsageBucketName, UsageQuery, UsageReport, UsageRowView};
+pub use verification::{FindingView, VerificationState, VerificationView};
 
 pub(crate) use models::check_fallbacks;
 pub(crate) use prices::{parse_price, placed, price_text};
 pub(crate) use settings::check_defaults;
+pub(crate) use trial::TrialBody;
+pub(crate) use verification::LEDGER_TABLE;
 
 use crate::nodes::NodeRegistry;
 use crate::secrets::{CredentialBox, id_entropy};
@@ -64,7 +74,9 @@ pub(crate) struct AppParts {
     pub(crate) logins: AdminLogins,
     pub(crate) nodes: NodeRegistry,
     pub(crate) wallets: crate::jobs::WalletPushes,
+    pub(crate) verifications: crate::jobs::Verifications,
     pub(crate) revocations: crate::jobs::RevocationPushes,
+    pub(crate) reseeds: crate::jobs::Reseeds,
 }
 
 /// The use cases. Cheap to clone.

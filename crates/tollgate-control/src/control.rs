@@ -2,6 +2,7 @@
 //! both. [`Control`] owns every task it starts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -16,25 +17,59 @@ use tollgate_store::{Store, StoreError};
 use crate::app::AppParts;
 use crate::compile::Compiler;
 use crate::grpc::PolicyService;
-use crate::jobs::{JournalWriter, RevocationPushes, WalletPushes};
+use crate::jobs::{
+    CreditExpiry, JournalWriter, ReseedCounters, ReseedQueue, Reseeder, Reseeds, RevocationPushes,
+    SuspectCounters, SuspectSettler, Verifications, WalletPushes, sweep,
+};
 use crate::nodes::NodeRegistry;
 use crate::policy_feed::{PolicyFeed, PolicyFeedTask};
+use crate::roster::PodRoster;
 use crate::{AdminLogins, App, AppError, JournalStatus, MasterKey, PolicyVersion, SecretsError};
 
 /// The name under which a database remembers its master key's fingerprint.
 const FINGERPRINT: &str = "master_key_fingerprint";
 /// How often what has expired is deleted.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+/// How often the ledger is asked which events of this process are journaled.
+const CONFIRM_EVERY: Duration = Duration::from_millis(500);
 /// Longer than the journal drains: then the process ends anyway.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the control plane is told at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ControlConfig {
     /// The bootstrap platform-admin token; without it nobody can use the admin API.
     pub admin_token: Option<Secret>,
     /// What pods present; without it the policy channel refuses everybody.
     pub plane_token: Option<Secret>,
+    /// The pods' lease: a pod that was silent for so long has ended what it could not renew.
+    pub hold_lease: Duration,
+    /// How long after the end of its lease a hold whose pod died is settled at what is known.
+    pub suspect_after: Duration,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        let (hold_lease, suspect_after) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
+        Self { admin_token: None, plane_token: None, hold_lease, suspect_after }
+    }
+}
+
+/// How reseeds and abandoned holds fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryStatus {
+    /// Tenants reseeded.
+    pub reseeded: u64,
+    /// Tenants that could not be.
+    pub reseeds_failed: u64,
+    /// Rounds of reseeds, each of one or many tenants.
+    pub reseed_rounds: u64,
+    /// Microseconds that all rounds took together.
+    pub reseed_microseconds: u64,
+    /// Abandoned holds that were settled.
+    pub suspects_settled: u64,
+    /// What they were settled at, in nano-USD.
+    pub suspects_nano_usd: u64,
 }
 
 /// Why the control plane does not start or serve.
@@ -60,6 +95,8 @@ pub struct Control {
     app: App,
     feed: PolicyFeed,
     journal: JournalWriter,
+    reseeds: Arc<ReseedCounters>,
+    suspects: Arc<SuspectCounters>,
     service: PolicyService,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -77,6 +114,7 @@ impl Control {
         clock: Arc<dyn Clock>,
         master_key: MasterKey,
     ) -> Result<Self, ControlError> {
+        prepare_partitions(&store, clock.as_ref()).await;
         let fingerprint = master_key.fingerprint();
         let stored = store.installation_value_or_insert(FINGERPRINT, fingerprint.as_bytes()).await?;
         if stored != fingerprint.as_bytes() {
@@ -95,7 +133,21 @@ impl Control {
         tasks.spawn(journal.clone().run(stop.clone()));
         tasks.spawn(wallets.clone().run(store.clone(), ledger.clone(), stop.clone()));
         tasks.spawn(revocations.clone().run(store.clone(), ledger.clone(), stop.clone()));
+        let expiry = CreditExpiry::new(&store, &ledger, &clock, &wallets);
+        tasks.spawn(expiry.run(stop.clone()));
+        let verifications = Verifications::default();
+        tasks.spawn(verifications.clone().run(
+            store.clone(),
+            ledger.clone(),
+            Arc::clone(&clock),
+            stop.clone(),
+        ));
         tasks.spawn(housekeeping(store.clone(), Arc::clone(&clock), stop.clone()));
+        let mut recovery = Recovery::new(&config, &store, &ledger, &clock);
+        let (roster, reseeds) = (recovery.roster.clone(), recovery.reseeds.clone());
+        let suspects = Arc::clone(&recovery.suspects.counters);
+        recovery.start(journal.clone(), &tasks, &stop);
+        let reseed_counters = Arc::clone(&reseeds.counters);
         let app = App::new(AppParts {
             store,
             ledger,
@@ -107,18 +159,21 @@ impl Control {
             logins: AdminLogins::new(config.admin_token),
             nodes: nodes.clone(),
             wallets,
+            verifications,
             revocations,
+            reseeds,
         });
         let service = PolicyService {
             app: app.clone(),
             feed: feed.clone(),
             nodes,
+            roster,
             clock,
             plane_token: config.plane_token.filter(|token| !token.expose().is_empty()),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        Ok(Self { app, feed, journal, service, tasks, stop })
+        Ok(Self { app, feed, journal, reseeds: reseed_counters, suspects, service, tasks, stop })
     }
 
     /// The use cases.
@@ -139,6 +194,28 @@ impl Control {
     /// Not found; unavailable.
     pub async fn seed_tenant(&self, tenant: TenantId) -> Result<(), AppError> {
         self.app.seed_tenant(tenant).await
+    }
+
+    /// The same for a gateway in this process that holds something of another epoch than the ledger's.
+    ///
+    /// # Errors
+    /// Not found; unavailable.
+    pub async fn reseed_tenant(&self, tenant: TenantId) -> Result<(), AppError> {
+        self.app.reseed_tenant(tenant, None).await
+    }
+
+    /// How reseeds and abandoned holds fare.
+    #[must_use]
+    pub fn recovery_status(&self) -> RecoveryStatus {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RecoveryStatus {
+            reseeded: read(&self.reseeds.reseeded),
+            reseeds_failed: read(&self.reseeds.failed),
+            reseed_rounds: read(&self.reseeds.batches),
+            reseed_microseconds: read(&self.reseeds.microseconds),
+            suspects_settled: read(&self.suspects.settled),
+            suspects_nano_usd: read(&self.suspects.nano_usd),
+        }
     }
 
     /// How the journal writer fares.
@@ -229,8 +306,70 @@ impl LocalPod {
     }
 }
 
+/// A day without a partition is no reason not to start: its rows go to the default one.
+async fn prepare_partitions(store: &Store, clock: &dyn Clock) {
+    match store.prepare_partitions(clock.now()).await {
+        Ok(0) => {}
+        Ok(n_made) => tracing::info!(n_made, "partitions of the journal were made"),
+        Err(error) => {
+            tracing::warn!(%error, "partitions of the journal were not made; it is tried again");
+        }
+    }
+}
+
+/// What repairs the ledger and settles what nobody settles.
+struct Recovery {
+    store: Store,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    roster: PodRoster,
+    reseeds: Reseeds,
+    queue: Option<ReseedQueue>,
+    suspects: SuspectSettler,
+}
+
+impl Recovery {
+    fn new(config: &ControlConfig, store: &Store, ledger: &Ledger, clock: &Arc<dyn Clock>) -> Self {
+        let (store, ledger, clock) = (store.clone(), ledger.clone(), Arc::clone(clock));
+        let (reseeds, queue) = Reseeds::new();
+        let suspects = SuspectSettler {
+            store: store.clone(),
+            ledger: ledger.clone(),
+            clock: Arc::clone(&clock),
+            after: config.suspect_after,
+            counters: Arc::default(),
+        };
+        let roster = PodRoster::new(config.hold_lease);
+        Self { store, ledger, clock, roster, reseeds, queue: Some(queue), suspects }
+    }
+
+    /// Starts its tasks; once.
+    fn start(&mut self, journal: JournalWriter, tasks: &TaskTracker, stop: &CancellationToken) {
+        let Some(queue) = self.queue.take() else { return };
+        let (store, ledger, clock) = (self.store.clone(), self.ledger.clone(), Arc::clone(&self.clock));
+        tasks.spawn(self.roster.clone().run(store.clone(), Arc::clone(&clock), stop.clone()));
+        tasks.spawn(self.suspects.clone().run(stop.clone()));
+        if !matches!(ledger, Ledger::Memory(_)) {
+            tasks.spawn(sweep(self.reseeds.clone(), store.clone(), ledger.clone(), stop.clone()));
+            tasks.spawn(confirm(ledger.clone(), stop.clone()));
+        }
+        let reseeder = Reseeder { store, ledger, clock, roster: self.roster.clone(), journal };
+        tasks.spawn(reseeder.run(queue, stop.clone()));
+    }
+}
+
+/// Forgets the journaled ones of the events that this process settled, as every gateway does of its own.
+async fn confirm(ledger: Ledger, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(CONFIRM_EVERY)).await.is_some() {
+        if let Err(error) = ledger.confirm_journaled().await {
+            tracing::debug!(%error, "the ledger does not tell which events are journaled; they are kept");
+        }
+    }
+}
+
 async fn housekeeping(store: Store, clock: Arc<dyn Clock>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING_EVERY)).await.is_some() {
+        prepare_partitions(&store, clock.as_ref()).await;
         let pruned = async {
             store.prune_policy_changes().await?;
             store.prune_idempotency(clock.now()).await

@@ -16,6 +16,7 @@ mod jobs;
 mod nodes;
 mod parts;
 mod policy_feed;
+mod roster;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub use config::{
     ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, GeneratedSecret, KnownNames,
     validate, validate_against,
 };
-pub use control::{Control, ControlConfig, ControlError, LocalPod};
+pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus};
 pub use error::{AppError, FieldProblem};
 pub use jobs::JournalStatus;
 pub use parts::{

@@ -4,6 +4,7 @@
 mod app;
 mod channel;
 mod config;
+mod credits;
 mod feed;
 mod harness;
 mod journal;

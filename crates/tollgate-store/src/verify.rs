@@ -82,7 +82,7 @@ impl JournalProof {
     /// Compares one value of a row.
     fn compare<T: PartialEq + ToString>(
         &mut self,
-        row: (&str, impl ToString),
+        row: (&str, impl ToString + Copy),
         what: &str,
         expected: &T,
         found: &T,

@@ -24,6 +24,8 @@ const CALLS: &[&str] = &[
     "POST /keys/{key}/block",
     "POST /keys/{key}/rotate",
     "POST /keys/{key}/unblock",
+    "GET /ledger/verify",
+    "POST /ledger/verify",
     "GET /models",
     "POST /models",
     "GET /models/{model}",
@@ -58,6 +60,8 @@ const CALLS: &[&str] = &[
     "GET /tenants/{tenant}/ledger",
     "GET /tenants/{tenant}/projects",
     "POST /tenants/{tenant}/projects",
+    "GET /tenants/{tenant}/statement",
+    "GET /tenants/{tenant}/statements",
     "GET /usage",
 ];
 

@@ -1,3 +1,4 @@
+use http::Method;
 use serde_json::{Value, json};
 use tollgate_domain::{
     Attempt, AttemptOutcome, ErrorKind, EventId, HoldId, Meter, NanoUsd, RequestId, RequestOutcome,
@@ -136,4 +137,112 @@ async fn deleted_objects_are_named() {
         assert_eq!(named(&receipts), ["acme", "bot", "prod"], "{object}: {receipts}");
         assert_eq!(named(&usage), ["acme", "bot", "prod"], "{object}: {usage}");
     }
+}
+
+#[tokio::test]
+async fn statements_are_objects_tables_and_pages() {
+    let admin = with_three_requests().await;
+    let credit = json!({"amount": "5", "kind": "topup", "reference": "=1+1<script>"});
+    admin.post("/tenants/acme/credits", credit).await;
+    for path in ["/tenants/acme/statement?month=2026-11", "/tenants/acme/statements"] {
+        let statement = admin.get(path).await;
+        for (field, value) in [
+            ("month", json!("2026-11")),
+            ("opening_balance", json!("0")),
+            ("charged", json!("0.000375")),
+            ("closing_balance", json!("4.999625")),
+        ] {
+            assert_eq!(statement[field], value, "{field}: {statement}");
+        }
+        assert_eq!(statement["credits_by_kind"], json!([{"kind": "topup", "amount": "5"}]));
+        let sum = |name: &str| json!([{"name": name, "requests": 3, "cost": "0.000375"}]);
+        assert_eq!(statement["charges_by_project"], sum("bot"));
+        assert_eq!(statement["charges_by_model"], sum("openai/gpt-5-mini"));
+        assert_eq!(statement["charges_by_day"], sum("2026-11-22"));
+        assert_eq!(statement["charges"].as_array().unwrap().len(), 1);
+    }
+    let path = "/tenants/acme/statement?month=2026-11";
+    let csv =
+        admin.call("GET", &format!("{path}&format=csv"), &Value::Null).await.expect_status(200).unwrap();
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    let text = csv.text();
+    let rows: Vec<&str> = text.split("\r\n").collect();
+    assert_eq!(rows[0], "row,day,kind,project,provider,model,requests,amount_usd,reference");
+    assert_eq!(rows[1], "opening_balance,,,,,,,0,");
+    assert!(
+        rows[2].starts_with("credit,2026-11-22T") && rows[2].ends_with(",topup,,,,,5,'=1+1<script>"),
+        "{text}"
+    );
+    assert_eq!(rows[3], "charge,2026-11-22,,bot,openai,gpt-5-mini,3,-0.000375,");
+    assert_eq!(rows[4..], ["closing_balance,,,,,,,4.999625,", ""]);
+    let html =
+        admin.call("GET", &format!("{path}&format=html"), &Value::Null).await.expect_status(200).unwrap();
+    assert_eq!(html.header("content-type"), Some("text/html; charset=utf-8"));
+    let text = html.text();
+    assert!(text.contains("=1+1&lt;script&gt;") && !text.contains("<script"), "{text}");
+    assert!(text.contains("<td>Closing balance</td><td class=\"n\">4.999625</td>"), "{text}");
+    for (accept, expected) in [
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("application/json, text/html", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let mut request = admin.admin.request(Method::GET, &admin.url(path), "").unwrap();
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        let answer = admin.admin.send(request).await.unwrap();
+        assert_eq!(answer.header("content-type"), Some(expected), "{accept}");
+    }
+    let next = admin.get("/tenants/acme/statement?month=2026-10").await;
+    assert_eq!((&next["closing_balance"], &next["charges"]), (&json!("0"), &json!([])));
+    for month in ["2026-12", "2026-13", "2026-1", "2026", "x", "2026-11-01", "99999-1", "2026%2B11"] {
+        let error =
+            admin.refused(422, "GET", &format!("/tenants/acme/statement?month={month}"), Value::Null).await;
+        assert_eq!(error["fields"][0]["path"], "month", "{month}: {error}");
+    }
+    admin.refused(404, "GET", "/tenants/nobody/statement", Value::Null).await;
+}
+
+async fn verified(admin: &TestAdmin) -> Value {
+    admin.call("POST", "/ledger/verify", &Value::Null).await.expect_status(202).unwrap();
+    let ended = async || {
+        let view = admin.get("/ledger/verify").await;
+        (view["state"] != "running").then_some(view)
+    };
+    tollgate_testkit::wait::eventually(std::time::Duration::from_secs(30), "a verification", ended)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn books_are_verified_on_demand() {
+    let admin = TestAdmin::start().await;
+    admin.populate().await;
+    assert_eq!(admin.get("/ledger/verify").await["state"], "none");
+    let credit = json!({"amount": "5", "kind": "topup", "reference": "r"});
+    admin.post("/tenants/acme/credits", credit).await;
+    let green = verified(&admin).await;
+    assert_eq!(
+        (&green["state"], &green["findings"], &green["credits"]),
+        (&json!("green"), &json!([]), &json!(1))
+    );
+    assert_eq!((&green["wallets"], &green["wallets_not_compared"]), (&json!(1), &json!(0)), "{green}");
+}
+
+/// Journaled past the ledger, and without the lines that would make their cost.
+#[tokio::test]
+async fn wrong_books_are_named() {
+    let admin = with_three_requests().await;
+    let red = verified(&admin).await;
+    assert_eq!(red["state"], "red", "{red}");
+    let findings = red["findings"].as_array().unwrap();
+    let of = |table: &str| findings.iter().filter(|finding| finding["table"] == table).collect::<Vec<_>>();
+    assert_eq!(of("requests").len(), 3, "{red}");
+    assert_eq!(of("requests")[0]["id"], RequestId::from_u128(1_001).to_string());
+    assert_eq!(
+        (&of("requests")[0]["expected"], &of("requests")[0]["found"]),
+        (&json!("0"), &json!("0.000125"))
+    );
+    let ledger = of("ledger");
+    assert_eq!((ledger.len(), &ledger[0]["what"]), (1, &json!("settled of the wallet")), "{red}");
+    assert_eq!((&ledger[0]["expected"], &ledger[0]["found"]), (&json!("0.000375"), &json!("0")));
 }

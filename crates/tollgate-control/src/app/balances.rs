@@ -1,8 +1,8 @@
 //! What is in a wallet or left of a budget now, and the journal behind it.
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{NanoUsd, TenantId, UnixMillis};
-use tollgate_ledger::{Balance, BudgetCheck};
+use tollgate_domain::{NanoUsd, NodeId, TenantId, UnixMillis};
+use tollgate_ledger::{Balance, BudgetCheck, Ledger, LedgerError};
 use tollgate_policy::{BudgetOwner, BudgetPolicy};
 use tollgate_store::{JournalEntry, JournalKind};
 use utoipa::ToSchema;
@@ -46,7 +46,7 @@ pub struct BalanceView {
 pub struct LedgerEntryView {
     /// Identity.
     pub id: String,
-    /// `grant`, `topup`, `refund`, `adjustment` or `charge`.
+    /// `grant`, `topup`, `refund`, `adjustment`, `expire` or `charge`.
     pub kind: String,
     /// The account it comes from.
     pub debit: String,
@@ -60,6 +60,8 @@ pub struct LedgerEntryView {
     pub reference: Option<String>,
     /// The request that was charged.
     pub request_id: Option<String>,
+    /// The id of the entry that this one corrects, or takes back because it expired.
+    pub corrects: Option<String>,
 }
 
 impl From<JournalEntry> for LedgerEntryView {
@@ -69,6 +71,7 @@ impl From<JournalEntry> for LedgerEntryView {
             JournalKind::Topup => "topup",
             JournalKind::Refund => "refund",
             JournalKind::Adjustment => "adjustment",
+            JournalKind::Expire => "expire",
             JournalKind::Charge => "charge",
         };
         Self {
@@ -80,6 +83,7 @@ impl From<JournalEntry> for LedgerEntryView {
             at: Time(entry.at),
             reference: entry.reference,
             request_id: entry.request.map(|request| request.to_string()),
+            corrects: entry.corrects.map(|entry| entry.to_string()),
         }
     }
 }
@@ -196,22 +200,81 @@ impl App {
         }
     }
 
+    /// The first time: nobody can hold anything of a tenant that was made just now, so no pod is asked.
+    pub(super) async fn seed_new_tenant(&self, tenant: TenantId) {
+        if let Err(error) = self.write_seed(tenant, None).await {
+            tracing::warn!(%tenant, %error, "the ledger was not seeded; it will be when it is asked");
+        }
+    }
+
     /// The same with a budget that is about to be stored: a budget whose ledger does not know what was spent
     /// before it would begin at zero.
     ///
     /// # Errors
     /// The ledger or the database is unavailable; then the budget must not be stored.
     pub(crate) async fn seed_budget(&self, tenant: TenantId, budget: &BudgetPolicy) -> Result<(), AppError> {
-        let parts = &self.parts;
-        jobs::seed(&parts.store, &parts.ledger, parts.clock.now(), tenant, Some(budget)).await
+        self.seed(tenant, Some(budget)).await
     }
 
-    /// Writes what the journal knows of a tenant into the ledger, where the ledger does not know it.
+    /// Writes what the journal knows of a tenant into the ledger, where the ledger does not know it. Where the
+    /// ledger may have lost the tenant it is reseeded: with what the pods hold.
     ///
     /// # Errors
     /// Not found; unavailable.
     pub async fn seed_tenant(&self, tenant: TenantId) -> Result<(), AppError> {
+        self.seed(tenant, None).await
+    }
+
+    /// The same for a pod that holds something of another epoch than the ledger's.
+    ///
+    /// # Errors
+    /// Not found; unavailable.
+    pub async fn reseed_tenant(&self, tenant: TenantId, pod: Option<NodeId>) -> Result<(), AppError> {
+        self.parts.reseeds.reseed(tenant, Some(pod)).await
+    }
+
+    async fn seed(&self, tenant: TenantId, extra: Option<&BudgetPolicy>) -> Result<(), AppError> {
+        let ledger = &self.parts.ledger;
+        // in process nothing but this process can hold anything
+        if !matches!(ledger, Ledger::Memory(_)) {
+            let epochs = ledger.epochs(&[tenant]).await?;
+            if !epochs.first().is_some_and(|epoch| epoch.as_ref().is_some_and(|epoch| epoch.is_live)) {
+                self.parts.reseeds.reseed(tenant, None).await?;
+            }
+        }
+        match self.write_seed(tenant, extra).await {
+            Err(SeedError::Ledger(LedgerError::WrongEpoch)) => {
+                self.parts.reseeds.reseed(tenant, None).await?;
+                Ok(self.write_seed(tenant, extra).await?)
+            }
+            written => Ok(written?),
+        }
+    }
+
+    async fn write_seed(&self, tenant: TenantId, extra: Option<&BudgetPolicy>) -> Result<(), SeedError> {
         let parts = &self.parts;
-        jobs::seed(&parts.store, &parts.ledger, parts.clock.now(), tenant, None).await
+        let seed = jobs::seed_of(&parts.store, parts.clock.now(), tenant, extra, &[]).await?;
+        Ok(parts.ledger.seed(&seed).await?)
+    }
+}
+
+/// Why a tenant was not seeded.
+#[derive(Debug, thiserror::Error)]
+enum SeedError {
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<SeedError> for AppError {
+    fn from(error: SeedError) -> Self {
+        match error {
+            SeedError::App(error) => error,
+            SeedError::Ledger(LedgerError::WrongEpoch) => {
+                Self::Unavailable("the ledger waits for a reseed of this tenant: try again".to_owned())
+            }
+            SeedError::Ledger(error) => error.into(),
+        }
     }
 }

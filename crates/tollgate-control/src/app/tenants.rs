@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{KeyId, TenantId};
 use tollgate_policy::{Billing, KeyState, TenantPolicy};
-use tollgate_store::{KeyFilter, PageRequest, TenantRecord};
+use tollgate_store::{CreditKind, KeyFilter, NewCredit, PageRequest, TenantRecord};
 use utoipa::ToSchema;
 
+use super::trial::TRIAL_REFERENCE;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
 use crate::parts::{DataPolicyBody, LimitsBody, Time, name, time_zone};
@@ -141,6 +142,7 @@ impl CreateTenant {
     }
 }
 
+const DAY_MS: i64 = 86_400_000;
 /// How many tenants are read at a time where all are needed.
 const READ_PAGE: u32 = 1_000;
 
@@ -156,11 +158,22 @@ impl App {
         }
     }
 
-    /// Creates a tenant and makes its counters known to the ledger.
+    /// Creates a tenant, with the trial credit there may be for those that pay in advance, and makes its counters
+    /// known to the ledger.
     ///
     /// # Errors
     /// Forbidden; invalid fields; conflict on `name`.
     pub async fn create_tenant(&self, actor: &Actor, input: CreateTenant) -> Result<TenantView, AppError> {
+        self.create_tenant_with(actor, input, true).await
+    }
+
+    /// The same; without a trial where the credit of the new tenant is said elsewhere.
+    pub(crate) async fn create_tenant_with(
+        &self,
+        actor: &Actor,
+        input: CreateTenant,
+        with_trial: bool,
+    ) -> Result<TenantView, AppError> {
         authorize(actor, Action::new(Verb::Create, Resource::Tenant), ResourceOwner::Installation)?;
         let mut problems = Problems::default();
         input.check("", &mut problems);
@@ -176,8 +189,26 @@ impl App {
             limits: input.limits.check("", &mut unused),
             data_policy: input.data_policy.check("", &mut unused),
         };
-        let record = self.parts.store.create_tenant(&self.context(actor), policy).await?;
-        self.seed_or_log(record.id).await;
+        let trial = if with_trial && policy.billing == Billing::Prepaid {
+            self.parts.store.settings().await?.trial
+        } else {
+            None
+        };
+        let credit = match trial {
+            Some(trial) => Some(NewCredit {
+                id: self.new_id()?,
+                tenant: policy.id,
+                kind: CreditKind::Grant,
+                amount: trial.amount,
+                reference: Some(TRIAL_REFERENCE.to_owned()),
+                expires_at: Some(self.now().plus_ms(i64::from(trial.days) * DAY_MS)),
+                corrects: None,
+            }),
+            None => None,
+        };
+        let context = self.context(actor);
+        let record = self.parts.store.create_tenant_with_credit(&context, policy, credit).await?;
+        self.seed_new_tenant(record.id).await;
         Ok(record.into())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use tollgate_store::TrialCredit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::diff;
@@ -45,7 +46,7 @@ pub enum ChangeAction {
 pub struct Change {
     /// What became of it.
     pub action: ChangeAction,
-    /// `provider`, `model`, `defaults`, `price`, `tenant`, `project`, `key`, `budget`, `credit`.
+    /// `provider`, `model`, `defaults`, `price`, `trial`, `tenant`, `project`, `key`, `budget`, `credit`.
     pub kind: String,
     /// Its name, with those of its parents: `acme/support-bot/prod`.
     pub name: String,
@@ -139,6 +140,7 @@ impl App {
         applying.providers(&document).await?;
         applying.models(&document).await?;
         applying.defaults(&document).await?;
+        applying.trial(&document).await?;
         applying.tenants(&document).await?;
         if options.prune {
             applying.prune_models(&document).await?;
@@ -272,6 +274,28 @@ impl Applying<'_> {
         }
         if self.is_real() && changed {
             self.app.update_default_models(self.actor, UpdateDefaultModels { defaults: wanted }).await?;
+        }
+        Ok(())
+    }
+
+    /// A file that says nothing of it leaves it, unless it prunes.
+    async fn trial(&mut self, document: &ConfigDocument) -> Result<(), AppError> {
+        if document.trial_credit.is_none() && !self.options.prune {
+            return Ok(());
+        }
+        let is = self.app.trial_credit(self.actor).await?;
+        let wanted = document.trial().check(&mut Problems::default());
+        let action = match (is, wanted) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => ChangeAction::Create,
+            (Some(_), None) => ChangeAction::Delete,
+            (Some(is), Some(wanted)) if is == wanted => ChangeAction::Unchanged,
+            (Some(_), Some(_)) => ChangeAction::Update,
+        };
+        let text = |trial: TrialCredit| format!("{} USD for {} days", trial.amount, trial.days);
+        self.report.note(action, "trial", "credit", wanted.map(text).unwrap_or_default());
+        if self.is_real() && action != ChangeAction::Unchanged {
+            self.app.update_trial_credit(self.actor, wanted).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tollgate_domain::{Labels, Meter};
 use utoipa::ToSchema;
 
-use crate::app::{BillingName, BudgetWindowName, CreateModel, CreatePrice, CreateProvider};
+use crate::app::{BillingName, BudgetWindowName, CreateModel, CreatePrice, CreateProvider, TrialBody};
 use crate::parts::{DataPolicyBody, LimitsBody, SecretText};
 
 /// One problem of a document.
@@ -36,9 +36,23 @@ pub struct ConfigDocument {
     /// Prices over the built-in catalogue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<ConfigPrice>,
+    /// What every tenant that is created by the admin API and pays in advance is given to try with, in USD;
+    /// nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_credit: Option<String>,
+    /// For how many days; 30 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3650)]
+    pub trial_days: Option<u32>,
     /// Tenants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<ConfigTenant>,
+}
+
+impl ConfigDocument {
+    pub(crate) fn trial(&self) -> TrialBody {
+        TrialBody { credit: self.trial_credit.clone(), days: self.trial_days }
+    }
 }
 
 impl Default for ConfigDocument {
@@ -49,6 +63,8 @@ impl Default for ConfigDocument {
             models: Vec::new(),
             defaults: BTreeMap::new(),
             prices: Vec::new(),
+            trial_credit: None,
+            trial_days: None,
             tenants: Vec::new(),
         }
     }

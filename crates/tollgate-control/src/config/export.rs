@@ -10,7 +10,7 @@ use super::document::{
     ConfigTenant,
 };
 use super::{INITIAL_CREDIT, VERSION};
-use crate::app::{App, BudgetView, ListQuery, ModelView, ProviderView, TenantView, price_text};
+use crate::app::{App, BudgetView, ListQuery, ModelView, ProviderView, TenantView, TrialBody, price_text};
 use crate::parts::{CredentialBody, SecretText};
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
@@ -39,12 +39,15 @@ impl App {
         models.sort_by(|a: &ConfigModel, b| a.name.cmp(&b.name));
         tenants.sort_by(|a: &ConfigTenant, b| a.name.cmp(&b.name));
         let prices = self.all_prices(&PriceFilter::default()).await?;
+        let trial = self.trial_credit(actor).await?.map(TrialBody::from).unwrap_or_default();
         Ok(ConfigDocument {
             version: VERSION,
             providers,
             models,
             defaults: self.default_models(actor).await?.defaults,
             prices: export_prices(&prices, &tenant_records, self.now()),
+            trial_credit: trial.credit,
+            trial_days: trial.days,
             tenants,
         })
     }

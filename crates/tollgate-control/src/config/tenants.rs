@@ -120,13 +120,16 @@ impl Applying<'_> {
             limits: wanted.limits,
             data_policy: wanted.data_policy.clone(),
         };
-        let tenant = self.app.create_tenant(self.actor, body).await?;
+        // What the file says of its credit is all that it gets.
+        let tenant = self.app.create_tenant_with(self.actor, body, false).await?;
         if let Some(amount) = credit {
             let body = CreateCredit {
                 amount: amount.to_owned(),
                 kind: CreditKindName::Grant,
+                currency: None,
                 reference: Some(INITIAL_CREDIT.to_owned()),
                 expires_at: None,
+                corrects: None,
             };
             self.app.create_credit(self.actor, &tenant.id, body).await?;
         }

@@ -63,6 +63,8 @@ pub(crate) struct JournalWriter {
     ledger: Ledger,
     counters: Arc<Counters>,
     passes: Arc<Passes>,
+    /// Reads in a row that failed.
+    read_failures: Arc<AtomicU64>,
     started_at: Instant,
 }
 
@@ -91,7 +93,8 @@ enum JournalError {
 
 impl JournalWriter {
     pub(crate) fn new(store: Store, ledger: Ledger) -> Self {
-        Self { store, ledger, counters: Arc::default(), passes: Arc::default(), started_at: Instant::now() }
+        let (counters, passes, read_failures) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, ledger, counters, passes, read_failures, started_at: Instant::now() }
     }
 
     pub(crate) fn status(&self) -> JournalStatus {
@@ -157,10 +160,14 @@ impl JournalWriter {
             Ok(entries) => entries,
             Err(error) => {
                 self.failed(&error);
-                tokio::time::sleep(jittered(MAX_BACKOFF / 5)).await;
+                // a stream that was lost meanwhile is there again at the next read
+                let is_first = self.read_failures.fetch_add(1, Ordering::Relaxed) == 0;
+                let pause = if is_first { MIN_BACKOFF / 10 } else { MAX_BACKOFF / 5 };
+                tokio::time::sleep(jittered(pause)).await;
                 return 0;
             }
         };
+        self.read_failures.store(0, Ordering::Relaxed);
         let n_entries = entries.len();
         let is_exhaustive = left_nothing(&entries);
         if n_entries == 0 {

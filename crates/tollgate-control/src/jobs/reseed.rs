@@ -127,6 +127,20 @@ pub(crate) struct Reseeder {
 
 type Outcomes = HashMap<TenantId, Result<(), String>>;
 
+/// What became of a batch.
+struct Done {
+    outcomes: Outcomes,
+    /// Where something was reseeded: what, and which pods were heard.
+    heard: Option<Heard>,
+    /// Whether the ledger had lost something.
+    is_lost: bool,
+}
+
+struct Heard {
+    tenants: BTreeSet<TenantId>,
+    pods: BTreeSet<NodeId>,
+}
+
 impl Reseeder {
     /// Works off the queue until `stop`.
     pub(crate) async fn run(self, mut queue: ReseedQueue, stop: CancellationToken) {
@@ -140,7 +154,7 @@ impl Reseeder {
             }
             fresh.retain(|_, fresh| fresh.done_at.elapsed() < FRESH_FOR);
             let began = Instant::now();
-            let (mut outcomes, heard, is_lost) = self.batch(&asked, &fresh).await;
+            let Done { mut outcomes, heard, is_lost } = self.batch(&asked, &fresh).await;
             queue.counters.batches.fetch_add(1, Ordering::Relaxed);
             let elapsed = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             queue.counters.microseconds.fetch_add(elapsed, Ordering::Relaxed);
@@ -152,8 +166,8 @@ impl Reseeder {
                 let outcome = outcomes.remove(&tenant).unwrap_or_else(|| Err("it was left out".to_owned()));
                 let counter = if outcome.is_ok() { &queue.counters.reseeded } else { &queue.counters.failed };
                 counter.fetch_add(1, Ordering::Relaxed);
-                if outcome.is_ok() {
-                    fresh.insert(tenant, Fresh { done_at: Instant::now(), heard: heard.clone() });
+                if let Some(heard) = heard.as_ref().filter(|heard| heard.tenants.contains(&tenant)) {
+                    fresh.insert(tenant, Fresh { done_at: Instant::now(), heard: heard.pods.clone() });
                 }
                 for reply in asked.into_iter().filter_map(|one| one.reply) {
                     // who asked may have given up
@@ -163,25 +177,26 @@ impl Reseeder {
         }
     }
 
-    /// Reseeds what needs it. Answers also which pods were heard, and whether something was lost.
+    /// Reseeds what needs it.
     async fn batch(
         &self,
         asked: &BTreeMap<TenantId, Vec<Asked>>,
         fresh: &HashMap<TenantId, Fresh>,
-    ) -> (Outcomes, BTreeSet<NodeId>, bool) {
+    ) -> Done {
         let tenants: Vec<TenantId> = asked.keys().copied().collect();
         let mut outcomes = Outcomes::new();
         let done = async {
             let closed = self.close(&tenants, asked, fresh, &mut outcomes).await?;
             let is_lost = closed.values().any(|epoch| epoch.as_ref().is_none_or(|epoch| !epoch.is_fenced()));
             if closed.is_empty() {
-                return Ok((BTreeSet::new(), is_lost));
+                return Ok((None, is_lost));
             }
-            let heard = self.reseed(closed, &mut outcomes).await?;
-            Ok((heard, is_lost))
+            let tenants = closed.keys().copied().collect();
+            let pods = self.reseed(closed, &mut outcomes).await?;
+            Ok((Some(Heard { tenants, pods }), is_lost))
         };
         match done.await {
-            Ok((heard, is_lost)) => (outcomes, heard, is_lost),
+            Ok((heard, is_lost)) => Done { outcomes, heard, is_lost },
             Err(Failure(reason)) => {
                 tracing::warn!(
                     tenants = tenants.len(),
@@ -191,7 +206,7 @@ impl Reseeder {
                 for tenant in tenants {
                     outcomes.entry(tenant).or_insert_with(|| Err(reason.clone()));
                 }
-                (outcomes, BTreeSet::new(), true)
+                Done { outcomes, heard: None, is_lost: true }
             }
         }
     }

@@ -93,10 +93,12 @@ async fn what_was_spent_by_invoice_is_spent_when_the_tenant_begins_to_prepay() {
         Settlement { tenant: id, hold: spent.hold, actual: spent.cost, tokens: 0, event: Some(spent.into()) };
     world.ledger.settle(&settlement).await.unwrap();
     let topup = CreateCredit {
+        currency: None,
         amount: "1.00".into(),
         kind: CreditKindName::Topup,
         reference: None,
         expires_at: None,
+        corrects: None,
     };
     app.create_credit(admin, "acme", topup).await.unwrap();
     let view = app.update_tenant(admin, "acme", update(r#"{"billing":"prepaid"}"#)).await.unwrap();
@@ -174,6 +176,7 @@ async fn a_credit_whose_sender_died_reaches_the_ledger_at_the_next_start() {
         amount: NanoUsd::from_usd(2),
         reference: None,
         expires_at: None,
+        corrects: None,
     };
     world.store.grant_credit(&context, credit).await.unwrap();
     let limit = async || world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap().limit;

@@ -12,6 +12,7 @@ use crate::samples::{NEW_YEAR, cost_of, credit, ctx, ctx_at, event, project, ten
 crate::on_both_databases!(
     an_untouched_journal_is_proven,
     a_corrupted_row_of_each_table_is_named,
+    a_corrupted_sum_is_named,
     costs_follow_from_their_lines,
     statements_balance_to_the_nano_dollar,
     a_statement_of_wrong_sums_is_refused,
@@ -73,8 +74,8 @@ async fn an_untouched_journal_is_proven(fixture: &Fixture) {
     assert!(proof.spend_quarters > 300, "{}", proof.spend_quarters);
 }
 
-async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
-    let all = filled(fixture).await;
+/// As an operator with the owner's login could.
+async fn drop_triggers(fixture: &Fixture) {
     for table in ["requests", "journal_entries", "credits"] {
         let drop = if fixture.is_postgres() {
             let on = if table == "requests" { "requests_default" } else { table };
@@ -87,12 +88,16 @@ async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
             fixture.raw("DROP TRIGGER requests_append_only ON requests").await.unwrap();
         }
     }
-    let uuid = |id: uuid::Uuid| {
-        if fixture.is_postgres() { format!("'{id}'") } else { format!("x'{}'", id.simple()) }
-    };
-    let request = all[33].event.as_uuid();
+}
+
+fn literal(fixture: &Fixture, id: uuid::Uuid) -> String {
+    if fixture.is_postgres() { format!("'{id}'") } else { format!("x'{}'", id.simple()) }
+}
+
+type Case = (&'static str, &'static str, &'static str, uuid::Uuid, &'static str, &'static str);
+
+fn cases(fixture: &Fixture, request: uuid::Uuid) -> Vec<Case> {
     let (grant, topup) = (CreditId::from_u128(1).as_uuid(), CreditId::from_u128(2).as_uuid());
-    let tenant = TENANT.as_uuid();
     // table, what is set, which row; then the table, row and value that must be named
     let mut cases = vec![
         ("requests", "cost_nano_usd = cost_nano_usd + 1", "event_id", request, "requests", "cost_nano_usd"),
@@ -144,9 +149,15 @@ async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
             ("requests", "is_error = NOT is_error", "event_id", request, "requests", "is_error"),
         ]);
     }
-    for (table, set, key, id, named, what) in cases {
+    cases
+}
+
+async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
+    let all = filled(fixture).await;
+    drop_triggers(fixture).await;
+    for (table, set, key, id, named, what) in cases(fixture, all[33].event.as_uuid()) {
         // the row as it was comes back from a copy
-        let filter = format!("WHERE {key} = {}", uuid(id));
+        let filter = format!("WHERE {key} = {}", literal(fixture, id));
         fixture.raw(&format!("CREATE TABLE copy AS SELECT * FROM {table} {filter}")).await.unwrap();
         fixture.raw(&format!("UPDATE {table} SET {set} {filter}")).await.unwrap();
         let proof = prove(fixture).await;
@@ -162,6 +173,11 @@ async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
         fixture.raw(&back).await.unwrap();
         assert_eq!(prove(fixture).await.findings, [], "{table}: {set}");
     }
+}
+
+async fn a_corrupted_sum_is_named(fixture: &Fixture) {
+    filled(fixture).await;
+    let tenant = TENANT.as_uuid();
     let sums = [
         ("wallet_totals", "charged_nano_usd = charged_nano_usd - 1", "tenant_id", "charged_nano_usd"),
         ("wallet_totals", "charges = charges + 1", "tenant_id", "charges"),
@@ -169,7 +185,7 @@ async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
         ("spend_quarters", "requests = requests + 1", "owner_id", "requests"),
     ];
     for (table, set, key, what) in sums {
-        let mut filter = format!("WHERE {key} = {}", uuid(tenant));
+        let mut filter = format!("WHERE {key} = {}", literal(fixture, tenant));
         if table == "spend_quarters" {
             let quarter = "(SELECT MIN(quarter_starts_at_ms) FROM spend_quarters AS other WHERE owner_id = spend_quarters.owner_id)";
             filter.push_str(&format!(" AND quarter_starts_at_ms = {quarter}"));
@@ -186,7 +202,10 @@ async fn a_corrupted_row_of_each_table_is_named(fixture: &Fixture) {
         fixture.raw(&format!("UPDATE {table} SET {column} = {column} {sign} 1 {filter}")).await.unwrap();
     }
     // rows that are missing
-    fixture.raw(&format!("DELETE FROM wallet_totals WHERE tenant_id = {}", uuid(tenant))).await.unwrap();
+    fixture
+        .raw(&format!("DELETE FROM wallet_totals WHERE tenant_id = {}", literal(fixture, tenant)))
+        .await
+        .unwrap();
     let found = prove(fixture).await.findings;
     assert!(
         found.iter().any(|finding| finding.table == "wallet_totals" && finding.found == "none"),
