@@ -59,10 +59,8 @@ pub(super) enum Command {
         "  TOLLGATE_DATABASE_URL=postgres://tollgate@db/tollgate tollgate control --grpc-listen 0.0.0.0:8082"))]
     Control(ServerArgs),
     /// Apply the database migrations, then exit
-    #[command(
-        after_help = "Example:\n  TOLLGATE_DATABASE_URL=postgres://tollgate@db/tollgate tollgate migrate"
-    )]
-    Migrate(StoreArgs),
+    #[command(after_help = "Example:\n  TOLLGATE_DATABASE_URL=postgres://owner@db/tollgate tollgate migrate")]
+    Migrate(MigrateArgs),
     /// Check a configuration file; every problem with its line; nothing is contacted
     #[command(after_help = "Example:\n  tollgate check -f tollgate.yaml")]
     Check(CheckArgs),
@@ -79,6 +77,16 @@ pub(super) enum Command {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MigrateArgs {
+    /// PostgreSQL: make this role where it is missing and grant it what `tollgate control` needs, which is neither
+    /// UPDATE nor DELETE on the journal
+    #[arg(long, value_name = "ROLE")]
+    pub(super) application_role: Option<String>,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod exit;
+mod ledger;
 mod options;
 mod price_map;
 
@@ -48,7 +49,7 @@ fn command() -> clap::Command {
     let resources = resources::RESOURCES.iter().fold(Cli::command(), |command, resource| {
         command.subcommand(admin_client::command::of_resource(resource))
     });
-    price_map::extend(resources)
+    ledger::extend(price_map::extend(resources))
 }
 
 /// The tree without the variables that are set to nothing, as compose files and Kubernetes do: an empty
@@ -64,6 +65,9 @@ fn without_empty_variables(command: clap::Command, environment: &Environment) ->
 
 fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()> {
     if let Some(result) = price_map::execute(matches, environment) {
+        return result;
+    }
+    if let Some(result) = ledger::execute(matches, environment) {
         return result;
     }
     if let Some((name, arguments)) = matches.subcommand()
@@ -92,7 +96,10 @@ fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()
             required(options.database_url.is_some(), "`tollgate control` needs TOLLGATE_DATABASE_URL")?;
             serve(run::control(options))
         }
-        Command::Migrate(arguments) => serve(run::migrate(arguments.into_options(environment)?)),
+        Command::Migrate(arguments) => {
+            let options = arguments.store.into_options(environment)?;
+            serve(run::migrate(options, arguments.application_role))
+        }
         Command::Check(arguments) => configuration::check(&arguments, environment),
         Command::Apply(arguments) => {
             let config = crate::config::load(&arguments.file, environment)?;

@@ -20,7 +20,7 @@ fn options(arguments: &[&str], variables: &[(&str, &str)]) -> Result<ServerOptio
         Command::Dev(server) | Command::All(server) | Command::Gateway(server) | Command::Control(server) => {
             server.into_options(&environment)
         }
-        Command::Migrate(store) => store.into_options(&environment),
+        Command::Migrate(arguments) => arguments.store.into_options(&environment),
         other => panic!("{other:?} starts no server"),
     }
 }

@@ -12,6 +12,7 @@ mod single;
 mod telemetry;
 
 use anyhow::Context;
+use tollgate_domain::Clock as _;
 use tollgate_store::{Store, StoreError};
 
 use crate::cli::{ServerOptions, UsageError};
@@ -53,11 +54,11 @@ pub async fn control(options: ServerOptions) -> anyhow::Result<()> {
     plane::run(options).await
 }
 
-/// Applies the database migrations.
+/// Applies the database migrations, and grants a role what the application needs.
 ///
 /// # Errors
 /// Where the database refuses.
-pub async fn migrate(options: ServerOptions) -> anyhow::Result<()> {
+pub async fn migrate(options: ServerOptions, application_role: Option<String>) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&options, "migrate")?;
     let stop = process::stop_on_signal()?;
     let url = match options.database_url.clone() {
@@ -65,8 +66,18 @@ pub async fn migrate(options: ServerOptions) -> anyhow::Result<()> {
         None => data_dir::DataDir::open(&options.data_dir)?.database_url(),
     };
     let store = open_store(&url, &stop).await?;
-    store.close().await;
+    store.prepare_partitions(SystemClock.now()).await.context("the journal's partitions were not made")?;
     tracing::info!("the database is migrated");
+    if let Some(role) = application_role {
+        match store.grant_application_role(&role).await {
+            Err(error @ StoreError::Invalid { .. }) => {
+                return Err(UsageError::new(format!("--application-role: {error}")).into());
+            }
+            granted => granted.with_context(|| format!("the role {role} was not granted its rights"))?,
+        }
+        tracing::info!(role, "the role may add to the journal and change nothing of it");
+    }
+    store.close().await;
     Ok(())
 }
 

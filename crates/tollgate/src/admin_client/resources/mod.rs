@@ -17,6 +17,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
     money::PRICES,
     money::BUDGETS,
     money::CREDITS,
+    money::STATEMENTS,
     reports::USAGE,
     reports::REQUESTS,
     reports::AUDIT,

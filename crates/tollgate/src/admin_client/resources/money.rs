@@ -164,7 +164,7 @@ pub(super) const CREDITS: Resource = Resource {
             method: Method::List,
             path: "/tenants/{tenant}/credits",
             arguments: &[parent("tenant", "The tenant's name or id")],
-            columns: &["created_at", "kind", "amount", "reference", "expires_at", "actor", "id"],
+            columns: &["created_at", "kind", "amount", "reference", "expires_at", "corrects", "actor", "id"],
         },
         Verb {
             name: "grant",
@@ -177,9 +177,35 @@ pub(super) const CREDITS: Resource = Resource {
                 parent("tenant", "The tenant's name or id"),
                 with_default(field("kind", Kind::Text, "grant, topup, refund or adjustment"), "grant"),
                 field("reference", Kind::Text, "Your number for it"),
-                field("expires_at", Kind::Text, "When what is left lapses"),
+                field(
+                    "expires_at",
+                    Kind::Text,
+                    "When what is left of a grant or top-up lapses, such as 2027-01-01T00:00:00Z",
+                ),
+                field("corrects", Kind::Text, "The id of the credit that a refund or adjustment corrects"),
             ],
             columns: &[],
         },
     ],
+};
+
+pub(super) const STATEMENTS: Resource = Resource {
+    name: "statements",
+    about: "A tenant's month: balances, credits and charges",
+    verbs: &[Verb {
+        name: "",
+        about: "A tenant's month: opening balance, credits, charges by project, model and day, closing balance",
+        example: "tollgate statements --tenant acme --month 2026-11 --format html > acme-2026-11.html",
+        method: Method::Get,
+        path: "/tenants/{tenant}/statement",
+        arguments: &[
+            parent("tenant", "The tenant's name or id"),
+            filter(
+                "month",
+                "The month in the tenant's time zone, such as 2026-11; the present one without it",
+            ),
+            filter("format", "csv, or html for a page to print"),
+        ],
+        columns: &[],
+    }],
 };

@@ -1,0 +1,141 @@
+//! `ledger verify`: the proof of the books, begun and waited for.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde_json::Value;
+
+use super::arguments::{AdminArgs, OutputFormat};
+use crate::admin_client::{AdminClient, AdminRequest};
+use crate::config::Environment;
+
+/// The resource below which it stands.
+const RESOURCE: &str = "ledger";
+const VERIFY: &str = "verify";
+const PATH: &str = "/ledger/verify";
+/// Between two looks at a verification under way.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const VERIFY_HELP: &str = "Example:
+  tollgate ledger verify
+
+Derives every balance and sum anew from the journal's rows and compares: each request's cost with its charge lines,
+each column with its event, each credit with its double entry, the running sums with the rows, and, where the ledger
+answers, its wallets with the journal. Reads everything once; changes nothing.
+Exits 0 with what was looked at where all is right, 1 naming each row that is not.";
+
+/// The command tree with it.
+pub(super) fn extend(command: Command) -> Command {
+    let verify = AdminArgs::augment_args(Command::new(VERIFY))
+        .about("Derive every balance and sum anew and name each row that is wrong")
+        .after_help(VERIFY_HELP);
+    let ledger = Command::new(RESOURCE)
+        .about("The books: journal and ledger")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .after_help("Example:\n  tollgate ledger verify")
+        .subcommand(verify);
+    command.subcommand(ledger)
+}
+
+/// Does what the command line says where it is this; `None` where it is not.
+pub(super) fn execute(matches: &ArgMatches, environment: &Environment) -> Option<anyhow::Result<()>> {
+    let (_, ledger) = matches.subcommand().filter(|(name, _)| *name == RESOURCE)?;
+    let (_, arguments) = ledger.subcommand().filter(|(name, _)| *name == VERIFY)?;
+    Some(verify(arguments, environment))
+}
+
+fn verify(arguments: &ArgMatches, environment: &Environment) -> anyhow::Result<()> {
+    let admin = AdminArgs::from_arg_matches(arguments)?;
+    let client = admin.client(environment)?;
+    let view = super::block_on(verified(&client))?;
+    let text = if admin.output == OutputFormat::Json { format!("{view:#}\n") } else { table(&view) };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    match view["state"].as_str() {
+        Some("green") => Ok(()),
+        Some("red") => {
+            let n_told = view["findings"].as_array().map_or(0, Vec::len) as u64;
+            let n_all = n_told + view["more_findings"].as_u64().unwrap_or(0);
+            let are_wrong = if n_all == 1 { "value is wrong" } else { "values are wrong" };
+            anyhow::bail!("the books are not right: {n_all} {are_wrong}")
+        }
+        Some("failed") => {
+            anyhow::bail!(
+                "the books were not verified: {}",
+                view["error"].as_str().unwrap_or("no reason given")
+            )
+        }
+        _ => anyhow::bail!("the control plane was started anew meanwhile: run it again"),
+    }
+}
+
+/// One that is under way is waited for as well: it reads what is there now, too.
+async fn verified(client: &AdminClient) -> anyhow::Result<Value> {
+    let body = serde_json::json!({});
+    let mut view = client.send(&AdminRequest::post(PATH, body)).await?.json()?;
+    while view["state"] == "running" {
+        tokio::time::sleep(LOOK_EVERY).await;
+        view = client.send(&AdminRequest::get(PATH)).await?.json()?;
+    }
+    Ok(view)
+}
+
+fn table(view: &Value) -> String {
+    let mut text = String::new();
+    for finding in view["findings"].as_array().into_iter().flatten() {
+        let field = |name: &str| finding[name].as_str().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{} {}: {}: expected {}, found {}",
+            field("table"),
+            field("id"),
+            field("what"),
+            field("expected"),
+            field("found")
+        );
+    }
+    let more = view["more_findings"].as_u64().unwrap_or(0);
+    if more > 0 {
+        let _ = writeln!(text, "… and {more} more");
+    }
+    for (name, counted) in [
+        ("requests", "requests"),
+        ("credits", "credits"),
+        ("double entries", "entries"),
+        ("tenants' totals", "wallet_totals"),
+        ("quarter-hour sums", "spend_quarters"),
+        ("ledger wallets", "wallets"),
+        ("ledger wallets not compared", "wallets_not_compared"),
+    ] {
+        let _ = writeln!(text, "{name:<28}{:>12}", view[counted].as_u64().unwrap_or(0));
+    }
+    let _ = writeln!(text, "{:<28}{:>12}", "state", view["state"].as_str().unwrap_or("unknown"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_named_before_the_counts() {
+        let finding = serde_json::json!({
+            "table": "requests", "id": "r-1", "what": "cost by its charge lines", "expected": "0.5", "found": "0.4"
+        });
+        let view = serde_json::json!({
+            "state": "red", "requests": 7, "findings": [finding], "more_findings": 3, "wallets": 2
+        });
+        let text = table(&view);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "requests r-1: cost by its charge lines: expected 0.5, found 0.4");
+        assert_eq!(lines[1], "… and 3 more");
+        assert!(lines[2].starts_with("requests") && lines[2].ends_with(" 7"), "{text}");
+        assert!(text.ends_with("red\n"), "{text}");
+    }
+}
