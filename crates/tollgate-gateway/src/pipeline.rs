@@ -73,7 +73,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
         now: caller.now,
         skim: &skim,
         requested_model: &requested_model,
-        body_len: body.len(),
+        body: &body,
     };
     let plan = price_plan(input, &gateway.config)?;
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);

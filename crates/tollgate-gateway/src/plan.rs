@@ -1,14 +1,19 @@
 //! What a request may reach and what it can cost at most: the plan, priced.
 
+mod prompt;
+
 use std::sync::Arc;
 
-use tollgate_catalog::{Needs, PriceSheet, Reach, ServiceTier};
-use tollgate_domain::{ErrorKind, MAX_LIMIT, NanoUsd, Surface, UnixMillis};
+use tollgate_catalog::{Needs, PriceSheet, Reach, ServiceTier, UnitBounds};
+use tollgate_domain::{ErrorKind, MAX_LIMIT, Meter, NanoUsd, Surface, UnixMillis};
 use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
-use tollgate_wire::openai::request::{RequestSkim, input_token_bound, input_token_estimate};
+use tollgate_wire::openai::request::{RequestSkim, input_token_estimate};
 
 use crate::GatewayConfig;
 use crate::error::Refusal;
+
+/// Models that search and think as much as they like and bill it beside any cap: nothing bounds them.
+const UNBOUNDED_MODELS: &str = "deep-research";
 
 /// One reachable candidate with its price and its share of the bound.
 #[derive(Clone, Debug)]
@@ -96,7 +101,7 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) now: UnixMillis,
     pub(crate) skim: &'a RequestSkim,
     pub(crate) requested_model: &'a str,
-    pub(crate) body_len: usize,
+    pub(crate) body: &'a [u8],
 }
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.
@@ -114,19 +119,19 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     if candidates.is_empty() {
         return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
     }
-    let bound_at = |cap: fn(u64, u64) -> u64| {
-        let bounds = candidates
-            .iter()
-            .map(|priced| priced.bound(cap(priced.output_cap, config.output_floor_tokens), &shape));
-        bounds.max().unwrap_or(NanoUsd::ZERO)
-    };
-    let (amount, minimum) = (bound_at(|cap, _| cap), bound_at(u64::min));
+    let floor = config.output_floor_tokens;
+    let (mut amount, mut minimum) = dearest_of(&candidates, &shape, floor);
+    if is_beyond_every_period(input.context, minimum) {
+        // the cheap bound can never be paid for; the exact count may
+        prompt::count_exactly(&mut candidates, input.skim, input.body);
+        (amount, minimum) = dearest_of(&candidates, &shape, floor);
+    }
     if minimum > MAX_LIMIT {
         let message =
             format!("this request could cost {minimum} USD, more than any budget may hold: ask for less");
         return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("max_tokens"));
     }
-    let input_estimate = input_token_estimate(input.skim, input.body_len);
+    let input_estimate = input_token_estimate(input.skim, input.body.len());
     let rate_output = input.skim.client_output_cap().unwrap_or(config.output_floor_tokens);
     Ok(PricedPlan {
         // no wallet or budget can hold more, so no answer may cost more
@@ -144,6 +149,21 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     })
 }
 
+/// The most the request can cost anywhere, at its caps and with answers cut to the floor.
+fn dearest_of(candidates: &[PricedCandidate], shape: &PricedPlanShape, floor: u64) -> (NanoUsd, NanoUsd) {
+    let dearest = |bound: &dyn Fn(&PricedCandidate) -> NanoUsd| {
+        candidates.iter().map(bound).max().unwrap_or(NanoUsd::ZERO)
+    };
+    let amount = dearest(&|priced| priced.bound(priced.output_cap, shape));
+    let minimum = dearest(&|priced| priced.bound(priced.output_cap.min(floor), shape));
+    (amount, minimum)
+}
+
+/// Whether some budget is smaller than that even when nothing of it is spent.
+fn is_beyond_every_period(context: &KeyContext, minimum: NanoUsd) -> bool {
+    context.budgets.iter().any(|budget| budget.limit < minimum)
+}
+
 fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
     let tier = match skim.service_tier.as_deref() {
         None => ServiceTier::Standard,
@@ -157,9 +177,10 @@ fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
             })?
         }
     };
+    let reach = if skim.is_text_only() { Reach::TEXT } else { Reach::MULTIMODAL };
     Ok(PricedPlanShape {
         tier,
-        reach: if skim.is_text_only() { Reach::TEXT } else { Reach::MULTIMODAL },
+        reach: reach.with_units(UnitBounds { seconds: skim.audio_seconds, ..UnitBounds::NONE }),
         n_choices: skim.n_billed_choices(),
         prediction_tokens: skim.prediction_bytes,
     })
@@ -180,27 +201,10 @@ fn price_candidate(
     sheet
         .check(shape.tier, needs_of(input.skim.surface))
         .map_err(|reason| not_priced(&name(), &reason.to_string()))?;
-    if input.skim.has_web_search && !sheet.is_free() {
-        return Err(not_priced(&name(), "searches have no price"));
+    if !sheet.is_free() {
+        refuse_what_nothing_bounds(input.skim, sheet, &candidate.model, &name())?;
     }
-    if let Some(member) = input.skim.foreign_members.first().filter(|_| !sheet.is_free()) {
-        let message = format!("`{member}` lets the provider choose or add what is billed: leave it out");
-        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param(*member));
-    }
-    let by_bytes = input_token_bound(input.skim, input.body_len);
-    // every prompt of a batch has a context of its own
-    let contexts =
-        candidate.context_tokens.map(|context| context.saturating_mul(input.skim.n_prompts.max(1)));
-    let input_bound = match contexts {
-        Some(context) if input.skim.has_unbounded_parts => context,
-        Some(context) => by_bytes.min(context),
-        None if input.skim.has_unbounded_parts && !sheet.is_free() => {
-            let message =
-                format!("the cost of a file or video cannot be bounded for {}: send it inline", name());
-            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("messages"));
-        }
-        None => by_bytes,
-    };
+    let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), sheet)?;
     let asked = input.skim.client_output_cap();
     let output_cap = match (asked, candidate.max_output_tokens) {
         (Some(asked), Some(most)) => asked.min(most),
@@ -213,6 +217,38 @@ fn price_candidate(
         input_bound,
         output_cap,
     })
+}
+
+/// Refuses what a provider bills without any bound that the request or the catalogue knows.
+fn refuse_what_nothing_bounds(
+    skim: &RequestSkim,
+    sheet: &PriceSheet,
+    model: &str,
+    name: &str,
+) -> Result<(), Refusal> {
+    if skim.has_web_search {
+        return Err(not_priced(name, "searches have no price"));
+    }
+    if model.contains(UNBOUNDED_MODELS) {
+        let message = format!("`{name}` cannot be used: its searches and thoughts cannot be bounded");
+        return Err(Refusal::new(ErrorKind::ModelNotPriced, message).with_param("model"));
+    }
+    let refused = |param: &str, message: String| {
+        Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param(param))
+    };
+    if skim.has_provider_tools {
+        let message = "a tool that the provider runs is billed without a bound: leave it out";
+        return refused("tools", message.to_owned());
+    }
+    if let Some(member) = skim.foreign_members.first() {
+        let message = format!("`{member}` lets the provider choose or add what is billed: leave it out");
+        return refused(member, message);
+    }
+    if skim.has_unbounded_parts && sheet.charges(Meter::Second) {
+        let message = format!("{name} is paid by the second: send sound inline, as WAV or MP3");
+        return refused("messages", message);
+    }
+    Ok(())
 }
 
 /// Which plain meters a surface counts.

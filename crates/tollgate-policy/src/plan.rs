@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_catalog::PriceTimeline;
+use tollgate_catalog::{PriceTimeline, Tokenizer};
 
 use crate::access::matches_pattern;
 use crate::{DataPolicy, ProviderPolicy, RetryPolicy, Timeouts};
@@ -20,6 +20,8 @@ pub struct Candidate {
     pub max_output_tokens: Option<u64>,
     /// Prompt and answer tokens at most, where the catalogue knows.
     pub context_tokens: Option<u64>,
+    /// The public tokenizer its prompts are counted with, where the catalogue knows.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 /// The ordered candidates of one requested model.

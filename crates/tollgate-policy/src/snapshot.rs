@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline};
+use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline, Tokenizer};
 use tollgate_domain::{KeyHash, KeyPepper, ProviderId, Surface, TenantId, UnixMillis};
 
 use crate::{
@@ -72,6 +72,7 @@ pub enum SnapshotError {
 struct ModelFacts {
     max_output_tokens: Option<u64>,
     context_tokens: Option<u64>,
+    tokenizer: Option<Tokenizer>,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl ProviderEntry {
             prices: self.timelines.get(model).or(self.any_model.as_ref()).cloned(),
             max_output_tokens: facts.max_output_tokens.filter(|tokens| *tokens > 0),
             context_tokens: facts.context_tokens,
+            tokenizer: facts.tokenizer,
         }
     }
 }

@@ -35,6 +35,7 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
             prices: None,
             max_output_tokens: None,
             context_tokens: None,
+            tokenizer: None,
         }),
         sheet: Arc::new(PriceSheet::from_rows(std::iter::empty::<&PriceRow>())),
         input_bound: 1,

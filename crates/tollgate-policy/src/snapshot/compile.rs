@@ -176,6 +176,7 @@ fn provider_entry(
             let known = ModelFacts {
                 max_output_tokens: Some(model.max_output_tokens),
                 context_tokens: Some(model.context_tokens).filter(|tokens| *tokens > 0),
+                tokenizer: model.tokenizer,
             };
             facts.insert((*name).to_owned(), known);
         }

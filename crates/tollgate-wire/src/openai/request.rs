@@ -1,6 +1,9 @@
 //! Requests: what the gateway must know of a body, and what of it is refused.
 
+mod audio;
 mod bound;
+mod exact;
+mod images;
 mod parts;
 mod skim;
 mod splice;
@@ -11,10 +14,13 @@ use std::ops::Range;
 
 use tollgate_domain::Surface;
 
+pub use audio::AUDIO_TOKENS_PER_SECOND;
 pub use bound::{
-    FIXED_TOKENS, IMAGE_TOKENS_BOUND, MESSAGE_TOKENS, TOKENS_PER_TOOL_VALUE, TOOL_PREAMBLE_TOKENS,
-    TOOL_TOKENS, input_token_bound, input_token_estimate,
+    FIXED_TOKENS, MESSAGE_TOKENS, PromptCounting, TOKENS_PER_TOOL_VALUE, TOOL_PREAMBLE_TOKENS, TOOL_TOKENS,
+    input_token_bound, input_token_bound_with, input_token_estimate,
 };
+pub use exact::{CountedText, MAX_COUNTED_TEXT_BYTES, count_text};
+pub use images::{IMAGE_TOKENS_BOUND, ImageDetail, ImagePart, ImageRates, image_rates};
 pub use skim::skim;
 pub use splice::{Edits, OutputCapField, splice};
 
@@ -24,9 +30,27 @@ use crate::json::{Fault, JsonError};
 pub const MAX_CHOICES: u64 = 128;
 
 /// Top-level members by which some provider answers with another model than the priced one or adds paid
-/// work: OpenRouter's routing and plugins, xAI's live search, fallbacks of compatible proxies.
-pub const FOREIGN_MEMBERS: &[&str] =
-    &["models", "route", "provider", "plugins", "transforms", "search_parameters", "fallbacks"];
+/// work: OpenRouter's routing and plugins, xAI's live search, fallbacks of compatible proxies, searches of
+/// Qwen, Groq's systems and Cohere.
+pub const FOREIGN_MEMBERS: &[&str] = &[
+    "models",
+    "route",
+    "provider",
+    "plugins",
+    "transforms",
+    "search_parameters",
+    "fallbacks",
+    "enable_search",
+    "search_options",
+    "search_settings",
+    "compound_custom",
+    "connectors",
+    "mcp_servers",
+];
+
+/// Top-level members that name prompt text which is not in the body: Gemini's cached contents stand in
+/// `extra_body`.
+const OUTSIDE_MEMBERS: &[&str] = &["extra_body", "cached_content"];
 
 /// A request that is refused before it is routed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,18 +104,24 @@ pub struct RequestSkim {
     pub n_messages: u64,
     /// Tools and functions offered.
     pub n_tools: u64,
+    /// Tools that the provider runs itself and bills: searches, code, anything but the client's functions.
+    pub has_provider_tools: bool,
     /// Images in message parts.
     pub n_images: u64,
-    /// A part whose tokens the body's bytes do not bound: a file, a video, an earlier audio answer by id,
-    /// a part type unknown here.
+    /// What is known of those that are given; there may be fewer than `n_images`.
+    pub images: Vec<ImagePart>,
+    /// Something whose tokens the body's bytes do not bound: a file, a video, audio that does not tell its
+    /// length, an earlier audio answer by id, a part type unknown here, text that the provider keeps.
     pub has_unbounded_parts: bool,
     /// Audio in the prompt.
     pub has_audio_input: bool,
+    /// Seconds of audio in the prompt at most; where that is not known, `has_unbounded_parts` is set.
+    pub audio_seconds: u64,
     /// `modalities` asks for audio.
     pub wants_audio_output: bool,
     /// `web_search_options` is set: the provider bills searches.
     pub has_web_search: bool,
-    /// Which of [`FOREIGN_MEMBERS`] are set (not `null`), in the body's order.
+    /// Which of [`FOREIGN_MEMBERS`] are set (neither `null` nor `false`), in the body's order.
     pub foreign_members: Vec<&'static str>,
     /// Bytes of a predicted output: rejected ones are billed as output on top of the cap.
     pub prediction_bytes: u64,
@@ -106,6 +136,8 @@ struct BodyCounts {
     n_tool_values: u64,
     /// Bytes of images carried in the body, which are priced as images.
     n_image_bytes: u64,
+    /// Bytes of audio carried in the body, which is priced by its length.
+    n_audio_bytes: u64,
     /// Bytes of prompts given as token ids, and the ids in them.
     n_id_bytes: u64,
     n_ids: u64,

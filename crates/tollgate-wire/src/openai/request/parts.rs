@@ -1,7 +1,9 @@
 //! Prompts: messages with their parts, and the string or token arrays of the older surfaces.
 
+use super::audio::seconds_of;
+use super::images::size_of_data_url;
 use super::skim::wrong_type;
-use super::{Refusal, RequestError, RequestSkim};
+use super::{ImageDetail, ImagePart, Refusal, RequestError, RequestSkim};
 use crate::json::{Kind, Scanner, decode_string};
 
 /// Walks a chat's `messages`.
@@ -54,6 +56,8 @@ struct Part {
     n_images: u64,
     is_image: bool,
     is_audio: bool,
+    /// The member with the sound is there and was read.
+    has_sound: bool,
     is_unbounded: bool,
     has_type: bool,
 }
@@ -78,11 +82,12 @@ fn part(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal
             }
             b"image_url" => {
                 part.n_images += 1;
-                skim.counts.n_image_bytes += image_bytes(scanner)?;
+                image(scanner, skim)?;
             }
             b"input_audio" => {
                 part.is_audio = true;
-                scanner.skip()?;
+                part.has_sound = true;
+                sound(scanner, skim)?;
             }
             b"file" | b"video_url" | b"video" | b"audio_url" | b"input_file" | b"document" => {
                 part.is_unbounded = true;
@@ -94,7 +99,7 @@ fn part(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal
     })?;
     skim.n_images += part.n_images.max(u64::from(part.is_image));
     skim.has_audio_input |= part.is_audio;
-    skim.has_unbounded_parts |= part.is_unbounded || !part.has_type;
+    skim.has_unbounded_parts |= part.is_unbounded || !part.has_type || (part.is_audio && !part.has_sound);
     Ok(())
 }
 
@@ -110,29 +115,78 @@ impl Part {
     }
 }
 
-/// Passes an `image_url`; the bytes of the image itself where it is carried in the body.
-fn image_bytes(scanner: &mut Scanner<'_>) -> Result<u64, Refusal> {
-    let mut n_bytes = 0;
+/// Reads an `image_url`: how closely to look, and the size and bytes of an image that is in the body.
+fn image(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    let mut image = ImagePart { detail: ImageDetail::Full, size: None };
+    if scanner.peek()? == Kind::Object {
+        let (mut n_urls, mut n_details) = (0, 0);
+        scanner.object(|scanner, key| {
+            let name = key.name(scanner.bytes());
+            let (is_url, is_detail) = (&*name == b"url", &*name == b"detail");
+            let value = scanner.skip()?;
+            if value.kind != Kind::String {
+                return Ok::<_, Refusal>(());
+            }
+            let text = &scanner.bytes()[value.inside()];
+            if is_url {
+                n_urls += 1;
+                image.size = inline_image(text, skim);
+            } else if is_detail {
+                n_details += 1;
+                let is_low = n_details == 1 && &*decode_string(text) == "low";
+                image.detail = if is_low { ImageDetail::Low } else { ImageDetail::Full };
+            }
+            Ok(())
+        })?;
+        if n_urls > 1 {
+            // which of them is read is the provider's choice
+            image.size = None;
+        }
+    } else {
+        let value = scanner.skip()?;
+        if value.kind == Kind::String {
+            image.size = inline_image(&scanner.bytes()[value.inside()], skim);
+        }
+    }
+    skim.images.push(image);
+    Ok(())
+}
+
+/// Counts the bytes of an image that is in the body; its size, where it can be read.
+fn inline_image(url: &[u8], skim: &mut RequestSkim) -> Option<(u32, u32)> {
+    if !url.starts_with(b"data:image/") {
+        return None;
+    }
+    skim.counts.n_image_bytes += url.len() as u64;
+    size_of_data_url(url)
+}
+
+/// Reads an `input_audio`: how long it can last at most.
+fn sound(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {
+    let mut data = None;
     if scanner.peek()? == Kind::Object {
         scanner.object(|scanner, key| {
-            let is_url = &*key.name(scanner.bytes()) == b"url";
+            let is_data = &*key.name(scanner.bytes()) == b"data";
             let value = scanner.skip()?;
-            if is_url && value.kind == Kind::String {
-                n_bytes += data_url_bytes(&scanner.bytes()[value.inside()]);
+            if is_data && value.kind == Kind::String {
+                data = Some(value.inside());
             }
             Ok::<_, Refusal>(())
         })?;
     } else {
+        // Mistral takes the text itself
         let value = scanner.skip()?;
-        if value.kind == Kind::String {
-            n_bytes += data_url_bytes(&scanner.bytes()[value.inside()]);
-        }
+        data = (value.kind == Kind::String).then(|| value.inside());
     }
-    Ok(n_bytes)
-}
-
-fn data_url_bytes(url: &[u8]) -> u64 {
-    if url.starts_with(b"data:image/") { url.len() as u64 } else { 0 }
+    let seconds = data.clone().and_then(|data| seconds_of(&scanner.bytes()[data]));
+    match (data, seconds) {
+        (Some(data), Some(seconds)) => {
+            skim.audio_seconds = skim.audio_seconds.saturating_add(seconds);
+            skim.counts.n_audio_bytes += data.len() as u64;
+        }
+        _ => skim.has_unbounded_parts = true,
+    }
+    Ok(())
 }
 
 /// Walks `prompt` or `input`: a string, strings, token ids, or arrays of token ids.

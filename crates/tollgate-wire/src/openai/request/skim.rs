@@ -4,7 +4,8 @@ use tollgate_domain::Surface;
 
 use super::parts::{messages, prompts};
 use super::{
-    BodyCounts, FOREIGN_MEMBERS, MAX_CHOICES, Refusal, RequestError, RequestSkim, Spans, StreamOptionsSpan,
+    BodyCounts, FOREIGN_MEMBERS, MAX_CHOICES, OUTSIDE_MEMBERS, Refusal, RequestError, RequestSkim, Spans,
+    StreamOptionsSpan,
 };
 use crate::json::{Fault, JsonProblem, KeySet, Kind, Scanner, Value, decode_string};
 
@@ -76,9 +77,12 @@ fn empty(surface: Surface) -> RequestSkim {
         service_tier: None,
         n_messages: 0,
         n_tools: 0,
+        has_provider_tools: false,
         n_images: 0,
+        images: Vec::new(),
         has_unbounded_parts: false,
         has_audio_input: false,
+        audio_seconds: 0,
         wants_audio_output: false,
         has_web_search: false,
         foreign_members: Vec::new(),
@@ -118,9 +122,12 @@ fn member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Res
         b"service_tier" => skim.service_tier = text(scanner.bytes(), &scanner.skip()?, "service_tier")?,
         _ => match foreign_member(name) {
             Some(foreign) => {
-                if scanner.skip()?.kind != Kind::Null {
+                if !matches!(scanner.skip()?.kind, Kind::Null | Kind::False) {
                     skim.foreign_members.push(foreign);
                 }
+            }
+            None if OUTSIDE_MEMBERS.iter().any(|outside| outside.as_bytes() == name) => {
+                skim.has_unbounded_parts |= scanner.skip()?.kind != Kind::Null;
             }
             None if skim.surface != Surface::Embeddings => output_member(scanner, name, skim)?,
             None => scanner.pass()?,
@@ -216,12 +223,43 @@ fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Resu
         Kind::Null => scanner.pass()?,
         Kind::Array => scanner.array(|scanner| {
             skim.n_tools += 1;
-            scanner.pass()
+            tool(scanner, skim)
         })?,
         _ => return Err(wrong_type(param, "an array").into()),
     }
     skim.counts.n_tool_values += scanner.n_values() - n_values;
     Ok(())
+}
+
+/// Reads whether a tool is the client's own: only `function` and `custom` are called by the client, and a
+/// function whose name begins with `$` is one of the provider's.
+fn tool(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Fault> {
+    if scanner.peek()? != Kind::Object {
+        return scanner.pass();
+    }
+    scanner.object(|scanner, key| {
+        let name = key.name(scanner.bytes());
+        match &*name {
+            b"type" => {
+                let value = scanner.skip()?;
+                if value.kind == Kind::String {
+                    let text = decode_string(&scanner.bytes()[value.inside()]);
+                    skim.has_provider_tools |= !matches!(&*text, "function" | "custom");
+                }
+                Ok(())
+            }
+            b"function" if scanner.peek()? == Kind::Object => scanner.object(|scanner, key| {
+                if &*key.name(scanner.bytes()) != b"name" {
+                    return scanner.pass();
+                }
+                let value = scanner.skip()?;
+                skim.has_provider_tools |=
+                    value.kind == Kind::String && scanner.bytes()[value.inside()].starts_with(b"$");
+                Ok(())
+            }),
+            _ => scanner.pass(),
+        }
+    })
 }
 
 fn modalities(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {

@@ -102,7 +102,7 @@ fn members_that_route_or_buy_elsewhere_are_reported() {
             } else {
                 format!(r#""{prompt}":"a""#)
             };
-            for value in ["[]", "{}", r#""x""#, "false"] {
+            for value in ["[]", "{}", r#""x""#, "true"] {
                 let body = format!(r#"{{{prompt},"{name}":{value}}}"#);
                 assert_eq!(skim(surface, body.as_bytes()).unwrap().foreign_members, [*name], "{body}");
             }
@@ -143,7 +143,18 @@ fn parts_are_classified() {
         (r#"{"image_url":"https://x","type":"image_url"}"#, 1, false, false),
         (r#"{"type":"text","image_url":{"url":"x"}}"#, 1, false, false),
         (r#"{"type":"image_url"}"#, 1, false, false),
-        (r#"{"type":"input_audio","input_audio":{"data":"x"}}"#, 0, true, false),
+        // sound whose length nothing tells
+        (r#"{"type":"input_audio","input_audio":{"data":"x"}}"#, 0, true, true),
+        (r#"{"type":"input_audio","input_audio":{"data":5}}"#, 0, true, true),
+        (r#"{"type":"input_audio","input_audio":"https://x"}"#, 0, true, true),
+        (r#"{"type":"input_audio"}"#, 0, true, true),
+        (
+            r#"{"type":"input_audio","input_audio":{"data":"SUQzAAAAAAAAAAAA","format":"mp3"}}"#,
+            0,
+            true,
+            false,
+        ),
+        (r#"{"type":"image_url","image_url":{"url":5,"detail":5}}"#, 1, false, false),
         (r#"{"type":"file","file":{"file_id":"f"}}"#, 0, false, true),
         (r#"{"type":"text","text":"a","file":{}}"#, 0, false, true),
         (r#"{"type":"video_url","video_url":{}}"#, 0, false, true),
@@ -180,6 +191,78 @@ fn images_in_the_body_count_as_images_and_not_as_text() {
     // Text that looks like one does not.
     let text = small.replace("image_url", "text");
     assert!(input_token_bound(&skim_chat(&text), text.len()) > 500_000);
+}
+
+#[test]
+fn images_are_counted_by_their_model_s_table_and_sound_by_its_length() {
+    let part = |part: &str| format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#);
+    let image = r#"{"type":"image_url","image_url":{"url":"https://x"}}"#;
+    let low = r#"{"type":"image_url","image_url":{"url":"https://x","detail":"low"}}"#;
+    let twice = r#"{"type":"image_url","image_url":{"url":"https://x","detail":"low","det\u0061il":"low"}}"#;
+    let nameless = r#"{"type":"image_url"}"#;
+    let bound = |body: &str, model: &str| {
+        let counting = PromptCounting { images: image_rates(model), ..PromptCounting::default() };
+        let skim = skim_chat(body);
+        let nothing = input_token_bound(&skim_chat(&part("")), body.len());
+        input_token_bound_with(&skim, body.len(), &counting) - nothing
+    };
+    for (parts, model, tokens) in [
+        (image.to_owned(), "gpt-4o", 1_445),
+        (low.to_owned(), "gpt-4o", 85),
+        (twice.to_owned(), "gpt-4o", 1_445),
+        (format!("{image},{low},{low}"), "gpt-4o", 1_445 + 85 + 85),
+        (format!("{image},{nameless}"), "gpt-4o", 1_445 + IMAGE_TOKENS_BOUND),
+        (image.to_owned(), "claude-sonnet-4-5", IMAGE_TOKENS_BOUND),
+        (low.to_owned(), "gpt-5.9", IMAGE_TOKENS_BOUND),
+    ] {
+        assert_eq!(bound(&part(&parts), model), tokens, "{parts} {model}");
+    }
+    let data = "SUQz".to_owned() + &"A".repeat(64_000);
+    let sound =
+        part(&format!(r#"{{"type":"input_audio","input_audio":{{"data":"{data}","format":"mp3"}}}}"#));
+    let skim = skim_chat(&sound);
+    // 48,003 bytes at 128 a second, in windows of 30
+    assert_eq!((skim.audio_seconds, skim.has_unbounded_parts), (390, false));
+    let others = (sound.len() - data.len()) as u64;
+    let expected = others + FIXED_TOKENS + MESSAGE_TOKENS + 390 * AUDIO_TOKENS_PER_SECOND;
+    assert_eq!(input_token_bound(&skim, sound.len()), expected);
+}
+
+#[test]
+fn counted_text_replaces_its_bytes() {
+    let body = chat("");
+    let skim = skim_chat(&body);
+    let text = CountedText { n_bytes: 4, n_tokens: 1 };
+    let counting = PromptCounting { text, ..PromptCounting::default() };
+    let by_bytes = input_token_bound(&skim, body.len());
+    assert_eq!(input_token_bound_with(&skim, body.len(), &counting), by_bytes - 3);
+}
+
+#[test]
+fn tools_of_the_provider_are_told_from_the_client_s() {
+    for (tools, is_providers) in [
+        (r#"[{"type":"function","function":{"name":"f"}}]"#, false),
+        (r#"[{"type":"custom","custom":{"name":"f"}}]"#, false),
+        (r#"[{"function":{"name":"f"}},{"name":"old"}]"#, false),
+        (r#"[5,null]"#, false),
+        (r#"[{"type":"web_search"}]"#, true),
+        (r#"[{"type":"function","function":{"name":"f"}},{"type":"browser_search"}]"#, true),
+        (r#"[{"type":"builtin_function","function":{"name":"$web_search"}}]"#, true),
+        (r#"[{"type":"function","function":{"name":"$web_search"}}]"#, true),
+        (r#"[{"typ\u0065":"code_interpreter"}]"#, true),
+        (r#"[{"type":5,"function":{"name":5}}]"#, false),
+    ] {
+        let skim = skim_chat(&chat(&format!(r#","tools":{tools}"#)));
+        assert_eq!(skim.has_provider_tools, is_providers, "{tools}");
+    }
+}
+
+#[test]
+fn text_kept_by_the_provider_is_unbounded_and_a_false_switch_is_none() {
+    assert!(skim_chat(&chat(r#","extra_body":{"google":{"cached_content":"c"}}"#)).has_unbounded_parts);
+    assert!(!skim_chat(&chat(r#","extra_body":null"#)).has_unbounded_parts);
+    assert!(skim_chat(&chat(r#","enable_search":false"#)).foreign_members.is_empty());
+    assert_eq!(skim_chat(&chat(r#","enable_search":true"#)).foreign_members, ["enable_search"]);
 }
 
 #[test]
