@@ -1,6 +1,7 @@
 //! Money taken out of a wallet: first held in the ledger, so that no request can take it meanwhile, then out of
-//! the journal, then out of the wallet's limit, then no longer held. In this order what is charged and held is
-//! at no moment more than the limit.
+//! the journal, then out of the wallet's limit, then no longer held. In this order what requests are charged and
+//! hold is at no moment more than the limit. Between the last two steps the reservation itself still counts as
+//! held, above a limit that it has left already: for that moment the ledger refuses rather than overspends.
 
 use tollgate_domain::{HoldId, Id, KeyId, NanoUsd, NodeId, TenantId, UnixMillis};
 use tollgate_ledger::{Admission, AdmitOutcome, Ledger, Settlement, WalletRule};

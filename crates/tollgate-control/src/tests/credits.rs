@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::{Clock as _, HoldId, Id, NanoUsd, TenantId};
+use tollgate_domain::{Clock as _, HoldId, Id, ManualClock, NanoUsd, TenantId};
 use tollgate_ledger::{Admission, AdmitOutcome, Settlement, WalletRule};
+use tollgate_store::{PageRequest, Store};
+use tollgate_testkit::redis::RedisServer;
 
 use super::harness::{NOW, World, paths};
 use super::money::{event, prepaid};
+use super::pushes::redis;
 use crate::jobs::{CreditExpiry, WalletPushes};
 use crate::{
     ApplyOptions, BillingName, ConfigDocument, ConfigTenant, CreateCredit, CreateTenant, CreatedKey,
@@ -128,47 +131,98 @@ async fn trial_credit_is_given_spent_first_and_expires() {
     assert_eq!(expired.corrects.as_ref(), Some(&of_kind(CreditReason::Grant).id));
 }
 
-#[tokio::test]
-async fn what_requests_in_flight_hold_expires_when_they_have_ended() {
-    let world = World::new().await;
+/// Each case on the ledger in process and on Redis.
+macro_rules! on_both_ledgers {
+    ($($case:ident),* $(,)?) => {
+        mod in_process {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(&super::World::new().await).await;
+                }
+            )*
+        }
+        mod on_redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let (_server, world) = super::world_on_redis().await;
+                    super::$case(&world).await;
+                }
+            )*
+        }
+    };
+}
+
+on_both_ledgers!(
+    what_requests_in_flight_hold_expires_when_they_have_ended,
+    a_refund_takes_only_what_was_paid_in_and_nobody_uses,
+);
+
+async fn world_on_redis() -> (RedisServer, World) {
+    let (server, ledger) = redis(5_000).await;
+    let store = Store::connect("sqlite::memory:").await.unwrap();
+    store.migrate().await.unwrap();
+    (server, World::with(store, ledger, Arc::new(ManualClock::new(NOW))).await)
+}
+
+/// Without the ledger nobody knows what requests in flight hold: nothing leaves a wallet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaves_a_wallet_while_the_ledger_is_away() {
+    let (mut server, world) = world_on_redis().await;
+    let (app, admin) = (world.app(), &world.admin);
+    let (tenant, _, _) = prepaid(&world).await;
+    let at = NOW.plus_ms(DAY_MS);
+    let lapsing = CreateCredit { expires_at: Some(at.to_string()), ..body("3", CreditKindName::Topup) };
+    app.create_credit(admin, "acme", lapsing).await.unwrap();
+    let before = world.store.credit_total(tenant).await.unwrap();
+    world.clock.advance_ms(DAY_MS);
+    server.stop().await.unwrap();
+    let refused = app.create_credit(admin, "acme", body("-1", CreditKindName::Refund)).await.unwrap_err();
+    assert_eq!(refused.status(), 503, "{refused}");
+    assert!(expiry(&world).expire_all().await.is_err());
+    assert_eq!(world.store.credit_total(tenant).await.unwrap(), before);
+    let due = world.store.list_expired_credits(world.clock.now(), PageRequest::first(9)).await.unwrap();
+    assert_eq!(due.items.len(), 1, "it is tried again");
+}
+
+async fn what_requests_in_flight_hold_expires_when_they_have_ended(world: &World) {
     let (app, admin) = (world.app(), &world.admin);
     // five dollars without an end
-    let (tenant, key, _) = prepaid(&world).await;
+    let (tenant, key, _) = prepaid(world).await;
     let at = NOW.plus_ms(DAY_MS);
     let lapsing = CreateCredit { expires_at: Some(at.to_string()), ..body("3", CreditKindName::Grant) };
     app.create_credit(admin, "acme", lapsing).await.unwrap();
-    let in_flight = hold(&world, tenant, &key, 1, NanoUsd::from_usd(2)).await;
+    let in_flight = hold(world, tenant, &key, 1, NanoUsd::from_usd(2)).await;
     // 2 of the 3 may still be used by the request
     world.clock.advance_ms(DAY_MS);
-    expiry(&world).expire_all().await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["7", "0", "2"]);
-    settle(&world, tenant, &key, in_flight, 1).await;
-    expiry(&world).expire_all().await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["5.25", "0.25", "0"]);
+    expiry(world).expire_all().await.unwrap();
+    assert_eq!(wallet(world, tenant).await, ["7", "0", "2"]);
+    settle(world, tenant, &key, in_flight, 1).await;
+    expiry(world).expire_all().await.unwrap();
+    assert_eq!(wallet(world, tenant).await, ["5.25", "0.25", "0"]);
 
     // everything is held: nothing can be taken yet
     let at = world.clock.now().plus_ms(DAY_MS);
     let lapsing = CreateCredit { expires_at: Some(at.to_string()), ..body("1", CreditKindName::Topup) };
     app.create_credit(admin, "acme", lapsing).await.unwrap();
-    let in_flight = hold(&world, tenant, &key, 2, NanoUsd::from_usd(6)).await;
+    let in_flight = hold(world, tenant, &key, 2, NanoUsd::from_usd(6)).await;
     world.clock.advance_ms(DAY_MS);
-    expiry(&world).expire_all().await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["6.25", "0.25", "6"]);
-    settle(&world, tenant, &key, in_flight, 2).await;
+    expiry(world).expire_all().await.unwrap();
+    assert_eq!(wallet(world, tenant).await, ["6.25", "0.25", "6"]);
+    settle(world, tenant, &key, in_flight, 2).await;
     // the ledger has forgotten everything: it is left for a later round
     world.ledger.forget_tenant(tenant).await.unwrap();
-    expiry(&world).expire_all().await.unwrap();
+    expiry(world).expire_all().await.unwrap();
     app.seed_tenant(tenant).await.unwrap();
-    expiry(&world).expire_all().await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["5.5", "0.5", "0"]);
+    expiry(world).expire_all().await.unwrap();
+    assert_eq!(wallet(world, tenant).await, ["5.5", "0.5", "0"]);
 }
 
-#[tokio::test]
-async fn a_refund_takes_only_what_was_paid_in_and_nobody_uses() {
-    let world = World::new().await;
+async fn a_refund_takes_only_what_was_paid_in_and_nobody_uses(world: &World) {
     let (app, admin) = (world.app(), &world.admin);
     // five dollars were given
-    let (tenant, key, _) = prepaid(&world).await;
+    let (tenant, key, _) = prepaid(world).await;
     let refund = |amount: &str, reference: Option<&str>| CreateCredit {
         reference: reference.map(str::to_owned),
         ..body(amount, CreditKindName::Refund)
@@ -177,22 +231,22 @@ async fn a_refund_takes_only_what_was_paid_in_and_nobody_uses() {
     assert_eq!((refused.status(), paths(&refused)), (422, vec!["amount"]));
     assert!(refused.to_string().contains("at most 0 USD"), "{refused}");
     app.create_credit(admin, "acme", body("10", CreditKindName::Topup)).await.unwrap();
-    let in_flight = hold(&world, tenant, &key, 1, NanoUsd::from_usd(9)).await;
+    let in_flight = hold(world, tenant, &key, 1, NanoUsd::from_usd(9)).await;
     let refused = app.create_credit(admin, "acme", refund("-7", None)).await.unwrap_err();
     assert_eq!(refused.status(), 409, "{refused}");
-    assert_eq!(wallet(&world, tenant).await, ["15", "0", "9"]);
+    assert_eq!(wallet(world, tenant).await, ["15", "0", "9"]);
     let paid = app.create_credit(admin, "acme", refund("-6", Some("r1"))).await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["9", "0", "9"]);
+    assert_eq!(wallet(world, tenant).await, ["9", "0", "9"]);
     // the same again is the same, though nothing is left now
     assert_eq!(app.create_credit(admin, "acme", refund("-6", Some("r1"))).await.unwrap(), paid);
     assert_eq!(app.create_credit(admin, "acme", refund("-5", Some("r1"))).await.unwrap_err().status(), 409);
-    settle(&world, tenant, &key, in_flight, 1).await;
+    settle(world, tenant, &key, in_flight, 1).await;
     // a cold ledger hears of the tenant first; 4 of what was paid in are left
     world.ledger.forget_tenant(tenant).await.unwrap();
     let refused = app.create_credit(admin, "acme", refund("-4.000000001", None)).await.unwrap_err();
     assert!(refused.to_string().contains("at most 4 USD"), "{refused}");
     app.create_credit(admin, "acme", refund("-4", None)).await.unwrap();
-    assert_eq!(wallet(&world, tenant).await, ["5", "0.25", "0"]);
+    assert_eq!(wallet(world, tenant).await, ["5", "0.25", "0"]);
 }
 
 #[tokio::test]

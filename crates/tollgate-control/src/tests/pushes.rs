@@ -19,7 +19,7 @@ const PATIENT_TIMEOUT_MS: u64 = 10_000;
 /// Short enough to wait for when the server is gone.
 const SHORT_TIMEOUT_MS: u64 = 500;
 
-async fn redis(timeout_ms: u64) -> (RedisServer, Ledger) {
+pub(super) async fn redis(timeout_ms: u64) -> (RedisServer, Ledger) {
     let server = RedisServer::start().await.unwrap();
     let mut config = RedisConfig::new(Secret::new(server.url()));
     config.response_timeout_ms = timeout_ms;
