@@ -126,7 +126,7 @@ impl RedisLedger {
     ) -> Result<HoldPage, LedgerError> {
         let (score, id) = match cursor.map(|cursor| cursor.split_once('/')) {
             None => ("", ""),
-            Some(Some((score, id))) if score.parse::<f64>().is_ok() => (score, id),
+            Some(Some((score, id))) if score.parse::<i64>().is_ok() => (score, id),
             Some(_) => return Err(LedgerError::Invalid("the cursor is none of this ledger's".to_owned())),
         };
         let names = TenantKeys::new(tenant);
