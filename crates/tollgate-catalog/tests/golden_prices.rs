@@ -1,6 +1,8 @@
 //! Price rows × usage → the charge, exact to the nano-USD, against `golden/prices.json`. That file is worked
 //! out by `golden/prices.py` with fractions and without any of this code; this test only reads it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

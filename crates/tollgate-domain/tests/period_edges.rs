@@ -1,6 +1,8 @@
 //! Periods at every offset change of every time zone, 2025 to 2035: no gap, no overlap, each begun on a
 //! quarter of an hour.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 use tollgate_domain::{BudgetWindow, Period, TimeZoneName, UnixMillis};

@@ -3,6 +3,8 @@
 //! A fixture is a body of the vendor's shape with numbers of our own. For each the sum of the classes is the
 //! provider's total, or what `total_rule` says where that total does not cover everything that is billed.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
