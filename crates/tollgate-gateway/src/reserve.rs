@@ -67,7 +67,8 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
     let context = &priced.caller.context;
     let budgets = budget_checks(context, priced.caller.now)?;
     let limits = limit_checks(context);
-    let memo = memo(priced);
+    // who could read the memo is gone when this process is
+    let memo = if gateway.ledger.outlives_this_process() { memo(priced) } else { Vec::new() };
     let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
     let admission = Admission {
         tenant: context.tenant.id,
@@ -120,7 +121,7 @@ async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, R
             return Err(ledger_unavailable());
         }
         if let Err(error) = gateway.seeder.seed(tenant, reason, left).await {
-            tracing::warn!(%tenant, ?reason, error, "the ledger does not know a tenant and it could not be seeded");
+            tracing::debug!(%tenant, ?reason, error, "a request waits in vain for the ledger");
             // where others are being waited for, the next answer may be a better one
             if timeout.saturating_sub(started.elapsed()) <= SEED_PAUSE {
                 gateway.metrics.ledger_was_closed(started.elapsed());

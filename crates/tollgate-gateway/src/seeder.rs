@@ -78,6 +78,9 @@ impl Seeder {
         let _place = self.places.acquire().await.map_err(|_| "seeding has ended".to_owned())?;
         let asked_at = Instant::now();
         let answer = (self.ask)(tenant, reason).await;
+        if let Err(error) = &answer {
+            tracing::warn!(%tenant, ?reason, error, "a tenant's counters were not written into the ledger");
+        }
         *last = Some(LastAnswer { asked_at, answer: answer.clone() });
         answer
     }

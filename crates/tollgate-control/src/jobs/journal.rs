@@ -81,6 +81,8 @@ struct Passes {
     hurry_until: AtomicU64,
     /// Ends the present pause.
     hurry: Notify,
+    /// Whether whatever is delivered and not acknowledged was delivered to this process.
+    is_own: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,7 @@ impl JournalWriter {
     /// Writes until `stop`, then what is left, for [`DRAIN_TIMEOUT`] at most.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let work = async {
+            self.has_inherited().await;
             loop {
                 let is_stopping = stop.is_cancelled();
                 let n_entries = self.write_next(if is_stopping { 0 } else { READ_BLOCK_MS }).await;
@@ -136,21 +139,29 @@ impl JournalWriter {
         }
     }
 
-    /// Waits until everything that is in the outbox now is journaled. Where the outbox was kept, what a process
-    /// took from it that died a moment ago counts, too.
-    pub(crate) async fn drained(&self, was_kept: bool) {
+    /// Waits until everything that is in the outbox now is journaled, also what a process took from it that died
+    /// a moment ago.
+    pub(crate) async fn drained(&self) {
         let next = self.passes.begun.load(Ordering::Acquire) + 1;
         self.passes.hurry_until.fetch_max(next + 1, Ordering::AcqRel);
         self.passes.hurry.notify_one();
         let mut exhaustive = self.passes.exhaustive.subscribe();
         // the sender lives as long as this writer
         let _ = exhaustive.wait_for(|pass| *pass >= next).await;
-        while was_kept
-            && self.started_at.elapsed() < REDELIVERED_WITHIN
-            && self.ledger.outbox_len().await != Ok(0)
-        {
+        while self.has_inherited().await {
             tokio::time::sleep(REDELIVERY_POLL).await;
         }
+    }
+
+    /// Whether the outbox may still hold what a process took from it that died before this one began: until it
+    /// was seen empty once, or everything was delivered again.
+    async fn has_inherited(&self) -> bool {
+        if !self.passes.is_own.load(Ordering::Acquire)
+            && (self.started_at.elapsed() > REDELIVERED_WITHIN || self.ledger.outbox_len().await == Ok(0))
+        {
+            self.passes.is_own.store(true, Ordering::Release);
+        }
+        !self.passes.is_own.load(Ordering::Acquire)
     }
 
     /// Writes the next batch, repeating it until it is written. Answers how many entries it had.

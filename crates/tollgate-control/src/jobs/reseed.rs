@@ -178,11 +178,7 @@ impl Reseeder {
     }
 
     /// Reseeds what needs it.
-    async fn batch(
-        &self,
-        asked: &BTreeMap<TenantId, Vec<Asked>>,
-        fresh: &HashMap<TenantId, Fresh>,
-    ) -> Done {
+    async fn batch(&self, asked: &BTreeMap<TenantId, Vec<Asked>>, fresh: &HashMap<TenantId, Fresh>) -> Done {
         let tenants: Vec<TenantId> = asked.keys().copied().collect();
         let mut outcomes = Outcomes::new();
         let done = async {
@@ -247,15 +243,20 @@ impl Reseeder {
         outcomes: &mut Outcomes,
     ) -> Result<BTreeSet<NodeId>, Failure> {
         let tenants: Vec<TenantId> = closed.keys().copied().collect();
+        let began = Instant::now();
         let PodReports { answered, mut reports } =
             self.roster.gather(&tenants, &self.store, self.clock.now()).await.map_err(Failure)?;
         // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
         reports.push(self.ledger.open_report(Some(&tenants)));
         self.journal_reported(&reports).await?;
-        let was_kept = closed.values().any(Option::is_some);
-        tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained(was_kept))
-            .await
-            .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
+        let gathered_ms = began.elapsed().as_millis();
+        // where the tenants are lost the outbox is, too: what the pods still keep of it they have told
+        if closed.values().any(Option::is_some) {
+            tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained())
+                .await
+                .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
+        }
+        let drained_ms = began.elapsed().as_millis();
         let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
         let mut works = works_of(closed, reports);
         for work in works.iter_mut().filter(|work| work.expected.is_some()) {
@@ -263,12 +264,15 @@ impl Reseeder {
         }
         self.leave_out_what_is_journaled(&mut works).await?;
         let reseeds = self.read_all(works, above, outcomes).await;
+        let read_ms = began.elapsed().as_millis();
         let written = self.ledger.reseed(&reseeds).await?;
+        let (tenants, took_ms) = (reseeds.len(), began.elapsed().as_millis());
+        tracing::info!(tenants, gathered_ms, drained_ms, read_ms, took_ms, "tenants were reseeded");
         for (reseed, outcome) in reseeds.iter().zip(written) {
             let done = match outcome {
                 ReseedOutcome::Reseeded(epoch) => {
                     let (holds, tenant) = (reseed.holds.len(), reseed.tenant);
-                    tracing::info!(%tenant, %epoch, holds, "a tenant was reseeded");
+                    tracing::debug!(%tenant, %epoch, holds, "a tenant was reseeded");
                     Ok(())
                 }
                 // somebody else was faster
