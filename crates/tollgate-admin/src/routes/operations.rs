@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use tollgate_control::{ApplyOptions, ApplyReport, ConfigDocument, List, NodeView};
+use tollgate_control::{ApplyOptions, ApplyReport, ConfigDocument, HoldQuery, HoldView, List, NodeView};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,6 +16,7 @@ use crate::receive::{Caller, JsonBody, Params};
 pub(super) fn operations() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(list_nodes))
+        .routes(routes!(list_holds))
         .routes(routes!(apply_config))
         .routes(routes!(export_config))
 }
@@ -29,6 +30,22 @@ pub(super) fn operations() -> OpenApiRouter<AdminState> {
 )]
 async fn list_nodes(State(state): State<AdminState>, Caller(actor): Caller) -> Answer<List<NodeView>> {
     Ok(Json(state.app.list_nodes(&actor).await?))
+}
+
+/// List a tenant's holds: money that is kept for requests under way, or whose pod died
+#[utoipa::path(
+    get,
+    path = "/holds",
+    tag = "operations",
+    params(HoldQuery),
+    responses((status = 200, description = "a page of holds", body = List<HoldView>)),
+)]
+async fn list_holds(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Params(query): Params<HoldQuery>,
+) -> Answer<List<HoldView>> {
+    Ok(Json(state.app.list_holds(&actor, &query).await?))
 }
 
 /// How a configuration document is applied.

@@ -31,6 +31,7 @@ const CALLS: &[&str] = &[
     "GET /models/{model}",
     "PATCH /models/{model}",
     "DELETE /models/{model}",
+    "GET /holds",
     "GET /nodes",
     "GET /prices",
     "POST /prices",

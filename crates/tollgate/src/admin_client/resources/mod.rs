@@ -20,6 +20,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
     money::STATEMENTS,
     reports::USAGE,
     reports::REQUESTS,
+    reports::HOLDS,
     reports::AUDIT,
 ];
 

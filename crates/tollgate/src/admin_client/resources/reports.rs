@@ -106,6 +106,30 @@ pub(super) const REQUESTS: Resource = Resource {
     ],
 };
 
+pub(super) const HOLDS: Resource = Resource {
+    name: "holds",
+    about: "Money that is kept for requests under way",
+    verbs: &[Verb {
+        name: "list",
+        about: "List a tenant's holds; a suspect one lost its pod and is settled at what is known",
+        example: "tollgate holds list --tenant acme",
+        method: Method::List,
+        path: "/holds",
+        arguments: &[Argument { required: true, ..filter("tenant", "The tenant, by id or name") }],
+        columns: &[
+            "admitted_at",
+            "age_seconds",
+            "amount",
+            "progress",
+            "suspect",
+            "lease_until",
+            "node_id",
+            "key_id",
+            "id",
+        ],
+    }],
+};
+
 pub(super) const AUDIT: Resource = Resource {
     name: "audit",
     about: "Who changed what, and when",
