@@ -13,7 +13,7 @@
 use std::sync::Mutex;
 
 use tollgate_ledger::mutants::{Mutant, activate};
-use tollgate_tests::simulation::{LedgerKind, Plan, run};
+use tollgate_tests::simulation::{LedgerKind, Plan, SHOWN_LINES, run};
 
 const N_PODS: usize = 4;
 const N_STEPS: u32 = 2_500;
@@ -56,7 +56,7 @@ fn is_caught(mutant: Mutant, ledger: LedgerKind, max_seeds: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread can always be made");
     let found = (1..=max_seeds).find_map(|seed| {
-        let plan = Plan { seed, n_steps: N_STEPS, n_pods: N_PODS, ledger };
+        let plan = Plan { seed, n_steps: N_STEPS, n_pods: N_PODS, ledger, n_shown_lines: SHOWN_LINES };
         runtime.block_on(run(plan)).err()
     });
     activate(None);

@@ -6,7 +6,7 @@
     reason = "a failure must show its seed, a success its figures"
 )]
 
-use tollgate_tests::simulation::{Figures, LedgerKind, Plan, run};
+use tollgate_tests::simulation::{Figures, LedgerKind, Plan, SHOWN_LINES, run};
 
 const N_PODS: usize = 4;
 const N_SEEDS_IN_PROCESS: u64 = 48;
@@ -24,7 +24,7 @@ async fn in_redis() {
 async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps: u32) {
     let mut figures = Figures::default();
     for seed in seeds {
-        match run(Plan { seed, n_steps, n_pods: N_PODS, ledger }).await {
+        match run(Plan { seed, n_steps, n_pods: N_PODS, ledger, n_shown_lines: SHOWN_LINES }).await {
             Ok(more) => figures = figures.plus(more),
             Err(failed) => panic!("{failed}"),
         }

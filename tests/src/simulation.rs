@@ -36,8 +36,8 @@ use redis::RedisBackend;
 use truth::Truth;
 use world::Tenant;
 
-/// Steps that are shown of a run that fails.
-const SHOWN_STEPS: usize = 30;
+/// Lines that are usually shown of a run that fails.
+pub const SHOWN_LINES: usize = 30;
 /// A copy of a call that was on its way for longer does not arrive: half of how long a settlement is remembered.
 const MAX_DELAY_MS: i64 = 300_000;
 /// How often a partition ends: after some dozens of steps.
@@ -65,6 +65,8 @@ pub struct Plan {
     pub n_pods: usize,
     /// The ledger.
     pub ledger: LedgerKind,
+    /// Of a run that fails, so many of the last lines are shown.
+    pub n_shown_lines: usize,
 }
 
 /// What happened in a run, or in several.
@@ -192,6 +194,7 @@ fn failed(plan: Plan, step: u32, failure: Failure, last_steps: Vec<String>) -> B
     let (reason, is_violation) = match failure {
         Failure::Violation(reason) => (reason, true),
         Failure::Broken(error) => (format!("{error:#}"), false),
+        Failure::NotMade(reason) => (reason, false),
     };
     Box::new(FailedRun { plan, step, reason, is_violation, last_steps })
 }
@@ -251,7 +254,7 @@ impl Simulation {
 
     /// Notes what happens, for a run that fails.
     fn tell(&mut self, line: impl FnOnce() -> String) {
-        if self.trace.len() >= SHOWN_STEPS {
+        if self.trace.len() >= self.plan.n_shown_lines {
             self.trace.pop_front();
         }
         self.trace.push_back(format!("step {}: {}", self.step, line()));

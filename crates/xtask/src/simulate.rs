@@ -25,7 +25,7 @@ Examples:
 /// The tests that switch faults on, in each package: with the feature that makes them possible.
 const FAULTY_TESTS: &[&[&str]] = &[
     &["-p", "tollgate-tests", "--features", "mutants", "--test", "mutants"],
-    &["-p", "tollgate-ledger", "--features", "mutants", "--test", "mutants", "--test", "model", "mutants"],
+    &["-p", "tollgate-ledger", "--features", "mutants", "-E", "binary(mutants) | test(/^mutants::/)"],
 ];
 
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Outcome {

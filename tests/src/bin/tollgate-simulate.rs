@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use tollgate_tests::simulation::{FailedRun, Figures, LedgerKind, Plan, run};
+use tollgate_tests::simulation::{FailedRun, Figures, LedgerKind, Plan, SHOWN_LINES, run};
 
 /// Runs the ledger through everything that can go wrong, by seed
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ struct Arguments {
     /// Only this seed, on both ledgers
     #[arg(long)]
     seed: Option<u64>,
+    /// Of a run that fails, so many of the last lines are shown
+    #[arg(long, default_value_t = SHOWN_LINES)]
+    lines: usize,
     /// Runs at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
@@ -60,8 +63,9 @@ fn run_all(arguments: &Arguments, ledger: LedgerKind, seeds: &[u64]) -> bool {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let n_pods = usize::try_from(arguments.pods).unwrap_or(1);
-            let outcome =
-                runtime.block_on(run(Plan { seed: *seed, n_steps: arguments.steps, n_pods, ledger }));
+            let Arguments { steps: n_steps, lines: n_shown_lines, .. } = *arguments;
+            let plan = Plan { seed: *seed, n_steps, n_pods, ledger, n_shown_lines };
+            let outcome = runtime.block_on(run(plan));
             let Ok(mut outcomes) = outcomes.lock() else { return };
             match outcome {
                 Ok(figures) => outcomes.0 = outcomes.0.plus(figures),

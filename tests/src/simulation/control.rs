@@ -9,7 +9,7 @@ use tollgate_ledger::{
 
 use super::Simulation;
 use super::backend::{Caller, Write};
-use super::failure::{Checked, violation};
+use super::failure::{Checked, Failure, violation};
 use super::request::{event, read_memo};
 use super::truth::Standing;
 use super::world::{Node, Tenant};
@@ -46,7 +46,6 @@ pub(super) struct Control {
 
 #[derive(Clone, Debug)]
 pub(super) struct Journaled {
-    pub(super) tenant: TenantId,
     pub(super) cost: i64,
     nodes: Vec<Node>,
     pub(super) is_estimated: bool,
@@ -147,7 +146,6 @@ impl Simulation {
             ));
         };
         let row = Journaled {
-            tenant: event.tenant,
             cost: event.cost.0,
             nodes,
             is_estimated: event.basis == tollgate_domain::SettlementBasis::Estimated,
@@ -169,8 +167,10 @@ impl Simulation {
         }
         let journal = &self.control.journal;
         self.pods[pod].unjournaled.retain(|hold, _| !journal.contains_key(hold));
-        self.backend.ledger(Caller::Pod(pod)).confirm_journaled().await?;
-        Ok(())
+        match self.backend.ledger(Caller::Pod(pod)).confirm_journaled().await.map_err(Failure::from) {
+            Ok(_) | Err(Failure::NotMade(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     // --- suspects ---
@@ -384,10 +384,11 @@ impl Simulation {
         let control = &self.control;
         let noted = control.noted.values().filter(|hold| hold.tenant == tenant.id);
         let reported = reports.iter().flat_map(|report| &report.holds).chain(noted);
-        let open = reported.filter(|hold| !control.journal.contains_key(&hold.hold));
-        let holds: BTreeMap<HoldId, OpenHold> = open.map(|hold| (hold.hold, hold.clone())).collect();
-        let holds: Vec<OpenHold> = holds.into_values().collect();
-        let settled = control.journal.iter().filter(|(_, row)| row.tenant == tenant.id);
+        let holds: BTreeMap<HoldId, OpenHold> = reported.map(|hold| (hold.hold, hold.clone())).collect();
+        let (settled, holds): (Vec<_>, Vec<_>) =
+            holds.into_values().partition(|hold| control.journal.contains_key(&hold.hold));
+        let events = reports.iter().flat_map(|report| &report.events).map(|reported| reported.event.hold);
+        let settled: BTreeSet<HoldId> = settled.into_iter().map(|hold| hold.hold).chain(events).collect();
         Reseed {
             tenant: tenant.id,
             above: reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0),
@@ -397,7 +398,7 @@ impl Simulation {
             wallet_settled: NanoUsd(control.sum(Node::Wallet(tenant.id))),
             counters: self.counters(tenant, &holds),
             holds,
-            settled: settled.map(|(hold, _)| *hold).collect(),
+            settled: settled.into_iter().collect(),
             revoked: Vec::new(),
         }
     }
@@ -421,6 +422,9 @@ impl Simulation {
             for hold in &reseed.holds {
                 self.progress.insert(hold.hold, hold.progress.0);
             }
+            // What was noted while this was gathered and is not in it was not under way: it is gone.
+            let written: BTreeSet<HoldId> = reseed.holds.iter().map(|hold| hold.hold).collect();
+            self.control.noted.retain(|id, hold| hold.tenant != reseed.tenant || written.contains(id));
         }
         Ok(())
     }

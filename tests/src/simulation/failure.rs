@@ -9,6 +9,8 @@ use tollgate_ledger::LedgerError;
 pub(super) enum Failure {
     /// What the ledger did is wrong.
     Violation(String),
+    /// A call was not made: the circuit of a pod's client is open after its connection was cut.
+    NotMade(String),
     /// The simulation could not go on: a server that does not start, a call that is not answered.
     Broken(anyhow::Error),
 }
@@ -26,6 +28,7 @@ impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Protocol(_) | LedgerError::Invalid(_) => Self::Violation(error.to_string()),
+            LedgerError::Unavailable(reason) => Self::NotMade(reason),
             _ => Self::Broken(error.into()),
         }
     }

@@ -4,7 +4,7 @@ use tollgate_domain::NodeId;
 
 use super::Simulation;
 use super::backend::Backend;
-use super::failure::Checked;
+use super::failure::{Checked, Failure};
 use super::pod::{Call, Pod};
 use super::world::WINDOW_MS;
 
@@ -58,7 +58,10 @@ impl Simulation {
             std::mem::take(&mut self.in_flight).into_iter().partition(|message| message.pod == pod);
         self.in_flight = others;
         for message in of_pod {
-            self.deliver(pod, message.tenant, message.call).await?;
+            match self.deliver(pod, message.tenant, message.call).await {
+                Ok(_) | Err(Failure::NotMade(_)) => {}
+                Err(failure) => return Err(failure),
+            }
         }
         self.n_nodes += 1;
         let node = NodeId::from_u128((u128::from(self.plan.seed) << 64) | u128::from(self.n_nodes));
@@ -88,6 +91,7 @@ impl Simulation {
             return;
         }
         self.backend.advance_ms(ms);
+        self.latest = self.latest.max(self.backend.now());
         self.figures.clock_jumps += 1;
         self.tell(|| format!("fault: the ledger's clock jumps by {ms} ms"));
     }
@@ -142,7 +146,10 @@ impl Simulation {
                 continue;
             }
             self.tell(|| format!("late: pod {}", message.pod));
-            self.deliver(message.pod, message.tenant, message.call).await?;
+            match self.deliver(message.pod, message.tenant, message.call).await {
+                Ok(_) | Err(Failure::NotMade(_)) => {}
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(())
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tollgate_domain::{HoldId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 use tollgate_ledger::{
-    AdmitOutcome, GrowOutcome, OpenReport, Renewal, SettleOutcome, Settlement, UnjournaledEvent, WalletRule,
+    AdmitOutcome, GrowOutcome, LedgerError, OpenReport, Renewal, SettleOutcome, Settlement, UnjournaledEvent,
+    WalletRule,
 };
 
 use super::Simulation;
 use super::backend::{Backend, Caller, Write};
-use super::failure::{Checked, violation};
+use super::failure::{Checked, Failure, violation};
 use super::request::{Memo, OwnedAdmission, Request, State};
 use super::truth::{Asked, Standing};
 
@@ -20,6 +21,8 @@ const LEASE_MS: u64 = 60_000;
 const REAL_LEASE_MS: u64 = 1;
 /// After so long without an answer a pod no longer asks but gives up: its client has left.
 const PATIENCE_MS: i64 = 60_000;
+/// Of the calls that do not arrive, so many are made by a client whose connections break: that takes its time.
+const REALLY_CUT_PER_MILLE: u64 = 250;
 /// Requests that one pod has under way at most.
 const MAX_REQUESTS: usize = 12;
 
@@ -297,6 +300,9 @@ impl Simulation {
         let fate = self.fate(pod);
         self.tell(|| format!("pod {pod}: {fate:?} {}", shown(&call)));
         if fate == Fate::NotSent {
+            if self.random.per_mille(REALLY_CUT_PER_MILLE) {
+                self.call_in_vain(pod, tenant, call).await?;
+            }
             return Ok(None);
         }
         if fate == Fate::CopyLater {
@@ -304,11 +310,35 @@ impl Simulation {
             let sent_at = self.backend.now();
             self.in_flight.push(Message { due_step, sent_at, pod, tenant, call: call.clone() });
         }
-        let answer = self.deliver(pod, tenant, call.clone()).await?;
+        let answer = match self.deliver(pod, tenant, call.clone()).await {
+            Err(Failure::NotMade(reason)) => {
+                self.tell(|| format!("    not made: {reason}"));
+                return Ok(None);
+            }
+            answer => answer?,
+        };
         if fate == Fate::Twice {
             self.deliver(pod, tenant, call).await?;
         }
         Ok((fate != Fate::ReplyLost).then_some(answer))
+    }
+
+    /// The client makes the call and fails: what it makes of that is its own. In process there is no client.
+    async fn call_in_vain(&mut self, pod: usize, tenant: usize, call: Call) -> Checked {
+        let Backend::Redis(redis) = &self.backend else { return Ok(()) };
+        redis.sever(pod).await?;
+        let (ledger, tenant) = (redis.ledger(Caller::Pod(pod)), self.tenants[tenant].id);
+        let error = match &call {
+            Call::Admit(admission) => ledger.admit(&admission.borrow()).await.err(),
+            Call::Settle(settlement) => ledger.settle(settlement).await.err(),
+            Call::Grow(hold, new_total) => ledger.grow(tenant, *hold, *new_total).await.err(),
+            Call::Renew(hold, cost) => ledger.renew(&[(tenant, *hold, *cost)], REAL_LEASE_MS).await.err(),
+        };
+        redis.mend(pod);
+        match error {
+            Some(LedgerError::Unavailable(_)) => Ok(()),
+            other => violation(format!("a call over a broken connection ended with {other:?}")),
+        }
     }
 
     fn fate(&mut self, pod: usize) -> Fate {
@@ -331,7 +361,8 @@ impl Simulation {
     pub(super) async fn deliver(&mut self, pod: usize, tenant_index: usize, call: Call) -> Checked<Answer> {
         let ledger = self.backend.ledger(Caller::Pod(pod));
         let tenant = self.tenants[tenant_index].id;
-        let now = self.backend.now();
+        // What a ledger forgets when its clock is ahead it does not remember when the clock steps back.
+        let now = self.latest.max(self.backend.now());
         let answer = match &call {
             Call::Admit(admission) => {
                 self.backend.remember(|| Write::Admit(admission.clone()));

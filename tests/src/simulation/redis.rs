@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tollgate_domain::{Secret, UnixMillis};
 use tollgate_ledger::{Ledger, RedisConfig};
-use tollgate_testkit::fault_proxy::FaultProxy;
+use tollgate_testkit::fault_proxy::{FaultMode, FaultProxy};
 use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
@@ -22,14 +22,21 @@ const REDELIVERY_MS: u64 = 20;
 const COPY_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct RedisBackend {
+    /// The way of the control plane.
     proxy: FaultProxy,
-    /// The one that the proxy leads to.
+    /// The one that all ways lead to.
     master: RedisServer,
     replica: RedisServer,
     /// Whether the replica has a copy of the master that is getting old.
     has_copy: bool,
     control: Ledger,
-    pods: Vec<Ledger>,
+    pods: Vec<PodClient>,
+}
+
+/// A pod's client and its way to the server.
+struct PodClient {
+    ledger: Ledger,
+    proxy: FaultProxy,
 }
 
 impl RedisBackend {
@@ -41,7 +48,7 @@ impl RedisBackend {
         let control = connect(&proxy).await?;
         let mut pods = Vec::new();
         for _ in 0..n_pods {
-            pods.push(connect(&proxy).await?);
+            pods.push(pod_client(&master).await?);
         }
         Ok(Self { proxy, master, replica, has_copy: false, control, pods })
     }
@@ -49,7 +56,7 @@ impl RedisBackend {
     pub(super) fn ledger(&self, caller: Caller) -> Ledger {
         match caller {
             Caller::Control => self.control.clone(),
-            Caller::Pod(pod) => self.pods[pod].clone(),
+            Caller::Pod(pod) => self.pods[pod].ledger.clone(),
         }
     }
 
@@ -60,8 +67,20 @@ impl RedisBackend {
 
     /// A pod died: the next one in its place knows nothing.
     pub(super) async fn replace_pod(&mut self, pod: usize) -> Checked {
-        self.pods[pod] = connect(&self.proxy).await?;
+        self.pods[pod] = pod_client(&self.master).await?;
         Ok(())
+    }
+
+    /// A pod's connections break, and it gets no new ones until it is mended.
+    pub(super) async fn sever(&self, pod: usize) -> Checked {
+        let proxy = &self.pods[pod].proxy;
+        proxy.set_mode(FaultMode::Refuse);
+        proxy.cut().await?;
+        Ok(())
+    }
+
+    pub(super) fn mend(&self, pod: usize) {
+        self.pods[pod].proxy.set_mode(FaultMode::Pass);
     }
 
     pub(super) async fn lose_everything(&mut self, by_restart: bool) -> Checked {
@@ -85,8 +104,10 @@ impl RedisBackend {
             return Ok(false);
         }
         std::mem::swap(&mut self.master, &mut self.replica);
-        self.proxy.set_upstream(address(&self.master));
-        self.proxy.cut().await?;
+        for proxy in self.pods.iter().map(|pod| &pod.proxy).chain([&self.proxy]) {
+            proxy.set_upstream(address(&self.master));
+            proxy.cut().await?;
+        }
         Ok(true)
     }
 }
@@ -103,6 +124,11 @@ async fn copy(master: &RedisServer, replica: &RedisServer) -> Checked {
     .await?;
     replica.cli(&["REPLICAOF", "NO", "ONE"]).await?;
     Ok(())
+}
+
+async fn pod_client(master: &RedisServer) -> Checked<PodClient> {
+    let proxy = FaultProxy::start(address(master)).await?;
+    Ok(PodClient { ledger: connect(&proxy).await?, proxy })
 }
 
 fn address(server: &RedisServer) -> SocketAddr {

@@ -118,18 +118,23 @@ impl Request {
                 Some(HeldBudget { budget, period_starts_at: UnixMillis(starts_at), limit: limit_of(budget) })
             }
         });
+        // A request that has ended costs what it cost: the rest may have been returned, and spent by others, by a
+        // settlement of which only the answer was lost.
+        let is_ending = self.state == State::Ending;
+        let memo = Memo { estimate: self.served, key: admission.key };
+        let ended_memo = serde_json::to_vec(&memo).ok().filter(|_| is_ending);
         OpenHold {
             tenant: admission.tenant,
             hold: admission.hold,
             key: admission.key,
             node: admission.node,
-            amount: NanoUsd(self.granted),
+            amount: NanoUsd(if is_ending { self.served } else { self.granted }),
             wallet: admission.wallet,
             budgets: budgets.collect(),
             admitted_at: Some(self.admitted_at),
             lease_ms: admission.lease_ms,
-            progress: NanoUsd(self.announced),
-            memo: admission.memo.clone(),
+            progress: NanoUsd(if is_ending { self.served } else { self.announced }),
+            memo: ended_memo.unwrap_or_else(|| admission.memo.clone()),
         }
     }
 }

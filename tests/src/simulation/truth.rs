@@ -50,6 +50,8 @@ pub(super) enum Standing {
 pub(super) struct Truth {
     pub(super) open: BTreeMap<HoldId, TrueHold>,
     ended: BTreeMap<HoldId, Ended>,
+    /// When each hold was settled for the first time, whatever was lost since: a copy of the past may remember it.
+    first_ended: BTreeMap<HoldId, UnixMillis>,
     pub(super) settled: BTreeMap<Node, i128>,
     /// What each settled hold was charged.
     charges: BTreeMap<HoldId, i64>,
@@ -174,7 +176,7 @@ impl Truth {
                 Ok(())
             }
             (Standing::Live | Standing::Lost, AdmitOutcome::AlreadySettled)
-                if self.ended.contains_key(&asked.hold) =>
+                if self.first_ended.contains_key(&asked.hold) =>
             {
                 Ok(())
             }
@@ -230,7 +232,9 @@ impl Truth {
         let is_open = self.open.contains_key(&hold);
         let is_right = match (self.standing(tenant), outcome) {
             (Standing::Live, SettleOutcome::Settled) => is_open,
-            (Standing::Live, SettleOutcome::AlreadySettled) => ended_at.is_some() && !is_open,
+            (Standing::Live, SettleOutcome::AlreadySettled) => {
+                self.first_ended.contains_key(&hold) && !is_open
+            }
             (Standing::Live, SettleOutcome::UnknownHold) => {
                 !is_open && ended_at.is_none_or(|ended_at| now.since(ended_at) >= TOMBSTONE_MS)
             }
@@ -256,7 +260,8 @@ impl Truth {
     }
 
     fn end(&mut self, tenant: TenantId, hold: HoldId, charge: i64, now: UnixMillis) {
-        self.ended.entry(hold).or_insert(Ended { tenant, at: now });
+        let at = *self.first_ended.entry(hold).or_insert(now);
+        self.ended.entry(hold).or_insert(Ended { tenant, at });
         let Some(open) = self.open.remove(&hold) else { return };
         self.charges.insert(hold, charge);
         for node in open.nodes {
@@ -324,7 +329,7 @@ impl Truth {
         if reseed.expected.as_ref().is_some_and(|expected| epoch.n <= expected.n) || epoch.n <= reseed.above {
             return violation(format!("the new epoch {epoch} is not above what is known: {reseed:?}"));
         }
-        self.reopen(tenant.id, reseed);
+        let reopened = self.reopen(tenant.id, reseed);
         self.compare_settled(tenant.id, reseed)?;
         let reported: BTreeMap<HoldId, &OpenHold> =
             reseed.holds.iter().map(|hold| (hold.hold, hold)).collect();
@@ -340,14 +345,17 @@ impl Truth {
         let (before, others): (BTreeMap<_, _>, _) = before.into_iter().partition(|(_, hold)| of_tenant(hold));
         self.open = others;
         for (id, hold) in reported {
-            let granted = before.get(&id).map_or(0, |hold| hold.amount - hold.doubtful);
+            let reopened_at = if reopened.contains(&id) { hold.amount.0 } else { 0 };
+            let granted = before.get(&id).map_or(reopened_at, |hold| hold.amount - hold.doubtful);
             let nodes = nodes_of(hold);
             let doubtful = (hold.amount.0 - granted).max(0);
             self.nodes.insert(id, nodes.clone());
             self.open.insert(id, TrueHold { tenant: tenant.id, amount: hold.amount.0, nodes, doubtful });
         }
         for hold in &reseed.settled {
-            self.ended.entry(*hold).or_insert(Ended { tenant: tenant.id, at: now });
+            // One that is told a second time is remembered from the first time on.
+            let at = *self.first_ended.entry(*hold).or_insert(now);
+            self.ended.entry(*hold).or_insert(Ended { tenant: tenant.id, at });
         }
         self.ended.retain(|hold, ended| ended.tenant != tenant.id || !self.open.contains_key(hold));
         self.set_standing(tenant.id, Standing::Live);
@@ -357,16 +365,19 @@ impl Truth {
 
     /// A settlement that was lost with the ledger, of which the pod had no answer: it still has the hold, and will
     /// settle it again.
-    fn reopen(&mut self, tenant: TenantId, reseed: &Reseed) {
+    fn reopen(&mut self, tenant: TenantId, reseed: &Reseed) -> BTreeSet<HoldId> {
+        let mut reopened = BTreeSet::new();
         if !self.unrecovered.contains(&tenant) {
-            return;
+            return reopened;
         }
         for hold in &reseed.holds {
             let Some(charge) = self.charges.remove(&hold.hold) else { continue };
+            reopened.insert(hold.hold);
             for node in nodes_of(hold) {
                 *self.settled.entry(node).or_default() -= i128::from(charge);
             }
         }
+        reopened
     }
 
     /// What the journal says must be what was settled: no charge lost, none doubled.
