@@ -91,6 +91,18 @@ impl PricedPlan {
             prediction_tokens: self.prediction_tokens,
         }
     }
+
+    /// For when the cheap bound does not fit the money: counts the prompt's text with the tokenizers that are
+    /// public, and says whether the least the request can be held for has fallen. The first count of a
+    /// process loads the tokenizer; each costs up to some ten milliseconds.
+    pub(crate) fn count_exactly(&mut self, skim: &RequestSkim, body: &[u8], floor: u64) -> bool {
+        prompt::count_exactly(Arc::make_mut(&mut self.candidates), skim, body);
+        let before = self.minimum;
+        let (amount, minimum) = dearest_of(&self.candidates, &self.shape(), floor);
+        self.amount = amount.min(MAX_LIMIT);
+        self.minimum = minimum;
+        minimum < before
+    }
 }
 
 /// What the pipeline knows before it asks what a request costs.
@@ -120,20 +132,10 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
     }
     let floor = config.output_floor_tokens;
-    let (mut amount, mut minimum) = dearest_of(&candidates, &shape, floor);
-    if is_beyond_every_period(input.context, minimum) {
-        // the cheap bound can never be paid for; the exact count may
-        prompt::count_exactly(&mut candidates, input.skim, input.body);
-        (amount, minimum) = dearest_of(&candidates, &shape, floor);
-    }
-    if minimum > MAX_LIMIT {
-        let message =
-            format!("this request could cost {minimum} USD, more than any budget may hold: ask for less");
-        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("max_tokens"));
-    }
+    let (amount, minimum) = dearest_of(&candidates, &shape, floor);
     let input_estimate = input_token_estimate(input.skim, input.body.len());
-    let rate_output = input.skim.client_output_cap().unwrap_or(config.output_floor_tokens);
-    Ok(PricedPlan {
+    let rate_output = input.skim.client_output_cap().unwrap_or(floor);
+    let mut priced = PricedPlan {
         // no wallet or budget can hold more, so no answer may cost more
         amount: amount.min(MAX_LIMIT),
         minimum,
@@ -146,7 +148,17 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         prediction_tokens: shape.prediction_tokens,
         is_paid: input.context.has_money_gate(),
         input_estimate,
-    })
+    };
+    if is_beyond_every_period(input.context, minimum) {
+        priced.count_exactly(input.skim, input.body, floor);
+    }
+    if priced.minimum > MAX_LIMIT {
+        let minimum = priced.minimum;
+        let message =
+            format!("this request could cost {minimum} USD, more than any budget may hold: ask for less");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("max_tokens"));
+    }
+    Ok(priced)
 }
 
 /// The most the request can cost anywhere, at its caps and with answers cut to the floor.

@@ -144,6 +144,40 @@ fn exact_counts_are_below_bytes_and_never_below_the_provider_s() {
 }
 
 #[test]
+fn an_exact_count_lowers_what_must_be_held() {
+    let text = "The quick brown fox jumps over the lazy dog. ".repeat(100);
+    let body = serde_json::json!({"messages": [{"role": "user", "content": text}]}).to_string();
+    let skim = skim(Surface::Chat, body.as_bytes()).unwrap();
+    let mut candidate = known("a", Some(Tokenizer::O200k), None);
+    candidate.input_bound = cheap(&candidate, &body).unwrap();
+    let (amount, minimum) = dearest_of(std::slice::from_ref(&candidate), &shape(1, 0), 256);
+    let route = RoutePlan {
+        name: "a".into(),
+        candidates: vec![Arc::clone(&candidate.candidate)],
+        retry: tollgate_policy::RetryPolicy::default(),
+        timeouts: tollgate_policy::Timeouts::default(),
+    };
+    let mut plan = PricedPlan {
+        plan: Arc::new(route),
+        candidates: [candidate].into(),
+        tier: ServiceTier::Standard,
+        reach: Reach::TEXT,
+        n_choices: 1,
+        prediction_tokens: 0,
+        is_paid: true,
+        amount,
+        minimum,
+        rate_tokens: 0,
+        input_estimate: 0,
+    };
+    assert!(plan.count_exactly(&skim, body.as_bytes(), 256));
+    // a nano-USD per token: 1,000 tokens of text, the marks around them, and 256 or 4,096 of the answer
+    assert!((1_256..1_500).contains(&plan.minimum.0), "{:?}", plan.minimum);
+    assert_eq!(plan.amount.0 - plan.minimum.0, 4_096 - 256);
+    assert!(!plan.count_exactly(&skim, body.as_bytes(), 256), "nothing more to gain");
+}
+
+#[test]
 fn what_nothing_bounds_is_refused_where_it_costs() {
     let refusal = |members: &str, model: &str, rows: &[PriceRow]| {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{members}}}"#);
