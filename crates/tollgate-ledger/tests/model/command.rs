@@ -93,7 +93,7 @@ fn command() -> impl Strategy<Value = Command> {
         5 => (0..N_HOLDS, -50_i64..300).prop_map(|(hold, by)| Command::Grow { hold, by }),
         5 => (0..N_HOLDS, 0_i64..400, lease_ms())
             .prop_map(|(hold, cost, lease_ms)| Command::Renew { hold, cost, lease_ms }),
-        2 => counters.clone().prop_map(|counters| Command::Seed { counters }),
+        2 => counters.prop_map(|counters| Command::Seed { counters }),
         2 => (500_i64..2_500, 0_u64..8).prop_map(|(limit, version)| Command::Credit { limit, version }),
         1 => any::<bool>().prop_map(Command::Revoke),
         1 => Just(Command::Fence),

@@ -117,6 +117,9 @@ async fn follow(backend: &Backend, commands: &[Command]) -> Result<(), String> {
     same("the events in the outbox", &expected, &events)
 }
 
+/// A hold as listed: amount, wallet, budgets, whether it is suspect, progress.
+type ListedHold = (i128, Wallet, Vec<(usize, i64, i128)>, bool, i128);
+
 struct Machine {
     names: Names,
     ledger: Ledger,
@@ -440,7 +443,7 @@ impl Machine {
 
     async fn compare_holds(&self) -> Result<(), String> {
         let tenant = self.names.tenant();
-        let mut listed: BTreeMap<u8, (i128, Wallet, Vec<(usize, i64, i128)>, bool, i128)> = BTreeMap::new();
+        let mut listed: BTreeMap<u8, ListedHold> = BTreeMap::new();
         let mut cursor: Option<String> = None;
         loop {
             let page = self.ledger.list_holds(tenant, cursor.as_deref(), 3).await.unwrap();
