@@ -45,6 +45,7 @@ pub(crate) struct Installation {
     /// The control plane's process, where it has one of its own.
     pub(crate) control: Option<ChildProcess>,
     control_environment: Vec<(&'static str, String)>,
+    gateway_environment: Vec<(&'static str, String)>,
     pub(crate) admin: Admin,
     pub(crate) mock: MockProvider,
     backing: Backing,
@@ -163,6 +164,7 @@ impl Installation {
             gateways: vec![process],
             control: None,
             control_environment: Vec::new(),
+            gateway_environment: Vec::new(),
             mock,
             backing: Backing::Single { _data: data },
         })
@@ -175,6 +177,14 @@ impl Installation {
 
     /// One control plane and so many gateways on a real Postgres and Redis.
     pub(crate) async fn split_into(n_gateways: usize) -> anyhow::Result<Self> {
+        Self::split_with(n_gateways, &[]).await
+    }
+
+    /// The same with further variables in the environment of all of them.
+    pub(crate) async fn split_with(
+        n_gateways: usize,
+        further: &[(&'static str, &str)],
+    ) -> anyhow::Result<Self> {
         let mock = MockProvider::start().await?;
         let (postgres, redis) = (PostgresServer::start().await?, RedisServer::start().await?);
         let database = postgres.create_database("tollgate").await?;
@@ -188,6 +198,7 @@ impl Installation {
             ("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
             ("TOLLGATE_GRPC_LISTEN", "127.0.0.1:0".to_owned()),
         ];
+        environment.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let mut control = start("control", &environment)?;
         let ready = control.wait_for_line("ready ", READY_TIMEOUT).await?;
         let (admin_url, grpc_url) = (ready["admin"].clone(), ready["grpc"].clone());
@@ -198,13 +209,14 @@ impl Installation {
         environment.push(("TOLLGATE_GRPC_LISTEN", address(&grpc_url)));
         let admin = Admin::new(&admin_url);
         admin.post("/config/apply", &configuration(&mock)).await?;
-        let gateway_environment = [
+        let mut gateway_environment = vec![
             ("TOLLGATE_REDIS_URL", redis.url()),
             ("TOLLGATE_CONTROL_URL", grpc_url),
             ("TOLLGATE_PLANE_TOKEN", PLANE_TOKEN.to_owned()),
             ("TOLLGATE_LISTEN", "127.0.0.1:0".to_owned()),
             ("TOLLGATE_OPS_LISTEN", "127.0.0.1:0".to_owned()),
         ];
+        gateway_environment.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let (mut traffic, mut gateways) = (Vec::new(), Vec::new());
         for _ in 0..n_gateways {
             let mut gateway = start("gateway", &gateway_environment)?;
@@ -216,6 +228,7 @@ impl Installation {
             gateways,
             control: Some(control),
             control_environment: environment,
+            gateway_environment,
             admin,
             mock,
             backing: Backing::Split { postgres: Box::new(postgres), redis: Box::new(redis) },
@@ -225,6 +238,30 @@ impl Installation {
     /// The chat endpoint of the n-th gateway, counted round.
     pub(crate) fn chat_url(&self, n: usize) -> String {
         format!("{}/v1/chat/completions", self.traffic[n % self.traffic.len()])
+    }
+
+    /// Kills the n-th gateway and starts another one in its place, on a port of its own.
+    pub(crate) async fn replace_gateway(&mut self, n: usize) -> anyhow::Result<()> {
+        self.gateways[n].signal(Signal::Kill)?;
+        self.gateways[n].wait_exit(STOP_TIMEOUT).await?;
+        let mut gateway = start("gateway", &self.gateway_environment)?;
+        self.traffic[n] = gateway.wait_for_line("ready ", READY_TIMEOUT).await?["traffic"].clone();
+        self.gateways[n] = gateway;
+        Ok(())
+    }
+
+    /// The Redis that the processes share.
+    pub(crate) fn redis_server(&mut self) -> anyhow::Result<&mut RedisServer> {
+        match &mut self.backing {
+            Backing::Split { redis, .. } => Ok(redis),
+            Backing::Single { .. } => anyhow::bail!("no Redis of its own"),
+        }
+    }
+
+    /// What all processes logged, for a test that fails.
+    pub(crate) fn logs(&self) -> String {
+        let gateways = self.gateways.iter().map(ChildProcess::stderr_text);
+        self.control.iter().map(ChildProcess::stderr_text).chain(gateways).collect::<Vec<_>>().join("\n---\n")
     }
 
     /// Ends the control plane and the database.

@@ -6,5 +6,6 @@ mod crowd;
 mod documentation;
 mod installation;
 mod money;
+mod recovery;
 mod resilience;
 mod sdk;
