@@ -12,6 +12,7 @@
 mod epoch;
 mod error;
 mod holds;
+mod idempotency;
 mod ledger;
 mod memory;
 pub mod mutants;
@@ -25,6 +26,11 @@ pub use error::LedgerError;
 pub use holds::{
     GrowOutcome, HeldBudget, HoldPage, HoldView, JournalConfirmation, MAX_MEMO_BYTES, MoneyDenied, OpenHold,
     OpenReport, Renewal, SuspectHold, UnjournaledEvent,
+};
+pub use idempotency::{
+    IdempotencyBounds, IdempotencyClaim, IdempotencyEnd, IdempotencyEnded, IdempotencyName, IdempotencyState,
+    MAX_IDEMPOTENCY_KEYS_IN_PROCESS, MAX_IDEMPOTENT_BYTES_IN_PROCESS, MAX_IDEMPOTENT_BYTES_PER_SHARD,
+    NoAnswer, StoredAnswer,
 };
 pub use ledger::Ledger;
 pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};

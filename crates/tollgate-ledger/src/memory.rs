@@ -2,6 +2,7 @@
 
 mod decide;
 mod holds;
+mod idempotency;
 mod outbox;
 mod rates;
 mod recovery;
@@ -21,6 +22,7 @@ use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement, WalletRule,
 };
+use idempotency::IdempotencyRecords;
 use outbox::Outbox;
 use tenant::{Settled, TenantState};
 
@@ -43,6 +45,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     shards: Vec<Mutex<HashMap<TenantId, TenantState>>>,
     outbox: Outbox,
+    idempotency: IdempotencyRecords,
 }
 
 impl MemoryLedger {
@@ -50,7 +53,14 @@ impl MemoryLedger {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(N_SHARDS).collect();
-        Self { shared: Arc::new(Shared { clock, shards, outbox: Outbox::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                shards,
+                outbox: Outbox::default(),
+                idempotency: IdempotencyRecords::default(),
+            }),
+        }
     }
 
     pub(crate) fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
@@ -129,6 +139,7 @@ impl MemoryLedger {
 
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         self.shard(tenant).remove(&tenant);
+        self.forget_idempotency(tenant);
     }
 
     pub(crate) async fn outbox_read(&self, max: usize, block_ms: u64) -> Vec<OutboxEntry> {

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod events;
 mod holds;
+mod idempotency;
 mod keys;
 mod link;
 mod outbox;

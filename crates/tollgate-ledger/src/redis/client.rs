@@ -23,6 +23,8 @@ const N_CONNECTIONS: usize = 2;
 /// Deadline of calls that are not on a request's path (seeding, balances, pipelines, the outbox): they may
 /// carry a thousand entries.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Deadline of calls that carry a stored answer: a megabyte, behind others like it.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unacknowledged bytes for so long mean that the peer is gone: the connection is given up and replaced.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,6 +33,8 @@ pub(super) struct Client {
     links: Vec<Link>,
     /// Apart, so that no large pipeline stands before a request's call.
     background: Link,
+    /// Apart, so that no large answer does either.
+    records: Link,
     next: AtomicUsize,
     response_timeout: Duration,
     connect_timeout: Duration,
@@ -60,6 +64,7 @@ impl Client {
         Ok(Self {
             links: (0..N_CONNECTIONS).map(|_| Link::new(redis.clone(), connect_timeout)).collect(),
             background: Link::new(redis.clone(), connect_timeout),
+            records: Link::new(redis.clone(), connect_timeout),
             redis,
             next: AtomicUsize::new(0),
             response_timeout: Duration::from_millis(config.response_timeout_ms),
@@ -78,6 +83,7 @@ impl Client {
     pub(super) fn doubt_runs(&self) {
         self.links.iter().for_each(Link::doubt);
         self.background.doubt();
+        self.records.doubt();
     }
 
     /// One command on a request's path.
@@ -103,6 +109,15 @@ impl Client {
         build: impl BuildCall,
     ) -> Result<Value, LedgerError> {
         self.script_within(&self.background, BACKGROUND_TIMEOUT, script, &build).await
+    }
+
+    /// One script that carries a stored answer, there or back: some request waits for it, no other should.
+    pub(super) async fn record_script(
+        &self,
+        script: &LedgerScript,
+        build: impl BuildCall,
+    ) -> Result<Value, LedgerError> {
+        self.script_within(&self.records, RECORD_TIMEOUT, script, &build).await
     }
 
     /// Many scripts in one round trip that no request waits for; each has its own answer. Those that the

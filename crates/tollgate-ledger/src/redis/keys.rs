@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use tollgate_domain::{BudgetId, HoldId, KeyId, TenantId, UnixMillis};
 
+use crate::idempotency::IdempotencyName;
 use crate::types::LimitOwner;
 
 /// Hash tags over which tenants spread: enough for a cluster of as many nodes, few enough for one reader to
@@ -54,6 +55,20 @@ impl TenantKeys {
         index(self.shard)
     }
 
+    /// Everything about one idempotency key.
+    pub(super) fn idempotency(&self, name: &IdempotencyName) -> IdempotencyKeys {
+        let (names, shard) = (self.named("idempotency"), self.shard);
+        let text = format!("{}:{:032x}", name.key, name.hash);
+        IdempotencyKeys {
+            record: format!("{names}:{text}"),
+            names,
+            ends: format!("tg:{{{shard}}}:idempotency-ends"),
+            sums: format!("tg:{{{shard}}}:idempotency-sums"),
+            prefix: format!("tg:{{{shard}}}:"),
+            text,
+        }
+    }
+
     pub(super) fn shard(&self) -> u16 {
         self.shard
     }
@@ -64,6 +79,22 @@ impl TenantKeys {
         write!(key, "tg:{{{}}}:{}:{name}", self.shard, self.tenant).expect("a string takes all");
         key
     }
+}
+
+/// What the scripts about an idempotency key are told.
+pub(super) struct IdempotencyKeys {
+    /// What is known of it.
+    pub(super) record: String,
+    /// The tenant's names.
+    pub(super) names: String,
+    /// The shard's names by their ends.
+    pub(super) ends: String,
+    /// The shard's sums.
+    pub(super) sums: String,
+    /// What every key of the shard begins with.
+    pub(super) prefix: String,
+    /// The name within the tenant.
+    pub(super) text: String,
 }
 
 /// The outbox stream of a shard.

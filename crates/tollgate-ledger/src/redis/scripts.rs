@@ -45,9 +45,12 @@ script!(JOURNALED = "fence.lua" "next_epoch.lua" "journaled.lua");
 script!(EPOCH = "fence.lua" "epoch.lua");
 script!(ENDED_LEASES = "ended_leases.lua");
 script!(SET_ASIDE = "set_aside.lua");
+script!(IDEMPOTENCY_CLAIM = "idempotency.lua" "idempotency_claim.lua");
+script!(IDEMPOTENCY_END = "idempotency.lua" "idempotency_end.lua");
+script!(IDEMPOTENCY_FORGET = "idempotency.lua" "idempotency_forget.lua");
 
 /// Every script, to be loaded when connecting.
-pub(super) fn all() -> [&'static LedgerScript; 17] {
+pub(super) fn all() -> [&'static LedgerScript; 20] {
     [
         &ADMIT,
         &SETTLE,
@@ -66,6 +69,9 @@ pub(super) fn all() -> [&'static LedgerScript; 17] {
         &EPOCH,
         &ENDED_LEASES,
         &SET_ASIDE,
+        &IDEMPOTENCY_CLAIM,
+        &IDEMPOTENCY_END,
+        &IDEMPOTENCY_FORGET,
     ]
 }
 

@@ -109,7 +109,7 @@ impl RedisLedger {
         };
         self.shared.client.background_script(&scripts::FORGET, build).await?;
         self.shared.register.forget(tenant);
-        Ok(())
+        self.forget_idempotency(tenant).await
     }
 
     /// Commands that no request waits for; the first error is the answer.

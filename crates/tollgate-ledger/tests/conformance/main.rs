@@ -7,6 +7,7 @@ mod concurrency;
 mod epochs;
 mod fencing;
 mod holds;
+mod idempotency;
 mod model;
 mod outage;
 mod outbox;
