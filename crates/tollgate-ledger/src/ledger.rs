@@ -41,6 +41,12 @@ impl Ledger {
         RedisLedger::connect(config).await.map(Self::Redis)
     }
 
+    /// Whether holds stay when this process ends: only then a memo can be read by somebody else.
+    #[must_use]
+    pub const fn outlives_this_process(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
     /// Whether the ledger answers.
     ///
     /// # Errors

@@ -192,6 +192,10 @@ impl TenantState {
             ..Self::default()
         };
         self.wallet_counter.settled = reseed.wallet_settled;
+        // The holds first: of a budget's older periods only those are kept in which something is held.
+        for hold in &reseed.holds {
+            self.write_reported(hold, now);
+        }
         for counter in &reseed.counters {
             let node = HeldNode::Budget(counter.budget, counter.period_starts_at);
             self.counter_or_insert(node).settled = counter.settled;
@@ -199,9 +203,6 @@ impl TenantState {
         self.revoked.extend(&reseed.revoked);
         for hold in &reseed.settled {
             self.tombstones.insert(*hold, now);
-        }
-        for hold in &reseed.holds {
-            self.write_reported(hold, now);
         }
         ReseedOutcome::Reseeded(live(n).epoch)
     }

@@ -28,8 +28,10 @@ impl Tombstones {
         if self.by_age.len() >= MAX_TOMBSTONES_PER_TENANT {
             self.forget_oldest();
         }
-        self.settled.insert(hold);
-        self.by_age.push_back((now.plus_ms(TOMBSTONE_TTL_MS), hold));
+        // One that is remembered already keeps its age: a second entry would outlive the first one's end.
+        if self.settled.insert(hold) {
+            self.by_age.push_back((now.plus_ms(TOMBSTONE_TTL_MS), hold));
+        }
     }
 
     /// Forgets one that is open after all.

@@ -56,6 +56,8 @@ struct Held {
     lease_ms: u64,
     memo: Box<[u8]>,
     progress: NanoUsd,
+    /// What it is being settled at, from when that goes out: its answer may be lost, its request is over.
+    ending: Option<NanoUsd>,
     granted: Option<Granted>,
     /// How many reports there had been when it was last asked for.
     n_reports: u64,
@@ -141,6 +143,7 @@ impl Register {
             lease_ms: admission.lease_ms,
             memo: admission.memo.into(),
             progress: NanoUsd::ZERO,
+            ending: None,
             granted: None,
             n_reports: 0,
         };
@@ -268,7 +271,14 @@ impl Register {
     /// Before a settlement goes out.
     pub(super) fn settling(&self, settlement: &Settlement) -> Settling {
         let life = self.outbox(shard_of(settlement.tenant)).lock().life;
-        Settling { epoch: self.epoch_of(settlement.tenant, settlement.hold), life }
+        let mut tenants = self.lock(settlement.tenant).lock();
+        let held =
+            tenants.get_mut(&settlement.tenant).and_then(|tenant| tenant.holds.get_mut(&settlement.hold));
+        let epoch = held.and_then(|held| {
+            held.ending = Some(settlement.actual);
+            held.granted.as_ref()?.epoch.clone()
+        });
+        Settling { epoch, life }
     }
 
     /// The settlement is known to have happened; its event was written at `id`.
@@ -404,7 +414,8 @@ fn open_hold(tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
         hold,
         key: held.key,
         node: held.node,
-        amount: held.amount,
+        // once it ends it needs what it cost: the rest may have been given to others
+        amount: held.ending.map_or(held.amount, |cost| cost.min(held.amount)),
         wallet: held.wallet,
         budgets: held_budgets(held),
         admitted_at: held.granted.as_ref().map(|granted| granted.admitted_at),

@@ -150,7 +150,10 @@ mod faulty {
             Mutant::ExpiredIsReleased => &[("-- What is known.\n", RELEASE_EXPIRED)],
             Mutant::FirstLevelOnly => &[
                 ("local last_node = n_budgets", "local last_node = math.min(first_node, n_budgets)"),
-                ("last_node = hold[10] == 1 and 0 or 1, #names", "last_node = 1, 1"),
+                (
+                    "last_node = hold[10] == 1 and 0 or 1, #names",
+                    "last_node = hold[10] == 1 and 0 or 1, math.min(hold[10] == 1 and 0 or 1, #names)",
+                ),
             ],
             Mutant::HoldsIgnored => &[("limits[i] - settled[i] - held[i]", "limits[i] - settled[i]")],
             Mutant::NoTombstone => {
