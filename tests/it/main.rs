@@ -4,6 +4,7 @@ mod compose;
 mod configured;
 mod crowd;
 mod documentation;
+mod idempotency;
 mod installation;
 mod money;
 mod recovery;

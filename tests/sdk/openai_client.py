@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 
 import openai
 from openai import OpenAI
@@ -75,6 +76,15 @@ for event in main.chat.completions.create(**ask("tools"), tools=[tool], stream=T
         arguments += part.function.arguments or ""
 assert json.loads(arguments) == tool["function"]["parameters"], arguments
 
+# asked twice under one key: one answer, one receipt
+key = {"Idempotency-Key": f"sdk-{uuid.uuid4()}"}
+create_raw = main.chat.completions.with_raw_response.create
+once, again = (create_raw(**ask("hello"), extra_headers=key) for _ in range(2))
+assert once.content == again.content, (once.content, again.content)
+assert once.headers.get("x-tollgate-idempotent-replay") is None
+assert again.headers["x-tollgate-idempotent-replay"] == "true"
+assert once.headers["x-tollgate-request-id"] == again.headers["x-tollgate-request-id"]
+
 # the other surfaces
 vectors = main.embeddings.create(model="mock/m", input=["a", "b"])
 assert len(vectors.data) == 2 and vectors.usage.prompt_tokens > 0
@@ -90,6 +100,8 @@ expect(openai.AuthenticationError, 401, "invalid_api_key", lambda: client("sk-no
 expect(openai.NotFoundError, 404, "model_not_found", lambda: create(**{**ask("x"), "model": "chat-defaul"}))
 expect(openai.BadRequestError, 400, "invalid_request", lambda: create(**ask("x", extra_body={"max_tokens": "many"})))
 expect(openai.UnprocessableEntityError, 422, "model_not_priced", lambda: create(**{**ask("x"), "model": "mock/none"}))
+other = ask("something else", extra_headers=key)
+expect(openai.UnprocessableEntityError, 422, "invalid_request", lambda: create(**other))
 try:
     create(**ask("refuse"))
     raise AssertionError("a refused request passed")

@@ -12,6 +12,7 @@ use tollgate_domain::{NanoUsd, RequestId};
 use tollgate_ledger::{Grant, LimitKind, RateRefusal, RateStatus};
 
 use crate::error::Refusal;
+use crate::idempotency::RecordedBody;
 use crate::relay::RelayBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -21,7 +22,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
-const OVERHEAD_US: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
+pub(crate) const OVERHEAD_US: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-tollgate-max-tokens");
 
@@ -43,6 +44,8 @@ pub(crate) enum GatewayBody {
     Whole(Option<Bytes>),
     /// A provider's stream, relayed.
     Relay(Box<RelayBody>),
+    /// The same, kept for whoever repeats the request.
+    Recorded(Box<RecordedBody>),
 }
 
 impl GatewayBody {
@@ -64,6 +67,9 @@ impl Body for GatewayBody {
             Self::Relay(relay) => {
                 relay.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Recorded(recorded) => {
+                recorded.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -74,7 +80,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Relay(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Recorded(_) => SizeHint::default(),
         }
     }
 }
@@ -116,7 +122,7 @@ fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     }
 }
 
-fn overhead_value(overhead: Duration) -> HeaderValue {
+pub(crate) fn overhead_value(overhead: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX))
 }
 
@@ -152,13 +158,14 @@ fn write_refused_rate(headers: &mut HeaderMap, refusal: &RateRefusal) {
     }
 }
 
-/// Headers of everything that leaves the traffic port.
+/// Headers of everything that leaves the traffic port. An answer that is repeated keeps the id of its request, under
+/// which its receipt is found.
 pub(crate) fn write_common(headers: &mut HeaderMap, request: RequestId) {
     let mut text = [0_u8; 36];
     let text = request.as_uuid().hyphenated().encode_lower(&mut text);
     if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(SDK_REQUEST_ID, value.clone());
-        headers.insert(REQUEST_ID, value);
+        headers.entry(SDK_REQUEST_ID).or_insert_with(|| value.clone());
+        headers.entry(REQUEST_ID).or_insert(value);
     }
     headers.insert(CACHE, HeaderValue::from_static("off"));
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tollgate_ledger::IdempotencyBounds;
+
 /// How one data-plane pod behaves. Plain values: the binary reads files and environment.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -34,6 +36,49 @@ pub struct GatewayConfig {
     pub default_output_cap_tokens: u64,
     /// Below this many affordable answer tokens a request is refused rather than clamped.
     pub output_floor_tokens: u64,
+    /// Requests that carry an idempotency key.
+    pub idempotency: IdempotencyConfig,
+}
+
+/// How long and how much is kept for requests that carry an idempotency key.
+#[derive(Clone, Debug)]
+pub struct IdempotencyConfig {
+    /// From the end of a request until its key is forgotten.
+    pub lifetime: Duration,
+    /// How long a repeat waits for the first one's answer, where the client does not say: below it most answers have
+    /// ended, and clients retry what is refused then.
+    pub wait: Duration,
+    /// Largest answer that is kept in bytes; a larger one is answered once and cannot be repeated.
+    pub max_answer_bytes: usize,
+    /// Keys remembered at once per API key: one a second for a day.
+    pub max_keys: u64,
+    /// Bytes of answers kept per tenant; beyond them only the outcome is kept.
+    pub max_tenant_bytes: u64,
+}
+
+impl IdempotencyConfig {
+    /// As the ledger is told; `lease` is how long a pod may be silent before its run counts as lost.
+    pub(crate) fn bounds(&self, lease: Duration) -> IdempotencyBounds {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        IdempotencyBounds {
+            lease_ms: millis(lease),
+            lifetime_ms: millis(self.lifetime),
+            max_keys: self.max_keys,
+            max_tenant_bytes: self.max_tenant_bytes,
+        }
+    }
+}
+
+impl Default for IdempotencyConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(24 * 3_600),
+            wait: Duration::from_secs(120),
+            max_answer_bytes: 1 << 20,
+            max_keys: 86_400,
+            max_tenant_bytes: 64 << 20,
+        }
+    }
 }
 
 impl Default for GatewayConfig {
@@ -53,6 +98,7 @@ impl Default for GatewayConfig {
             grace: Duration::from_secs(30),
             default_output_cap_tokens: 4_096,
             output_floor_tokens: 256,
+            idempotency: IdempotencyConfig::default(),
         }
     }
 }

@@ -12,10 +12,10 @@ use tollgate_domain::{ErrorKind, RequestId, RequestOutcome, Surface};
 
 use crate::answer::{GatewayBody, refuse, write_common};
 use crate::auth::{Authenticated, authenticate};
-use crate::error::Refusal;
+use crate::error::{Refusal, shutting_down};
 use crate::gateway::Pod;
 use crate::pipeline::{self, Received};
-use crate::{entropy, key_info, model_list, quote};
+use crate::{entropy, idempotency, key_info, model_list, quote};
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
 const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
@@ -97,11 +97,18 @@ async fn inference(
     let trace = gateway.tracer.start(traceparent, surface, id);
     let body = read_body(gateway, body).await?;
     let received = Received { request: id, started, surface, caller, headers: parts.headers, body, trace };
+    let answering = async {
+        if idempotency::is_asked_for(&received.headers) {
+            Box::pin(idempotency::once(gateway, &parts.method, parts.uri.path(), received)).await
+        } else {
+            pipeline::handle(gateway, received).await
+        }
+    };
     tokio::select! {
-        answer = pipeline::handle(gateway, received) => answer,
+        answer = answering => answer,
         // dropping the pipeline settles what it had reserved
         () = gateway.out_of_grace.cancelled() => {
-            Err(Refusal::new(ErrorKind::Overloaded, "this gateway is shutting down: try again"))
+            Err(shutting_down())
         }
     }
 }

@@ -24,6 +24,8 @@ const TROUBLE_RETRY_AFTER_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) kind: ErrorKind,
+    /// Where it is not the kind's.
+    pub(crate) status: Option<StatusCode>,
     pub(crate) message: String,
     pub(crate) param: Option<String>,
     pub(crate) metadata: Option<Value>,
@@ -52,6 +54,7 @@ impl Refusal {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
+            status: None,
             message: message.into(),
             param: None,
             metadata: None,
@@ -79,7 +82,9 @@ impl Refusal {
         if let Some(upstream) = &self.upstream {
             return upstream.status;
         }
-        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        let of_kind =
+            || StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.status.unwrap_or_else(of_kind)
     }
 
     /// The body in OpenAI's shape.
@@ -215,6 +220,12 @@ impl From<RequestError> for Refusal {
     }
 }
 
+impl From<LedgerError> for Refusal {
+    fn from(_: LedgerError) -> Self {
+        ledger_unavailable()
+    }
+}
+
 impl From<&LedgerError> for Refusal {
     fn from(_: &LedgerError) -> Self {
         ledger_unavailable()
@@ -235,6 +246,10 @@ pub(crate) fn policy_unavailable() -> Refusal {
         "this gateway has no policy yet: nothing was sent; try again shortly",
     )
     .with_retry_after_ms(TROUBLE_RETRY_AFTER_MS)
+}
+
+pub(crate) fn shutting_down() -> Refusal {
+    Refusal::new(ErrorKind::Overloaded, "this gateway is shutting down: try again")
 }
 
 pub(crate) fn overloaded() -> Refusal {

@@ -13,6 +13,7 @@ use tollgate_upstream::UpstreamClient;
 
 use crate::confirm::{confirm_journaled, count_open_holds};
 use crate::gates::ProviderGates;
+use crate::idempotency::{self, Idempotency};
 use crate::leases::{OpenHolds, Renewer};
 use crate::settle_queue::{Reseeder, SettleWorker, Settler};
 use crate::{GatewayConfig, PolicyState, Seeder};
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) settler: Settler,
     pub(crate) holds: Arc<OpenHolds>,
     pub(crate) gates: ProviderGates,
+    pub(crate) idempotency: Idempotency,
     /// Cancelled when the grace period has ended: streams still open end with an error event.
     pub(crate) out_of_grace: CancellationToken,
     tasks: TaskTracker,
@@ -116,6 +118,7 @@ impl Gateway {
             settler,
             holds,
             gates: ProviderGates::default(),
+            idempotency: Idempotency::default(),
             out_of_grace: CancellationToken::new(),
             tasks,
             stop_renewing,
@@ -135,6 +138,7 @@ impl Gateway {
     /// knew is known elsewhere.
     pub async fn drain(&self) -> bool {
         let shared = &self.0;
+        idempotency::drain(shared).await;
         shared.settler.close();
         shared.stop_renewing.cancel();
         shared.tasks.close();

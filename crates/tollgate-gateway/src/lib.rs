@@ -27,6 +27,7 @@ mod confirm;
 mod entropy;
 mod error;
 mod gates;
+mod idempotency;
 mod key_info;
 mod leases;
 mod model_list;
@@ -36,7 +37,7 @@ mod progress_io;
 mod quote;
 mod seeder;
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, IdempotencyConfig};
 pub use gateway::{Gateway, GatewayParts};
 pub use policy_feed::{ControlLink, FeedConfigError, PolicyFeedConfig, run_policy_feed};
 pub use policy_state::{PolicyRefused, PolicyState};

@@ -1,5 +1,6 @@
 //! A request's life, in the order in which it happens.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::answer::GatewayBody;
 use crate::auth::Authenticated;
 use crate::error::Refusal;
 use crate::gateway::Pod;
+use crate::idempotency::OnceRun;
 use crate::plan::{PlanInput, PricedPlan, price_plan};
 use crate::{provider, reserve};
 
@@ -50,6 +52,8 @@ pub(crate) struct Priced {
     pub(crate) asked_timeout: Option<Duration>,
     pub(crate) plan: PricedPlan,
     pub(crate) trace: RequestTrace,
+    /// The run under an idempotency key, where there is one.
+    pub(crate) once: Option<Arc<OnceRun>>,
 }
 
 pub(crate) type PromptBody = tollgate_domain::PromptBytes<Bytes>;
@@ -57,7 +61,11 @@ pub(crate) type PromptBody = tollgate_domain::PromptBytes<Bytes>;
 /// Everything from a read request to its answer: priced, paid for, sent, relayed. What was reserved is
 /// settled when the answer's body ends, wherever that is.
 pub(crate) async fn handle(gateway: &Pod, received: Received) -> Result<Response<GatewayBody>, Refusal> {
-    let priced = price(gateway, received)?;
+    pay_and_send(gateway, price(gateway, received)?).await
+}
+
+/// The same from where the price is known.
+pub(crate) async fn pay_and_send(gateway: &Pod, priced: Priced) -> Result<Response<GatewayBody>, Refusal> {
     let reservation = reserve::reserve(gateway, priced).await?;
     provider::send(reservation).await
 }
@@ -95,6 +103,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
         asked_timeout,
         plan,
         trace,
+        once: None,
     })
 }
 
@@ -109,7 +118,7 @@ fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim)
     })
 }
 
-fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+pub(crate) fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     let Some(value) = headers.get("x-tollgate-timeout-ms") else { return Ok(None) };
     let ms = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
     ms.map(|ms| Some(Duration::from_millis(ms))).ok_or_else(|| {

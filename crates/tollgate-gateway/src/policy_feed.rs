@@ -130,7 +130,7 @@ impl ControlLink {
         match tokio::time::timeout(LEAVE_TIMEOUT, client.leave(request)).await {
             Ok(Ok(_)) => {}
             Ok(Err(status)) => {
-                tracing::warn!(reason = describe(&status), "the control plane did not hear the goodbye")
+                tracing::warn!(reason = describe(&status), "the control plane did not hear the goodbye");
             }
             Err(_) => tracing::warn!("the control plane did not hear the goodbye in time"),
         }

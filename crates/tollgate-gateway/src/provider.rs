@@ -26,7 +26,7 @@ pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<Gatewa
     let mut route = Route::new(seed(&reservation));
     loop {
         let failed = match try_next(&mut reservation, &mut route, deadline).await {
-            Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline)),
+            Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline).await),
             Err(failed) => failed,
         };
         let credential = reservation.attempts.last().and_then(|attempt| attempt.credential);
@@ -140,19 +140,19 @@ fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
 
 // === answers ===
 
-fn answer(
+async fn answer(
     reservation: Reservation,
     attempted: Attempted,
     place: ProviderPlace,
     deadline: Instant,
 ) -> Response<GatewayBody> {
     match attempted {
-        Attempted::Whole { head, body, answer } => whole(reservation, &head, body, &answer),
+        Attempted::Whole { head, body, answer } => whole(reservation, &head, body, &answer).await,
         Attempted::Stream { head, start } => stream(reservation, &head, *start, place, deadline),
     }
 }
 
-fn whole(
+async fn whole(
     mut reservation: Reservation,
     head: &http::response::Parts,
     body: Bytes,
@@ -167,6 +167,10 @@ fn whole(
         None => body,
     };
     let mut response = head_of(&reservation, head, Some(cost));
+    let keeping = reservation.priced.once.as_ref().and_then(|once| once.keep_whole(&response, &body));
+    if let Some(kept) = keeping {
+        kept.await;
+    }
     let status = response.status().as_u16();
     reservation.end(Ending { usage, basis, outcome: RequestOutcome::Ok, status });
     *response.body_mut() = GatewayBody::whole(body);

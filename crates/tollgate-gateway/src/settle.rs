@@ -227,6 +227,9 @@ impl Reservation {
     /// Ends it through a reference: for streams, which end inside a poll.
     pub(crate) fn end_in_place(&mut self, ending: Ending) {
         let Some(place) = self.place.take() else { return };
+        if let Some(once) = &self.priced.once {
+            once.settled(&ending);
+        }
         let charge = self.price(&ending.usage);
         if charge.cost < charge.provider_cost {
             let (cost, claimed) = (charge.cost, charge.provider_cost);

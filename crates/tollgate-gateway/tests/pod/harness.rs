@@ -15,7 +15,7 @@ use tollgate_gateway::{Gateway, GatewayConfig, GatewayParts, PolicyState, Seeder
 use tollgate_ledger::{Ledger, Seed};
 use tollgate_policy::{
     Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, PolicyObject,
-    PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, RetryPolicy, Settings, Strategy, Target,
+    PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryPolicy, Settings, Strategy, Target,
     TenantPolicy, Timeouts,
 };
 use tollgate_telemetry::{Metrics, RequestTracer};
@@ -45,6 +45,7 @@ pub(crate) struct Setup {
     pub(crate) timeouts: Timeouts,
     pub(crate) config: GatewayConfig,
     pub(crate) prices: Vec<(Option<Meter>, i64)>,
+    pub(crate) data_policy: DataPolicy,
 }
 
 impl Default for Setup {
@@ -61,6 +62,7 @@ impl Default for Setup {
                 (Some(Meter::Input), INPUT_PRICE * 1_000_000),
                 (Some(Meter::Output), OUTPUT_PRICE * 1_000_000),
             ],
+            data_policy: DataPolicy::OPEN,
         }
     }
 }
@@ -226,7 +228,7 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
             time_zone: TimeZoneName::utc(),
             blocked: false,
             limits: RateLimits::default(),
-            data_policy: DataPolicy::OPEN,
+            data_policy: setup.data_policy.clone(),
         }),
         PolicyObject::Project(ProjectPolicy {
             id: PROJECT,
@@ -263,7 +265,7 @@ fn provider(n: u128, name: &str, base_url: &str) -> PolicyObject {
             weight: 1,
         }],
         region: None,
-        retention: None,
+        retention: Some(Retention(0)),
         trains_on_data: None,
         max_concurrent_requests: None,
     })

@@ -6,4 +6,5 @@ mod answers;
 mod endings;
 mod faults;
 mod harness;
+mod idempotency;
 mod limits;

@@ -23,6 +23,8 @@ const DEFAULT_REDIS_TIMEOUT_MS: u64 = tollgate_ledger::DEFAULT_RESPONSE_TIMEOUT_
 const DEFAULT_HOLD_LEASE_SECONDS: u64 = 60;
 /// A pod that was only cut off comes back earlier than that, and settles what it knows.
 const DEFAULT_SUSPECT_AFTER_SECONDS: u64 = 15 * 60;
+/// Longer than any client goes on retrying.
+const DEFAULT_IDEMPOTENCY_HOURS: u64 = 24;
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
 
@@ -63,6 +65,8 @@ pub struct ServerOptions {
     pub hold_lease_seconds: u64,
     /// How many seconds after that it is settled at what is known.
     pub suspect_after_seconds: u64,
+    /// For how many hours answers to requests with an idempotency key are remembered.
+    pub idempotency_hours: u64,
     /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
     pub control_url: Option<String>,
     /// Bootstrap platform-admin token.
@@ -80,6 +84,12 @@ impl ServerOptions {
     #[must_use]
     pub fn hold_lease(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.hold_lease_seconds)
+    }
+
+    /// For how long answers to requests with an idempotency key are remembered.
+    #[must_use]
+    pub fn idempotency_lifetime(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.idempotency_hours * 3_600)
     }
 
     /// How long after that it is settled at what is known.
@@ -129,6 +139,9 @@ pub(super) struct ServerArgs {
     /// Seconds after that until an abandoned hold is settled at what is known of its request
     #[arg(long, env = "TOLLGATE_SUSPECT_AFTER_SECONDS", value_name = "SECONDS", default_value_t = DEFAULT_SUSPECT_AFTER_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     suspect_after_seconds: u64,
+    /// Hours for which the answer to a request with an `Idempotency-Key` is remembered
+    #[arg(long, env = "TOLLGATE_IDEMPOTENCY_HOURS", value_name = "HOURS", default_value_t = DEFAULT_IDEMPOTENCY_HOURS, value_parser = clap::value_parser!(u64).range(1..=168))]
+    idempotency_hours: u64,
     /// File with the Redis URL
     #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
     redis_url_file: Option<PathBuf>,
@@ -171,6 +184,7 @@ impl ServerArgs {
             redis_timeout_ms: self.redis_timeout_ms,
             hold_lease_seconds: self.hold_lease_seconds,
             suspect_after_seconds: self.suspect_after_seconds,
+            idempotency_hours: self.idempotency_hours,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
             master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
@@ -203,6 +217,7 @@ impl StoreArgs {
             redis_timeout_ms: DEFAULT_REDIS_TIMEOUT_MS,
             hold_lease_seconds: DEFAULT_HOLD_LEASE_SECONDS,
             suspect_after_seconds: DEFAULT_SUSPECT_AFTER_SECONDS,
+            idempotency_hours: DEFAULT_IDEMPOTENCY_HOURS,
             control_url: None,
             admin_token: None,
             master_key: None,

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_catalog::Catalog;
 use tollgate_domain::{NodeId, Secret};
 use tollgate_gateway::{
-    ControlLink, Gateway, GatewayConfig, GatewayParts, PolicyFeedConfig, PolicyState, run_policy_feed, serve,
+    ControlLink, Gateway, GatewayConfig, GatewayParts, IdempotencyConfig, PolicyFeedConfig, PolicyState,
+    run_policy_feed, serve,
 };
 use tollgate_ledger::{Ledger, LedgerError, RedisConfig};
 use tollgate_telemetry::{Metrics, RequestTracer};
@@ -57,7 +57,7 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let ledger = connect_ledger(&redis_url, &options, &stop).await?;
     link.set_ledger(ledger.clone());
     let gateway = Gateway::start(GatewayParts {
-        config: config(options.hold_lease()),
+        config: config(&options),
         clock: Arc::new(SystemClock),
         node,
         policy: policy.clone(),
@@ -92,19 +92,23 @@ pub(super) struct LocalParts {
     pub(super) policy: PolicyState,
     pub(super) ledger: Ledger,
     pub(super) seeder: tollgate_gateway::Seeder,
-    pub(super) lease: Duration,
+    pub(super) config: GatewayConfig,
     pub(super) metrics: Metrics,
     pub(super) tracer: RequestTracer,
 }
 
-fn config(lease: Duration) -> GatewayConfig {
-    GatewayConfig { lease, renew_every: lease / RENEWALS_PER_LEASE, ..GatewayConfig::default() }
+/// The bounds of a pod, with those that an operator chooses.
+pub(super) fn config(options: &ServerOptions) -> GatewayConfig {
+    let lease = options.hold_lease();
+    let lifetime = options.idempotency_lifetime();
+    let idempotency = IdempotencyConfig { lifetime, ..IdempotencyConfig::default() };
+    GatewayConfig { lease, renew_every: lease / RENEWALS_PER_LEASE, idempotency, ..GatewayConfig::default() }
 }
 
 /// Starts a pod that shares its process with the control plane.
 pub(super) fn start_local(parts: LocalParts) -> anyhow::Result<Gateway> {
     Ok(Gateway::start(GatewayParts {
-        config: config(parts.lease),
+        config: parts.config,
         clock: Arc::new(SystemClock),
         node: parts.node,
         policy: parts.policy,

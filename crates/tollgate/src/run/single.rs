@@ -28,7 +28,7 @@ use super::clock::SystemClock;
 use super::data_dir::{DataDir, check_admin_token, node_id};
 use super::demo;
 use super::ops::OpsServer;
-use super::pod::{LocalParts, connect_ledger, readiness, start_local};
+use super::pod::{LocalParts, config, connect_ledger, readiness, start_local};
 use super::probe::probe;
 use super::process::{bind, print_ready, stop_on_signal};
 use super::{open_store, telemetry};
@@ -84,7 +84,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
         policy: policy.clone(),
         ledger: parts.ledger.clone(),
         seeder: local_seeder(&control),
-        lease: options.hold_lease(),
+        config: config(&options),
         metrics: metrics.clone(),
         tracer: telemetry.tracer(),
     })?;
