@@ -75,11 +75,11 @@ impl App {
             }
             other => other.into(),
         })?;
-        let data = page.holds.into_iter().map(|hold| self.hold_view(hold)).collect();
+        let data = page.holds.iter().map(|hold| self.hold_view(hold)).collect();
         Ok(List { data, next: page.next })
     }
 
-    fn hold_view(&self, hold: LedgerHold) -> HoldView {
+    fn hold_view(&self, hold: &LedgerHold) -> HoldView {
         let age_ms = self.now().since(hold.admitted_at);
         HoldView {
             id: hold.hold.to_string(),
