@@ -311,20 +311,7 @@ impl Reseeder {
                 if answered.contains(&view.node) || known.contains(&view.hold) {
                     continue;
                 }
-                let lease_ms = u64::try_from(view.lease_until.since(view.admitted_at)).unwrap_or(0);
-                work.holds.push(OpenHold {
-                    tenant: work.tenant,
-                    hold: view.hold,
-                    key: view.key,
-                    node: view.node,
-                    amount: view.amount,
-                    wallet: view.wallet,
-                    budgets: view.budgets,
-                    admitted_at: Some(view.admitted_at),
-                    lease_ms,
-                    progress: view.progress,
-                    memo: Vec::new(),
-                });
+                work.holds.push(view.to_open(work.tenant));
             }
             cursor = page.next;
             if cursor.is_none() {
