@@ -8,7 +8,7 @@ use tollgate_testkit::wait::eventually;
 
 use crate::installation::{INPUT_PRICE, Installation, OUTPUT_PRICE, SETTLE_TIMEOUT, chat};
 
-const N_DUPLICATES: usize = 20;
+const N_DUPLICATES: usize = 100;
 const USAGE: Usage = Usage { prompt_tokens: 21, completion_tokens: 9, cached_tokens: 0, reasoning_tokens: 0 };
 const COST: u64 = USAGE.prompt_tokens * INPUT_PRICE + USAGE.completion_tokens * OUTPUT_PRICE;
 const REPLAY: &str = "x-tollgate-idempotent-replay";

@@ -17,6 +17,7 @@ mod record;
 mod run;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use foldhash::HashMap;
@@ -54,6 +55,8 @@ const RUNNING_RETRY_AFTER_MS: u64 = 1_000;
 pub(crate) struct Idempotency {
     running: Mutex<HashMap<IdempotencyName, watch::Receiver<Option<Ended>>>>,
     waiting: Semaphore,
+    /// Of the streams that are being written down.
+    recording_bytes: Arc<AtomicUsize>,
     tasks: TaskTracker,
 }
 
@@ -81,8 +84,12 @@ struct Claimed {
 
 impl Default for Idempotency {
     fn default() -> Self {
-        let waiting = Semaphore::new(MAX_WAITING);
-        Self { running: Mutex::default(), waiting, tasks: TaskTracker::new() }
+        Self {
+            running: Mutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+            recording_bytes: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 }
 

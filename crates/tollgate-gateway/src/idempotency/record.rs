@@ -22,11 +22,9 @@ use crate::relay::RelayBody;
 /// Says that an answer is a repeat.
 const REPLAY: HeaderName = HeaderName::from_static("x-tollgate-idempotent-replay");
 const VERSION: u8 = 1;
-/// Bytes of all streams of this process that are being written down: as much as the answers that a small
-/// installation keeps. Beyond it a stream is sent without being kept.
+/// Bytes of all streams of a pod that are being written down: 128 of the largest that are kept. Beyond it a stream is
+/// sent without being kept.
 const MAX_RECORDING_BYTES: usize = 128 << 20;
-
-static RECORDING_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A stream on its way to the client, written down as it goes.
 pub(crate) struct RecordedBody {
@@ -42,6 +40,8 @@ pub(crate) struct RecordedBody {
 struct Recording {
     bytes: Vec<u8>,
     room: usize,
+    /// What all streams of the pod have taken.
+    taken: Arc<AtomicUsize>,
 }
 
 // === impl Recording ===
@@ -51,8 +51,8 @@ impl Recording {
         if self.bytes.len() + bytes.len() > max {
             return Err(NoAnswer::TooLarge);
         }
-        if RECORDING_BYTES.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() > MAX_RECORDING_BYTES {
-            RECORDING_BYTES.fetch_sub(bytes.len(), Ordering::Relaxed);
+        if self.taken.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() > MAX_RECORDING_BYTES {
+            self.taken.fetch_sub(bytes.len(), Ordering::Relaxed);
             return Err(NoAnswer::NoRoom);
         }
         self.room += bytes.len();
@@ -63,7 +63,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        RECORDING_BYTES.fetch_sub(self.room, Ordering::Relaxed);
+        self.taken.fetch_sub(self.room, Ordering::Relaxed);
     }
 }
 
@@ -79,7 +79,8 @@ impl RecordedBody {
         response.map(|body| match body {
             GatewayBody::Relay(relay) => {
                 let recording = if once.may_keep() {
-                    Ok(Recording { bytes: head, room: 0 })
+                    let taken = Arc::clone(&once.gateway().idempotency.recording_bytes);
+                    Ok(Recording { bytes: head, room: 0, taken })
                 } else {
                     Err(NoAnswer::Forbidden)
                 };

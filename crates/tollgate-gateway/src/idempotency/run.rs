@@ -144,7 +144,7 @@ impl Drop for OnceRun {
 }
 
 /// Runs the request in a task of the pod, so that a client that leaves does not take a whole answer with it. A
-/// stream is the client's: it ends with it.
+/// stream is the client's: it ends with it. There are at most as many of these as places in the settlement queue.
 pub(super) async fn run(
     gateway: &Pod,
     received: Received,

@@ -32,7 +32,7 @@ pub(crate) const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 
 pub(crate) const TENANT: TenantId = TenantId::from_u128(1);
 const PROJECT: ProjectId = ProjectId::from_u128(2);
-const KEY_ID: KeyId = KeyId::from_u128(3);
+pub(crate) const KEY_ID: KeyId = KeyId::from_u128(3);
 pub(crate) const BUDGET: BudgetId = BudgetId::from_u128(4);
 
 /// What a pod is started with.
@@ -75,6 +75,7 @@ pub(crate) struct Pod {
     pub(crate) second: MockProvider,
     pub(crate) gateway: Gateway,
     pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) stop: CancellationToken,
     pub(crate) server: tokio::task::JoinHandle<()>,
 }
@@ -91,7 +92,7 @@ impl Pod {
         policy.offer(&policy_set(&setup, &mock, &second), 1).unwrap();
         let gateway = Gateway::start(GatewayParts {
             config: setup.config,
-            clock,
+            clock: clock.clone(),
             node: NodeId::from_u128(9),
             policy,
             ledger: ledger.clone(),
@@ -105,7 +106,7 @@ impl Pod {
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(gateway.clone(), listener, stop.clone()));
         let http = HttpClient::new().with_bearer(KEY);
-        Self { url, http, mock, second, gateway, ledger, stop, server }
+        Self { url, http, mock, second, gateway, ledger, clock, stop, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

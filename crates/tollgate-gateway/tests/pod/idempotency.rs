@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate_domain::{NanoUsd, RequestOutcome};
-use tollgate_policy::{DataPolicy, RetryPolicy};
+use sha2::{Digest, Sha256};
+use tollgate_domain::{NanoUsd, RequestId, RequestOutcome};
+use tollgate_ledger::{IdempotencyBounds, IdempotencyClaim, IdempotencyName, IdempotencyState};
+use tollgate_policy::{DataPolicy, RateLimits, RetryPolicy};
 use tollgate_testkit::http::{Answer, EventStream};
 use tollgate_testkit::mock_provider::{BreakKind, Gate, Script};
 use tollgate_testkit::wait::eventually;
 
-use crate::harness::{Pod, Setup, hello, streamed};
+use crate::harness::{KEY_ID, Pod, Setup, TENANT, hello, streamed};
 
 const REPLAY: &str = "x-tollgate-idempotent-replay";
 const CHAT: &str = "/v1/chat/completions";
@@ -82,13 +84,13 @@ async fn a_repeat_gets_the_same_answer_without_a_call() {
             assert_eq!(again.header(name), first.header(name), "{name}");
         }
     }
-    assert_eq!(again_id(&first), event.request.to_string());
+    assert_eq!(id_of(&first), event.request.to_string());
     assert_eq!(pod.mock.counts().n_received, 1);
     assert_eq!(pod.spent_and_held().await, spent);
     assert_eq!(pod.ledger.outbox_len().await.unwrap(), 0, "no second event");
 }
 
-fn again_id(answer: &Answer) -> String {
+fn id_of(answer: &Answer) -> String {
     answer.header("x-tollgate-request-id").unwrap().to_owned()
 }
 
@@ -230,7 +232,7 @@ async fn a_client_that_leaves_before_its_answer_finds_it_later() {
     assert!(again.text().contains("worth waiting for"), "{}", again.text());
     assert_eq!(again.header(REPLAY), Some("true"));
     let event = pod.next_event().await;
-    assert_eq!((event.outcome, event.request.to_string()), (RequestOutcome::Ok, again_id(&again)));
+    assert_eq!((event.outcome, event.request.to_string()), (RequestOutcome::Ok, id_of(&again)));
     assert_eq!(pod.mock.counts().n_received, 1);
     pod.wait_until_nothing_is_held().await;
 }
@@ -305,4 +307,75 @@ async fn a_pod_that_stops_ends_what_nobody_waits_for() {
     assert_eq!(pod.gateway.open_holds(), 0);
     assert_eq!(pod.next_event().await.outcome, RequestOutcome::ClientClosed);
     assert_eq!(pod.spent_and_held().await.1, NanoUsd::ZERO);
+}
+
+/// What the ledger knows the request of `key` and `body` as.
+fn claim_of(key: &str, body: &Value) -> IdempotencyClaim {
+    let mut fingerprint = Sha256::new();
+    for part in ["POST", CHAT, &body.to_string()] {
+        fingerprint.update((part.len() as u64).to_le_bytes());
+        fingerprint.update(part);
+    }
+    let hash: [u8; 32] = Sha256::digest(key).into();
+    let hash = u128::from_be_bytes(hash[..16].try_into().unwrap());
+    IdempotencyClaim {
+        name: IdempotencyName { tenant: TENANT, key: KEY_ID, hash },
+        fingerprint: fingerprint.finalize().into(),
+        owner: RequestId::from_u128(99),
+    }
+}
+
+#[tokio::test]
+async fn the_claim_is_renewed_for_as_long_as_it_runs() {
+    const LEASE_MS: u64 = 60_000;
+    let mut setup = Setup::default();
+    setup.config.renew_every = Duration::from_millis(10);
+    let pod = Pod::start(setup).await;
+    let gate = Gate::new();
+    pod.mock.push(Script::new().hold_before_headers(&gate));
+    let (http, request) = (pod.http.clone(), pod.keyed_request(CHAT, "k", &hello("one")));
+    let first = tokio::spawn(async move { http.send(request).await.unwrap() });
+    gate.wait_for_waiting(1).await.unwrap();
+    let claim = claim_of("k", &hello("one"));
+    let bounds = IdempotencyBounds { lease_ms: LEASE_MS, lifetime_ms: 1, max_keys: 1, max_tenant_bytes: 1 };
+    for _ in 0..3 {
+        // less than the lease each time, more than it in all
+        pod.clock.advance_ms(40_000);
+        eventually(Duration::from_secs(10), "the lease to be renewed", async || {
+            let state = pod.ledger.claim_idempotency(&claim, &bounds).await.unwrap();
+            (state == IdempotencyState::Running { lease_left_ms: LEASE_MS }).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+    gate.open();
+    first.await.unwrap().expect_status(200).unwrap();
+    assert_eq!(pod.mock.counts().n_received, 1);
+}
+
+#[tokio::test]
+async fn after_its_time_a_key_is_as_new() {
+    let pod = Pod::start(Setup::default()).await;
+    pod.keyed("k", &hello("one")).await.expect_status(200).unwrap();
+    pod.clock.advance_ms(24 * 3_600_000 - 1);
+    let again = pod.keyed("k", &hello("one")).await.expect_status(200).unwrap();
+    assert_eq!(again.header(REPLAY), Some("true"));
+    pod.clock.advance_ms(1);
+    let later = pod.keyed("k", &hello("one")).await.expect_status(200).unwrap();
+    assert_eq!(later.header(REPLAY), None);
+    assert_eq!(pod.mock.counts().n_received, 2);
+}
+
+#[tokio::test]
+async fn repeats_touch_no_limit() {
+    let limits = RateLimits { requests_per_minute: Some(1), ..RateLimits::default() };
+    let pod = Pod::start(Setup { limits, ..Setup::default() }).await;
+    let first = pod.keyed("k", &hello("one")).await.expect_status(200).unwrap();
+    assert!(first.header("x-ratelimit-remaining-requests").is_some());
+    pod.chat(&hello("one")).await.expect_status(429).unwrap();
+    for _ in 0..3 {
+        let again = pod.keyed("k", &hello("one")).await.expect_status(200).unwrap();
+        assert_eq!(again.header("x-ratelimit-remaining-requests"), None, "of a moment that is gone");
+    }
+    assert_eq!(pod.keyed("new", &hello("one")).await.status.as_u16(), 429);
 }

@@ -278,3 +278,91 @@ async fn a_hundred_claims_at_once_have_one_winner(stand: Stand) {
     let n_running = states.iter().filter(|state| matches!(state, IdempotencyState::Running { .. })).count();
     assert_eq!(n_running, 99);
 }
+
+/// The same questions in the same order, to both: a small world, so that everything meets everything.
+#[tokio::test]
+async fn both_backends_give_the_same_answers() {
+    const N_STEPS: u64 = 3_000;
+    let (memory, redis) = (Stand::memory(), Stand::redis().await);
+    let tenants = [tenant(), tenant()];
+    let bounds = IdempotencyBounds { max_keys: 5, max_tenant_bytes: 300, ..BOUNDS };
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for step in 0..N_STEPS {
+        let key = KeyId::from_u128(u128::from(draw(2)) + 1);
+        let tenant = tenants[usize::from(key == KeyId::from_u128(2))];
+        let claim = IdempotencyClaim {
+            name: IdempotencyName { tenant, key, hash: u128::from(draw(8)) },
+            fingerprint: [u8::from(draw(10) == 0); 32],
+            owner: RequestId::from_u128(u128::from(draw(3))),
+        };
+        let end = match draw(8) {
+            0 => IdempotencyEnd::Answered(answer(&"x".repeat(usize::try_from(draw(200)).unwrap()))),
+            1 => IdempotencyEnd::Spent(NoAnswer::TooLarge),
+            2..=4 => IdempotencyEnd::Released,
+            _ => {
+                let state = async |stand: &Stand| {
+                    match stand.ledger.claim_idempotency(&claim, &bounds).await.unwrap() {
+                        // two clocks
+                        IdempotencyState::Running { .. } => IdempotencyState::Running { lease_left_ms: 0 },
+                        state => state,
+                    }
+                };
+                let (one, other) = (state(&memory).await, state(&redis).await);
+                assert_eq!(one, other, "step {step}: {claim:?}");
+                seen.insert(format!("{one:?}").split(['(', ' ']).next().unwrap().to_owned());
+                continue;
+            }
+        };
+        let ended = async |stand: &Stand| stand.ledger.end_idempotency(&claim, &end, &bounds).await.unwrap();
+        let (one, other) = (ended(&memory).await, ended(&redis).await);
+        assert_eq!(one, other, "step {step}: {claim:?} {end:?}");
+        seen.insert(format!("{one:?}"));
+        if step % 1_000 == 999 {
+            for stand in [&memory, &redis] {
+                stand.ledger.forget_tenant(tenants[0]).await.unwrap();
+                stand.ledger.forget_tenant(tenants[1]).await.unwrap();
+            }
+        }
+    }
+    let all = [
+        "Answered",
+        "Claimed",
+        "OtherRequest",
+        "Remembered",
+        "Running",
+        "Spent",
+        "TakenOver",
+        "TooManyKeys",
+        "WithoutAnswer",
+    ];
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all, "every answer was among them");
+}
+
+#[tokio::test]
+async fn redis_that_is_gone_is_told_in_time() {
+    let mut stand = Stand::redis().await;
+    let first = claim(tenant());
+    stand.claimed(&first).await;
+    let crate::stand::Time::Real(server) = &mut stand.time else { unreachable!("a stand on Redis") };
+    server.stop().await.unwrap();
+    let error = stand.ledger.claim_idempotency(&again(&first), &BOUNDS).await.unwrap_err();
+    assert!(matches!(error, tollgate_ledger::LedgerError::Unavailable(_)), "{error:?}");
+    let end = IdempotencyEnd::Answered(answer("kept"));
+    let error = stand.ledger.end_idempotency(&first, &end, &BOUNDS).await.unwrap_err();
+    assert!(matches!(error, tollgate_ledger::LedgerError::Unavailable(_)), "{error:?}");
+    let crate::stand::Time::Real(server) = &mut stand.time else { unreachable!("a stand on Redis") };
+    server.start_again().await.unwrap();
+    eventually(PATIENCE, "the end to be remembered", async || {
+        stand.ledger.end_idempotency(&first, &end, &BOUNDS).await.ok()
+    })
+    .await
+    .unwrap();
+    assert_eq!(stand.claim(&again(&first)).await, IdempotencyState::Answered(answer("kept")));
+}
