@@ -182,11 +182,10 @@ async fn decide(gateway: &Pod, claim: IdempotencyClaim, deadline: Instant) -> Re
 
 /// Waits for the end of the run where it is on this pod, else for the time of the next question.
 async fn wait(gateway: &Pod, name: &IdempotencyName, poll_ms: u64) -> Ended {
-    if let Some(mut running) = gateway.idempotency.running_here(name) {
-        return match running.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone().unwrap_or(Ended::Otherwise),
-            Err(_) => Ended::Otherwise,
-        };
+    if let Some(mut running) = gateway.idempotency.running_here(name)
+        && let Ok(ended) = running.wait_for(Option::is_some).await
+    {
+        return ended.clone().unwrap_or(Ended::Otherwise);
     }
     tokio::time::sleep(std::time::Duration::from_millis(poll_ms)).await;
     Ended::Otherwise
