@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, Meter, NanoUsd, TenantId, UnixMillis, Usage};
 use tollgate_ledger::{
-    Admission, AdmitOutcome, BudgetCheck, Grant, LimitCheck, LimitOwner, MAX_MEMO_BYTES, MoneyNode,
-    MoneyRefusal, WalletRule,
+    Admission, AdmitOutcome, BudgetCheck, LimitCheck, LimitOwner, MAX_MEMO_BYTES, MoneyNode, MoneyRefusal,
+    WalletRule,
 };
 use tollgate_policy::{BudgetScope, KeyContext};
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
@@ -22,17 +22,26 @@ const SEED_PAUSE: Duration = Duration::from_millis(5);
 
 const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes every memo");
 
+/// Bytes per token of text at best: where even so the money does not suffice, tokens are not counted.
+const MOST_BYTES_PER_TOKEN: i64 = 8;
+
 /// Asks the ledger. Without a [`Reservation`] nothing can be sent.
-pub(crate) async fn reserve(gateway: &Pod, priced: Priced) -> Result<Reservation, Refusal> {
+pub(crate) async fn reserve(gateway: &Pod, mut priced: Priced) -> Result<Reservation, Refusal> {
     // the place in the settlement queue first: what is admitted can then always be settled
     let place = gateway.settler.place().ok_or_else(overloaded)?;
     let hold = HoldId::from_uuid(priced.request.as_uuid());
     let mut asking = Asking { place: Some(place), tenant: priced.caller.context.tenant.id, hold };
-    let grant = match admit(gateway, &priced, hold).await? {
-        Ok(grant) => grant,
-        Err(refusal) => {
+    let mut outcome = admit(gateway, &priced, hold).await?;
+    if may_fit_when_counted(&outcome, priced.plan.minimum)
+        && priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens)
+    {
+        outcome = admit(gateway, &priced, hold).await?;
+    }
+    let grant = match outcome {
+        AdmitOutcome::Admitted(grant) => grant,
+        refused => {
             asking.nothing_is_held();
-            return Err(refusal);
+            return Err(refusal(&priced, &refused));
         }
     };
     let place = asking.nothing_is_held().ok_or_else(overloaded)?;
@@ -62,8 +71,16 @@ impl Drop for Asking {
     }
 }
 
-/// The outer error is an unknown answer, the inner one a refusal.
-async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Grant, Refusal>, Refusal> {
+/// Whether the money that refused might suffice if the prompt's tokens were counted instead of bounded by its
+/// bytes. Counting costs milliseconds, so that an empty wallet must not ask for it.
+fn may_fit_when_counted(outcome: &AdmitOutcome, minimum: NanoUsd) -> bool {
+    let (AdmitOutcome::Spent(refusal) | AdmitOutcome::Held(refusal)) = outcome else { return false };
+    let available = refusal.limit.saturating_sub(refusal.settled).saturating_sub(refusal.held);
+    available.0 >= minimum.0 / MOST_BYTES_PER_TOKEN
+}
+
+/// An error is an unknown answer.
+async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<AdmitOutcome, Refusal> {
     let context = &priced.caller.context;
     let budgets = budget_checks(context, priced.caller.now)?;
     let limits = limit_checks(context);
@@ -84,16 +101,22 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<Result<Gr
         lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
         memo: &memo,
     };
-    Ok(match ask(gateway, &admission).await? {
-        AdmitOutcome::Admitted(grant) => Ok(grant),
-        AdmitOutcome::Spent(refusal) => Err(money(context, &refusal, priced.plan.minimum, false)),
-        AdmitOutcome::Held(refusal) => Err(money(context, &refusal, priced.plan.minimum, true)),
-        AdmitOutcome::RateLimited(refusal) => Err(rate_refusal(&refusal, owner_name(refusal.owner))),
-        AdmitOutcome::Revoked => Err(tollgate_policy::AuthDenied::Revoked.into()),
-        AdmitOutcome::Cold | AdmitOutcome::WrongEpoch | AdmitOutcome::AlreadySettled => {
-            Err(ledger_unavailable())
-        }
-    })
+    ask(gateway, &admission).await
+}
+
+/// Why nothing was held.
+fn refusal(priced: &Priced, outcome: &AdmitOutcome) -> Refusal {
+    let context = &priced.caller.context;
+    match outcome {
+        AdmitOutcome::Spent(refusal) => money(context, refusal, priced.plan.minimum, false),
+        AdmitOutcome::Held(refusal) => money(context, refusal, priced.plan.minimum, true),
+        AdmitOutcome::RateLimited(refusal) => rate_refusal(refusal, owner_name(refusal.owner)),
+        AdmitOutcome::Revoked => tollgate_policy::AuthDenied::Revoked.into(),
+        AdmitOutcome::Admitted(_)
+        | AdmitOutcome::Cold
+        | AdmitOutcome::WrongEpoch
+        | AdmitOutcome::AlreadySettled => ledger_unavailable(),
+    }
 }
 
 /// One round trip; further ones after seeding where the ledger does not know the tenant, or knows it of another
