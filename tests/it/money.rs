@@ -7,6 +7,8 @@ use crate::installation::{Installation, SETTLE_TIMEOUT, chat, nano_usd};
 
 const N_CALLS: usize = 400;
 const N_AFFORDED: u64 = 100;
+/// Tries per call while the ledger does not answer in time: nothing was sent then, and every SDK tries again.
+const MAX_TRIES: usize = 20;
 /// 100 × `PAGE_PRICE`.
 const LIMIT: &str = "1.00";
 
@@ -24,7 +26,15 @@ async fn exactly_what_the_budget_affords(installation: Installation) -> anyhow::
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..N_CALLS {
         let (http, url) = (http.clone(), installation.chat_url(n));
-        calls.spawn(async move { http.post_json(&url, &chat("mock/page")).await });
+        calls.spawn(async move {
+            for _ in 0..MAX_TRIES {
+                let answer = http.post_json(&url, &chat("mock/page")).await?;
+                if answer.status != 503 {
+                    return Ok(answer);
+                }
+            }
+            anyhow::bail!("the ledger did not answer in time {MAX_TRIES} times")
+        });
     }
     let mut n_answered = 0;
     let mut n_refused = 0;

@@ -14,6 +14,9 @@ use clap::Parser;
 use serde_json::json;
 use tollgate_testkit::http::HttpClient;
 
+/// Tries per call while the ledger does not answer in time.
+const MAX_TRIES: u32 = 20;
+
 /// Sends the same chat many times and prints what came back as one line of JSON.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -66,9 +69,16 @@ async fn work(arguments: Arc<Arguments>, next: Arc<AtomicUsize>) -> BTreeMap<Str
             return counts;
         }
         let gateway = &arguments.gateways[n % arguments.gateways.len()];
-        let what = match http.post_json(&format!("{gateway}/v1/chat/completions"), &body).await {
-            Ok(answer) => answer.status.as_u16().to_string(),
-            Err(error) => format!("{error:#}"),
+        let url = format!("{gateway}/v1/chat/completions");
+        let mut n_tries = 0;
+        let what = loop {
+            n_tries += 1;
+            match http.post_json(&url, &body).await {
+                // nothing was sent: every SDK tries again, and a loaded machine needs it
+                Ok(answer) if answer.status == 503 && n_tries < MAX_TRIES => {}
+                Ok(answer) => break answer.status.as_u16().to_string(),
+                Err(error) => break format!("{error:#}"),
+            }
         };
         *counts.entry(what).or_default() += 1;
     }
