@@ -241,3 +241,33 @@ pub(crate) fn owner_name(owner: LimitOwner) -> &'static str {
         LimitOwner::Model { .. } => "model",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_money_that_may_suffice_asks_for_a_count() {
+        let refusal = |limit, settled, held| MoneyRefusal {
+            node: MoneyNode::Wallet,
+            limit: NanoUsd(limit),
+            settled: NanoUsd(settled),
+            held: NanoUsd(held),
+            resets_at: None,
+        };
+        let cases = [
+            (AdmitOutcome::Spent(refusal(1_000, 0, 0)), true),
+            (AdmitOutcome::Spent(refusal(1_000, 900, 0)), true),
+            (AdmitOutcome::Spent(refusal(1_000, 901, 0)), false),
+            (AdmitOutcome::Held(refusal(1_000, 400, 500)), true),
+            (AdmitOutcome::Held(refusal(1_000, 400, 501)), false),
+            (AdmitOutcome::Spent(refusal(0, 0, 0)), false),
+            (AdmitOutcome::Spent(refusal(1_000, 2_000, 0)), false),
+            (AdmitOutcome::Cold, false),
+            (AdmitOutcome::Revoked, false),
+        ];
+        for (outcome, expected) in cases {
+            assert_eq!(may_fit_when_counted(&outcome, NanoUsd(800)), expected, "{outcome:?}");
+        }
+    }
+}
