@@ -2,11 +2,11 @@
 //! everything that can go wrong between them, all of it chosen by one seed.
 //!
 //! After every step the ledger must hold exactly what somebody who has seen every call would write down
-//! ([`truth`]), `settled + held ≤ limit` must be so on every enforced level, and the provider's own bill must be
+//! (`truth`), `settled + held ≤ limit` must be so on every enforced level, and the provider's own bill must be
 //! within every limit. After a quiet end nothing is held and the journal has every dispatched request once.
 //!
-//! Reading order: [`world`] who spends, [`request`] and [`pod`] what pods do, [`control`] what repairs it,
-//! [`faults`] what goes wrong, [`truth`] what must be so, [`backend`] the ledger under test.
+//! Reading order: `world` who spends, `request` and `pod` what pods do, `control` what repairs it,
+//! `faults` what goes wrong, `truth` what must be so, `backend` the ledger under test.
 
 mod backend;
 mod checks;
