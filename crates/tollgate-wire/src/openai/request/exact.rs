@@ -35,11 +35,13 @@ pub fn count_text(surface: Surface, body: &[u8], counter: &dyn TokenCounter) -> 
         return CountedText::default();
     }
     let mut counted = CountedText::default();
+    let mut n_looked_at = 0;
     for span in texts {
         let n_bytes = span.len() as u64;
-        if counted.n_bytes + n_bytes > MAX_COUNTED_TEXT_BYTES {
+        if n_looked_at + n_bytes > MAX_COUNTED_TEXT_BYTES {
             continue;
         }
+        n_looked_at += n_bytes;
         let text = decode_string(&body[span.start + 1..span.end - 1]);
         let n_tokens = counter.count(&text).saturating_add(TOKENS_PER_TEXT);
         if n_tokens < n_bytes {

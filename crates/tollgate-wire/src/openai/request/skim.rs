@@ -9,6 +9,33 @@ use super::{
 };
 use crate::json::{Fault, JsonProblem, KeySet, Kind, Scanner, Value, decode_string};
 
+/// Names of models are shorter than this, in bytes: they stand in every receipt.
+const MAX_MODEL_BYTES: usize = 513;
+/// Members that decide what a request costs or who serves it.
+const READ_MEMBERS: &[&str] = &[
+    "model",
+    "messages",
+    "prompt",
+    "input",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "best_of",
+    "user",
+    "service_tier",
+    "tools",
+    "functions",
+    "tool_choice",
+    "response_format",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "suffix",
+];
+
 /// Reads what must be known of a request, checking the whole body.
 ///
 /// # Errors
@@ -45,6 +72,7 @@ fn walk(surface: Surface, body: &[u8]) -> Result<RequestSkim, Refusal> {
         }
         keys.insert(body, &key)?;
         let name = key.name(body);
+        refuse_other_case(&name)?;
         if &*name == prompt_member(surface).as_bytes() {
             has_prompt = true;
             return prompt(scanner, &mut skim);
@@ -107,14 +135,32 @@ fn prompt(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refus
     }
 }
 
+/// Some providers match members without regard to case, the last one winning: what is read here under one name
+/// must not be overruled by another spelling of it.
+fn refuse_other_case(name: &[u8]) -> Result<(), Refusal> {
+    if !name.iter().any(u8::is_ascii_uppercase) {
+        return Ok(());
+    }
+    let known = READ_MEMBERS.iter().chain(FOREIGN_MEMBERS).chain(OUTSIDE_MEMBERS);
+    match known.copied().find(|known| known.as_bytes().eq_ignore_ascii_case(name)) {
+        Some(known) => Err(RequestError::new(known, format!("`{known}` is written in lower case")).into()),
+        None => Ok(()),
+    }
+}
+
 /// Members every surface knows, then those that cost output.
 fn member(scanner: &mut Scanner<'_>, name: &[u8], skim: &mut RequestSkim) -> Result<(), Refusal> {
     match name {
         b"model" => {
             let value = scanner.skip()?;
             skim.model = text(scanner.bytes(), &value, "model")?;
-            if skim.model.as_deref() == Some("") {
-                return Err(RequestError::new("model", "`model` must not be empty").into());
+            match skim.model.as_deref().map(str::len) {
+                Some(0) => return Err(RequestError::new("model", "`model` must not be empty").into()),
+                Some(MAX_MODEL_BYTES..) => {
+                    let message = format!("`model` is longer than {} bytes", MAX_MODEL_BYTES - 1);
+                    return Err(RequestError::new("model", message).into());
+                }
+                _ => {}
             }
             skim.spans.model = Some(value.span);
         }
@@ -223,7 +269,10 @@ fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Resu
         Kind::Null => scanner.pass()?,
         Kind::Array => scanner.array(|scanner| {
             skim.n_tools += 1;
-            tool(scanner, skim)
+            let is_known = tool(scanner, skim)?;
+            // what is no tool of this API may be one that the provider runs
+            skim.has_provider_tools |= param == "tools" && !is_known;
+            Ok::<_, Fault>(())
         })?,
         _ => return Err(wrong_type(param, "an array").into()),
     }
@@ -232,13 +281,17 @@ fn tools(scanner: &mut Scanner<'_>, skim: &mut RequestSkim, param: &str) -> Resu
 }
 
 /// Reads whether a tool is the client's own: only `function` and `custom` are called by the client, and a
-/// function whose name begins with `$` is one of the provider's.
-fn tool(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Fault> {
+/// function whose name begins with `$` is one of the provider's. Answers whether it
+/// is of a shape that a client's tool has.
+fn tool(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<bool, Fault> {
+    let mut is_known = false;
     if scanner.peek()? != Kind::Object {
-        return scanner.pass();
+        scanner.pass()?;
+        return Ok(true);
     }
     scanner.object(|scanner, key| {
         let name = key.name(scanner.bytes());
+        is_known |= matches!(&*name, b"type" | b"function" | b"custom" | b"name");
         match &*name {
             b"type" => {
                 let value = scanner.skip()?;
@@ -253,13 +306,14 @@ fn tool(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Fault> 
                     return scanner.pass();
                 }
                 let value = scanner.skip()?;
-                skim.has_provider_tools |=
-                    value.kind == Kind::String && scanner.bytes()[value.inside()].starts_with(b"$");
+                skim.has_provider_tools |= value.kind == Kind::String
+                    && decode_string(&scanner.bytes()[value.inside()]).starts_with('$');
                 Ok(())
             }),
             _ => scanner.pass(),
         }
-    })
+    })?;
+    Ok(is_known)
 }
 
 fn modalities(scanner: &mut Scanner<'_>, skim: &mut RequestSkim) -> Result<(), Refusal> {

@@ -251,10 +251,32 @@ fn tools_of_the_provider_are_told_from_the_client_s() {
         (r#"[{"type":"function","function":{"name":"$web_search"}}]"#, true),
         (r#"[{"typ\u0065":"code_interpreter"}]"#, true),
         (r#"[{"type":5,"function":{"name":5}}]"#, false),
+        (r#"[{"type":"function","function":{"name":"\u0024web_search"}}]"#, true),
+        (r#"[{"google_search":{}}]"#, true),
+        (r#"[{}]"#, true),
     ] {
         let skim = skim_chat(&chat(&format!(r#","tools":{tools}"#)));
         assert_eq!(skim.has_provider_tools, is_providers, "{tools}");
     }
+}
+
+#[test]
+fn what_is_read_under_one_name_is_not_overruled_by_another_spelling() {
+    for member in
+        [r#""Model":"dear""#, r#""MAX_TOKENS":9"#, r#""Max_completion_tokens":9"#, r#""Plugins":[]"#]
+    {
+        let error = skim(Surface::Chat, chat(&format!(",{member}")).as_bytes()).unwrap_err();
+        assert!(error.message.contains("lower case"), "{member}: {error}");
+    }
+    assert!(skim(Surface::Chat, chat(r#","customField":1,"X":2"#).as_bytes()).is_ok());
+}
+
+#[test]
+fn the_name_of_a_model_is_bounded() {
+    let body = |n: usize| format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(n));
+    assert!(skim(Surface::Chat, body(512).as_bytes()).is_ok());
+    let error = skim(Surface::Chat, body(513).as_bytes()).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("model"));
 }
 
 #[test]
