@@ -23,8 +23,10 @@ use tonic::Status;
 
 /// How often the database is told which pods are alive: three times per lease.
 const NOTES_PER_LEASE: u32 = 3;
-/// How long pods may take to tell what they have under way: a request waits for it at most half a second in all.
-const REPORT_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long pods may be silent while they tell what they have under way: a request waits at most half a second.
+const REPORT_SILENCE: Duration = Duration::from_millis(300);
+/// And how long they may take in all: what is long must arrive too, or its tenants would never open again.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts of reports waiting to be read.
 const MAX_WAITING_CHUNKS: usize = 64;
 /// Up to so many tenants are asked for by name; of more a pod tells everything of all of them at once.
@@ -218,7 +220,10 @@ impl PodRoster {
         let mut parts: HashMap<NodeId, (u32, OpenReport)> = HashMap::new();
         let all = async {
             while !waiting.is_empty() {
-                let Some(chunk) = receiver.recv().await else { return Err("the question ended".to_owned()) };
+                let Ok(chunk) = tokio::time::timeout(REPORT_SILENCE, receiver.recv()).await else {
+                    return Err(format!("pods do not tell what they hold: {waiting:?}"));
+                };
+                let Some(chunk) = chunk else { return Err("the question ended".to_owned()) };
                 let Some(pod) = node_id(&chunk.node_id).filter(|pod| waiting.contains(pod)) else { continue };
                 let (n_parts, report) = parts.entry(pod).or_default();
                 if chunk.index != *n_parts {
@@ -236,7 +241,7 @@ impl PodRoster {
         match tokio::time::timeout(REPORT_TIMEOUT, all).await {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(reason),
-            Err(_) => return Err(format!("pods do not tell what they hold: {waiting:?}")),
+            Err(_) => return Err(format!("pods tell for too long what they hold: {waiting:?}")),
         }
         for (pod, (_, report)) in parts {
             gathered.answered.insert(pod);

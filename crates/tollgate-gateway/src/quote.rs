@@ -31,9 +31,8 @@ pub(crate) fn quote(
 /// A body tells its surface by the member only that surface has.
 fn surface_of(body: &[u8]) -> Result<Surface, Refusal> {
     let refused = |message: &str| Refusal::new(ErrorKind::InvalidRequest, message);
-    let members: serde_json::Map<String, Value> =
-        serde_json::from_slice(body).map_err(|_| refused("the body is not a JSON object"))?;
-    let has = |name: &str| members.contains_key(name);
+    let members = tollgate_wire::json::members(body).map_err(|error| refused(&error.to_string()))?;
+    let has = |name: &str| members.iter().any(|member| &*member.key.name(body) == name.as_bytes());
     if has("messages") {
         Ok(Surface::Chat)
     } else if has("prompt") {

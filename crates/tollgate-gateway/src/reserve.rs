@@ -22,6 +22,8 @@ const SEED_PAUSE: Duration = Duration::from_millis(5);
 
 const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes every memo");
 
+/// How far a pod's clock may be ahead of the ledger's.
+const MAX_CLOCK_LEAD_MS: i64 = 5_000;
 /// Bytes per token of text at best: where even so the money does not suffice, tokens are not counted.
 const MOST_BYTES_PER_TOKEN: i64 = 8;
 
@@ -199,10 +201,12 @@ fn wallet_rule(context: &KeyContext, amount: NanoUsd) -> WalletRule {
     }
 }
 
-/// A key's budgets with the periods around `now`, in the order of the key's context.
+/// A key's budgets with the periods around a moment before `now`, in the order of the key's context. The ledger
+/// moves on to the next period by its own clock, and never back: a clock that is ahead of it must not spend a
+/// period that has not begun.
 pub(crate) fn budget_checks(context: &KeyContext, now: UnixMillis) -> Result<Vec<BudgetCheck>, Refusal> {
     let check = |spec: &std::sync::Arc<tollgate_policy::BudgetSpec>| {
-        let periods = spec.periods(now).map_err(|error| {
+        let periods = spec.periods(now.plus_ms(-MAX_CLOCK_LEAD_MS)).map_err(|error| {
             tracing::error!(%error, "budget periods cannot be computed");
             ledger_unavailable()
         })?;

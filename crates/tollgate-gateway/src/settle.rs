@@ -274,7 +274,8 @@ impl Reservation {
             streamed: self.priced.skim.stream,
             admitted_at: self.grant.admitted_at,
             finished_at,
-            held: self.grant.granted,
+            // what nobody must pay in advance is held to be counted, not as a bound of the cost
+            held: if self.priced.plan.is_paid { self.grant.granted } else { NanoUsd::ZERO },
             cost: charge.cost,
             provider_cost: charge.provider_cost,
             usage: ending.usage,

@@ -110,14 +110,15 @@ impl SettleWorker {
         while !has_ended || !parked.settlements.is_empty() {
             tokio::select! {
                 biased;
+                // first: a queue that is never empty must not keep them waiting
+                () = parked.is_due() => {
+                    let mut again = std::mem::take(&mut parked.settlements);
+                    parked.tried_again(self.settle(&mut again).await, &self.reseeder);
+                }
                 n = self.receiver.recv_many(&mut batch, MAX_BATCH), if !has_ended => {
                     has_ended = n == 0;
                     self.metrics.set_settlement_queue_length(u64::try_from(self.receiver.len()).unwrap_or(0));
                     parked.add(self.settle(&mut batch).await, &self.reseeder);
-                }
-                () = parked.is_due() => {
-                    let mut again = std::mem::take(&mut parked.settlements);
-                    parked.tried_again(self.settle(&mut again).await, &self.reseeder);
                 }
                 () = self.closing.cancelled(), if !is_closing => {
                     is_closing = true;

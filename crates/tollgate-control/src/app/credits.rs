@@ -260,10 +260,11 @@ impl App {
         let reservation = self.reserve(tenant, wanted).await?;
         let used = reservation.used;
         let given = store.grant_credit_beside(&self.context(actor), credit, used).await;
-        if given.is_ok() {
-            self.parts.wallets.push(store, ledger, tenant).await;
+        // also after a failure: what was to be written may have been. Where the ledger does not have the new limit
+        // the reservation stays in its place, and ends as the hold of a dead pod does
+        if self.parts.wallets.push(store, ledger, tenant).await {
+            reservation.release(ledger).await;
         }
-        reservation.release(ledger).await;
         Ok(given?.0)
     }
 

@@ -101,25 +101,29 @@ impl CreditExpiry {
         // What is spent or held by others, and what the ledger does not know yet, is for a later round.
         let Reserved::Granted(reservation) = asked else { return Ok(()) };
         let taken = self.take_back(credit, reservation.used, reservation.granted).await;
-        reservation.release(&self.ledger).await;
-        taken
+        // where the ledger may not have the lower limit, the reservation stays in its place until it ends as a dead
+        // pod's hold
+        if matches!(taken, Ok(true)) {
+            reservation.release(&self.ledger).await;
+        }
+        taken.map(drop)
     }
 
+    /// Answers whether the ledger has the limit that follows.
     async fn take_back(
         &self,
         credit: &CreditRecord,
         used: NanoUsd,
         at_most: NanoUsd,
-    ) -> Result<(), AppError> {
+    ) -> Result<bool, AppError> {
         let now = self.clock.now();
         let context = WriteContext::system("credit-expiry", now);
         let id = Id::generate(now, id_entropy()?);
         let Some(expiry) = self.store.expire_credit(&context, credit.id, id, used, at_most).await? else {
-            return Ok(());
+            return Ok(true);
         };
         let (tenant, amount) = (credit.tenant, expiry.amount);
         tracing::info!(%tenant, credit = %credit.id, %amount, "credit has expired");
-        self.wallets.push(&self.store, &self.ledger, tenant).await;
-        Ok(())
+        Ok(self.wallets.push(&self.store, &self.ledger, tenant).await)
     }
 }

@@ -182,8 +182,8 @@ impl Reseeder {
         let tenants: Vec<TenantId> = asked.keys().copied().collect();
         let mut outcomes = Outcomes::new();
         let done = async {
-            let closed = self.close(&tenants, asked, fresh, &mut outcomes).await?;
-            let is_lost = closed.values().any(|epoch| epoch.as_ref().is_none_or(|epoch| !epoch.is_fenced()));
+            let mut is_lost = false;
+            let closed = self.close(&tenants, asked, fresh, &mut outcomes, &mut is_lost).await?;
             if closed.is_empty() {
                 return Ok((None, is_lost));
             }
@@ -207,21 +207,32 @@ impl Reseeder {
         }
     }
 
-    /// The tenants whose epoch does not answer, closed by now, each with the epoch that was seen. The others
-    /// are done.
+    /// The tenants whose epoch does not answer, fenced by now, each with the epoch that was seen. The others are
+    /// done. Notes whether something was lost.
     async fn close(
         &self,
         tenants: &[TenantId],
         asked: &BTreeMap<TenantId, Vec<Asked>>,
         fresh: &HashMap<TenantId, Fresh>,
         outcomes: &mut Outcomes,
+        is_lost: &mut bool,
     ) -> Result<BTreeMap<TenantId, Option<Epoch>>, Failure> {
         let mut closed = BTreeMap::new();
         let mut to_close = Vec::new();
         for (tenant, epoch) in tenants.iter().zip(self.ledger.epochs(tenants).await?) {
             match epoch {
-                None => drop(closed.insert(*tenant, None)),
-                Some(TenantEpoch { epoch, is_live: false }) => drop(closed.insert(*tenant, Some(epoch))),
+                None => {
+                    *is_lost = true;
+                    drop(closed.insert(*tenant, None));
+                }
+                Some(TenantEpoch { epoch, is_live: false }) if epoch.is_fenced() => {
+                    drop(closed.insert(*tenant, Some(epoch)));
+                }
+                // an older connection of a pod may still be answered under it
+                Some(TenantEpoch { is_live: false, .. }) => {
+                    *is_lost = true;
+                    to_close.push(*tenant);
+                }
                 Some(_) if needs_fence(&asked[tenant], fresh.get(tenant)) => to_close.push(*tenant),
                 Some(_) => drop(outcomes.insert(*tenant, Ok(()))),
             }
@@ -229,7 +240,7 @@ impl Reseeder {
         if !to_close.is_empty() {
             tracing::warn!(
                 tenants = to_close.len(),
-                "pods hold what the ledger does not have: tenants are closed"
+                "the ledger was lost, or does not have what pods hold: tenants are closed"
             );
             let epochs = self.ledger.fence(&to_close).await?;
             closed.extend(to_close.into_iter().zip(epochs.into_iter().map(Some)));

@@ -4,13 +4,16 @@
 //! held, above a limit that it has left already: for that moment the ledger refuses rather than overspends.
 
 use tollgate_domain::{HoldId, Id, KeyId, NanoUsd, NodeId, TenantId, UnixMillis};
-use tollgate_ledger::{Admission, AdmitOutcome, Ledger, Settlement, WalletRule};
+use tollgate_ledger::{Admission, AdmitOutcome, Ledger, SettleOutcome, Settlement, WalletRule};
 
 use crate::AppError;
 use crate::secrets::id_entropy;
 
 /// How long the hold lasts should this process die: far longer than what is done under it.
 const LEASE_MS: u64 = 60_000;
+/// Tries to give a reservation back, and the pause between them: a reseed takes less than all of them.
+const RELEASE_TRIES: u32 = 10;
+const RELEASE_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 /// No key and no pod asks.
 const NO_KEY: KeyId = KeyId::from_u128(0);
 const NO_NODE: NodeId = NodeId::from_u128(0);
@@ -113,9 +116,18 @@ impl WalletReservation {
             tokens: 0,
             event: None,
         };
-        if let Err(error) = ledger.settle(&settlement).await {
+        let mut outcome = ledger.settle(&settlement).await;
+        for _ in 0..RELEASE_TRIES {
+            // a reseed under way has the reservation, too: it is given back when that is done
+            if !matches!(outcome, Err(_) | Ok(SettleOutcome::WrongEpoch)) {
+                return;
+            }
+            tokio::time::sleep(RELEASE_PAUSE).await;
+            outcome = ledger.settle(&settlement).await;
+        }
+        if matches!(outcome, Err(_) | Ok(SettleOutcome::WrongEpoch)) {
             let (tenant, hold) = (self.tenant, self.hold);
-            tracing::warn!(%tenant, %hold, %error, "a reserved part of a wallet was not given back");
+            tracing::warn!(%tenant, %hold, ?outcome, "a reserved part of a wallet was not given back");
         }
     }
 }

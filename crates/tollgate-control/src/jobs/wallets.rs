@@ -29,12 +29,14 @@ pub(crate) struct WalletPushes {
 }
 
 impl WalletPushes {
-    /// Sends the tenant's limit now; where that fails it is sent again later.
-    pub(crate) async fn push(&self, store: &Store, ledger: &Ledger, tenant: TenantId) {
+    /// Sends the tenant's limit now; where that fails it is sent again later. Answers whether the ledger has it.
+    pub(crate) async fn push(&self, store: &Store, ledger: &Ledger, tenant: TenantId) -> bool {
         if let Err(error) = send(store, ledger, tenant).await {
             tracing::warn!(%tenant, %error, "the ledger did not take a wallet's limit yet; it is sent again");
             self.pending.lock().insert(tenant);
+            return false;
         }
+        true
     }
 
     /// Sends all limits now and then, and what is pending again and again, until `stop`.

@@ -260,7 +260,10 @@ impl Client {
             .inspect_err(|error| self.breaker.failed(Instant::now(), &error.to_string()))?
             .and_then(T::extract);
         match &answer {
-            Err(error) if is_outage(error) => self.breaker.failed(Instant::now(), &describe(error)),
+            // a full server refuses admissions and still takes what frees memory: the circuit stays closed
+            Err(error) if is_outage(error) && error.code() != Some("OOM") => {
+                self.breaker.failed(Instant::now(), &describe(error));
+            }
             Ok(_) | Err(_) => self.breaker.succeeded(),
         }
         Ok(answer)

@@ -1,4 +1,4 @@
--- tollgate suspects, version 1
+-- tollgate suspects, version 2
 --
 -- KEYS: state leases index
 -- ARGV: run tenant prefix_of_holds expired_for_ms max
@@ -13,6 +13,8 @@ if not earliest[2] then
   call('HDEL', KEYS[1], 'i')
   return {}
 end
+-- as in renew: a full server allows what follows a write that needs no memory
+call('ZREM', KEYS[2], '')
 call('ZADD', KEYS[3], 'XX', earliest[2], ARGV[2])
 if refuses(call('HGET', KEYS[1], 'e'), ARGV[1], '') then
   return {}
