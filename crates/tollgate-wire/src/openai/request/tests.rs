@@ -273,7 +273,8 @@ fn what_is_read_under_one_name_is_not_overruled_by_another_spelling() {
 
 #[test]
 fn the_name_of_a_model_is_bounded() {
-    let body = |n: usize| format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(n));
+    let prompt = r#"[{"role":"user","content":"x"}]"#;
+    let body = |n: usize| format!(r#"{{"model":"{}","messages":{prompt}}}"#, "m".repeat(n));
     assert!(skim(Surface::Chat, body(512).as_bytes()).is_ok());
     let error = skim(Surface::Chat, body(513).as_bytes()).unwrap_err();
     assert_eq!(error.param.as_deref(), Some("model"));
