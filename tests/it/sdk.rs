@@ -11,7 +11,7 @@ use tollgate_testkit::mock_provider::{Script, Usage};
 use tollgate_testkit::process::{ChildProcess, tollgate_binary};
 use tollgate_testkit::wait::eventually;
 
-use crate::installation::{INPUT_PRICE, Installation, KEY, OUTPUT_PRICE, SETTLE_TIMEOUT};
+use crate::installation::{INPUT_PRICE, Installation, KEY, OUTPUT_PRICE, SETTLE_TIMEOUT, nano_usd};
 
 /// What the mock reports for every answer.
 const USAGE: Usage = Usage { prompt_tokens: 21, completion_tokens: 9, cached_tokens: 0, reasoning_tokens: 0 };
@@ -133,5 +133,42 @@ async fn dev_works_as_its_banner_says() -> anyhow::Result<()> {
     let key = std::fs::read_to_string(data.path().join("data/demo-key"))?;
     let base = format!("{}/v1", ready["traffic"]);
     run_python("openai_demo.py", &[("BASE_URL", &base), ("API_KEY", key.trim())]).await?;
+    Ok(())
+}
+
+/// One agent's step: a thousandth of the budget, where a twenty-fifth was reserved.
+const STEP: Usage = Usage { prompt_tokens: 5, completion_tokens: 5, cached_tokens: 0, reasoning_tokens: 0 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_wait_for_each_other_s_reservations_and_not_for_spent_money() -> anyhow::Result<()> {
+    let installation = Installation::single().await?;
+    let step = Script::new().text("done").usage(STEP).delay_before_headers(Duration::from_millis(600));
+    installation.mock.set_default(step);
+    let ask = json!({
+        "model": "chat-default", "messages": [{ "role": "user", "content": "step" }], "max_tokens": 256,
+    });
+    let http = tollgate_testkit::http::HttpClient::new().with_bearer(KEY);
+    let quote = http.post_json(&format!("{}/v1/quote", installation.traffic[0]), &ask).await?;
+    let quote = quote.expect_status(200)?.json()?;
+    let reserved = nano_usd(quote["worst_case_cost_usd"].as_str().context("a quote")?)?;
+    let limit = reserved * 25;
+    let limit = format!("{}.{:09}", limit / 1_000_000_000, limit % 1_000_000_000);
+    let agents = installation.admin.key_with_budget("agents", &limit).await?;
+    let spent = installation.admin.key_with_budget("spent", "0.000001").await?;
+    let base = format!("{}/v1", installation.traffic[0]);
+    let environment = [
+        ("BASE_URL", base.as_str()),
+        ("AGENT_KEY", agents["secret"].as_str().unwrap_or_default()),
+        ("SPENT_KEY", spent["secret"].as_str().unwrap_or_default()),
+    ];
+    let report = run_python("openai_agents.py", &environment).await?;
+    assert!(report["answered"].as_u64() >= Some(45), "{report}");
+    assert!(report["seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{report}");
+    assert!(report["tries"].as_u64() > Some(50), "nobody had to wait, so nothing was shown: {report}");
+    assert_eq!(
+        (&report["spent_code"], &report["spent_tries"]),
+        (&json!("budget_exceeded"), &json!(1)),
+        "{report}"
+    );
     Ok(())
 }
