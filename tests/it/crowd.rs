@@ -7,7 +7,7 @@ use tollgate_testkit::http::HttpClient;
 use tollgate_testkit::process::ChildProcess;
 use tollgate_testkit::wait::eventually;
 
-use crate::installation::{Installation, SETTLE_TIMEOUT, STOP_TIMEOUT, nano_usd};
+use crate::installation::{Installation, SETTLE_TIMEOUT, STOP_TIMEOUT};
 
 const N_CLIENTS: u64 = 8;
 const N_CALLS: u64 = 12_000;
@@ -45,16 +45,7 @@ async fn nothing_is_billed_beyond_the_budget(installation: Installation) -> anyh
         n_refused += counts["refused"].as_u64().context("a count")?;
     }
     assert_eq!((n_answered, n_refused), (N_AFFORDED, N_CALLS - N_AFFORDED));
-    assert_eq!(installation.mock.counts().n_received, N_AFFORDED, "what is refused is not sent");
-    let cost = installation.admin.wait_for_journal(&key, N_AFFORDED).await?;
-    assert_eq!(cost, nano_usd(LIMIT)?, "the journal's sum");
-    let budget = eventually(SETTLE_TIMEOUT, "nothing to be held", async || {
-        let budget = installation.admin.budget_of_key(&key).await.ok()?;
-        (nano_usd(budget["held"].as_str()?).ok()? == 0).then_some(budget)
-    })
-    .await?;
-    assert_eq!(nano_usd(budget["spent"].as_str().unwrap_or_default())?, cost, "{budget}");
-    Ok(())
+    installation.exactly_this_was_spent(&key, N_AFFORDED, LIMIT).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

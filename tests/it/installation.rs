@@ -235,6 +235,26 @@ impl Installation {
         })
     }
 
+    /// The provider got `n_requests`, they are journaled at `amount` (USD) in all, the key's budget says the same,
+    /// and in the end nothing is held.
+    pub(crate) async fn exactly_this_was_spent(
+        &self,
+        key: &Value,
+        n_requests: u64,
+        amount: &str,
+    ) -> anyhow::Result<()> {
+        assert_eq!(self.mock.counts().n_received, n_requests, "what is refused is not sent");
+        let cost = self.admin.wait_for_journal(key, n_requests).await?;
+        assert_eq!(cost, nano_usd(amount)?, "the journal's sum");
+        let budget = eventually(SETTLE_TIMEOUT, "nothing to be held", async || {
+            let budget = self.admin.budget_of_key(key).await.ok()?;
+            (nano_usd(budget["held"].as_str()?).ok()? == 0).then_some(budget)
+        })
+        .await?;
+        assert_eq!(nano_usd(budget["spent"].as_str().unwrap_or_default())?, cost, "{budget}");
+        Ok(())
+    }
+
     /// The chat endpoint of the n-th gateway, counted round.
     pub(crate) fn chat_url(&self, n: usize) -> String {
         format!("{}/v1/chat/completions", self.traffic[n % self.traffic.len()])

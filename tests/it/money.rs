@@ -49,16 +49,7 @@ async fn exactly_what_the_budget_affords(installation: Installation) -> anyhow::
         }
     }
     assert_eq!((n_answered, n_refused), (N_AFFORDED, N_CALLS as u64 - N_AFFORDED));
-    assert_eq!(installation.mock.counts().n_received, N_AFFORDED, "what is refused is not sent");
-    let cost = installation.admin.wait_for_journal(&key, N_AFFORDED).await?;
-    assert_eq!(cost, nano_usd(LIMIT)?, "the journal's sum");
-    let budget = eventually(SETTLE_TIMEOUT, "nothing to be held", async || {
-        let budget = installation.admin.budget_of_key(&key).await.ok()?;
-        (nano_usd(budget["held"].as_str()?).ok()? == 0).then_some(budget)
-    })
-    .await?;
-    assert_eq!(nano_usd(budget["spent"].as_str().unwrap_or_default())?, cost, "{budget}");
-    Ok(())
+    installation.exactly_this_was_spent(&key, N_AFFORDED, LIMIT).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
