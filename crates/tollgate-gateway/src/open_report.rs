@@ -11,10 +11,11 @@ const MAX_CHUNK_BYTES: usize = 256 * 1024;
 /// Up to so many tenants the ledger looks them up; of more everything is read once.
 const MAX_LOOKED_UP: usize = 16;
 
-/// What is under way of the tenants with these ids; of all where there is none.
+/// What is under way of the tenants with these ids; of all where there is none, and where one cannot be read:
+/// what is told too little is forgotten by the reseed, what is told too much is not.
 pub(crate) fn of(ledger: &Ledger, tenant_ids: &[Vec<u8>]) -> OpenReport {
-    let tenants: Vec<TenantId> =
-        tenant_ids.iter().filter_map(|id| uuid::Uuid::from_slice(id).ok()).map(Id::from_uuid).collect();
+    let ids = tenant_ids.iter().map(|id| uuid::Uuid::from_slice(id).map(Id::from_uuid));
+    let tenants = ids.collect::<Result<Vec<TenantId>, _>>().unwrap_or_default();
     if tenants.is_empty() {
         return ledger.open_report(None);
     }
@@ -94,5 +95,35 @@ mod tests {
             assert!(chunk.holds.iter().map(Vec::len).sum::<usize>() <= MAX_CHUNK_BYTES);
         }
         assert_eq!(super::chunks(&OpenReport::default(), &[1; 16], 1).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_id_that_cannot_be_read_is_answered_with_everything() {
+        use tollgate_domain::{ManualClock, UnixMillis};
+        use tollgate_ledger::{Admission, AdmitOutcome, Seed};
+
+        let ledger = Ledger::memory(std::sync::Arc::new(ManualClock::new(UnixMillis(1_767_225_600_000))));
+        let tenant = TenantId::from_u128(1);
+        let (wallet_limit, wallet_settled) = (NanoUsd(100), NanoUsd::ZERO);
+        let seed = Seed { tenant, wallet_limit, wallet_version: 1, wallet_settled, counters: Vec::new() };
+        ledger.seed(&seed).await.unwrap();
+        let admission = Admission {
+            tenant,
+            key: KeyId::from_u128(2),
+            node: NodeId::from_u128(3),
+            hold: HoldId::from_u128(4),
+            amount: NanoUsd(5),
+            minimum: NanoUsd(5),
+            wallet: WalletRule::Enforced,
+            budgets: &[],
+            limits: &[],
+            tokens: 0,
+            lease_ms: 60_000,
+            memo: &[],
+        };
+        assert!(matches!(ledger.admit(&admission).await, Ok(AdmitOutcome::Admitted(_))));
+        let stranger = vec![9; 16];
+        assert_eq!(of(&ledger, std::slice::from_ref(&stranger)).holds.len(), 0);
+        assert_eq!(of(&ledger, &[stranger, vec![1, 2]]).holds.len(), 1);
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::{NodeId, Secret, TenantId};
-use tollgate_ledger::Ledger;
+use tollgate_ledger::{Ledger, OpenReport};
 use tollgate_policy::{PolicyChange, PolicySet};
 use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
 use tollgate_proto::{SnapshotAssembler, v1};
@@ -138,8 +138,13 @@ impl ControlLink {
 
     /// Tells the control plane what is under way here.
     async fn report(self, asked: v1::OpenReportRequest) {
-        let report = self.ledger.get().map(|ledger| open_report::of(ledger, &asked.tenant_ids));
-        for chunk in open_report::chunks(&report.unwrap_or_default(), &self.node_id(), asked.nonce) {
+        // a process that has no ledger yet has never held anything: its answer is that, and not silence, which would
+        // keep everybody's tenants closed
+        let report = match self.ledger.get() {
+            Some(ledger) => open_report::of(ledger, &asked.tenant_ids),
+            None => OpenReport::default(),
+        };
+        for chunk in open_report::chunks(&report, &self.node_id(), asked.nonce) {
             let mut client = self.client.clone();
             let sending = client.report_open(self.request(chunk));
             match tokio::time::timeout(REPORT_TIMEOUT, sending).await {
