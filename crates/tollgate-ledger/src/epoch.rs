@@ -11,8 +11,9 @@ use crate::error::LedgerError;
 use crate::holds::OpenHold;
 use crate::types::SeedCounter;
 
-/// The run of an epoch that was closed by [`crate::Ledger::fence`]: no server calls itself this.
-pub(crate) const FENCED_RUN: &str = "fenced";
+/// How the run of an epoch ends that was closed by [`crate::Ledger::fence`]: no server calls itself so. What is
+/// before it, and a colon, is the run in which it was closed.
+pub(crate) const FENCED: &str = "fenced";
 
 /// Under which a tenant's state was written: a number that never returns, and the run of the server that it
 /// was written on. What a server finds with another run than its own is a copy of the past.
@@ -20,7 +21,7 @@ pub(crate) const FENCED_RUN: &str = "fenced";
 pub struct Epoch {
     /// Grows with every reseed.
     pub n: u64,
-    /// The server's run, or `fenced` while the tenant waits for its reseed.
+    /// The server's run, and `:fenced` after it while the tenant waits for its reseed.
     pub run: Arc<str>,
 }
 
@@ -28,7 +29,7 @@ impl Epoch {
     /// Whether the tenant was closed for a reseed.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        &*self.run == FENCED_RUN
+        self.run.strip_suffix(FENCED).is_some_and(|run| run.is_empty() || run.ends_with(':'))
     }
 }
 
@@ -60,16 +61,16 @@ pub struct TenantEpoch {
 
 /// Everything about one tenant, to be written under a new epoch in place of all that is there.
 ///
-/// To be gathered in this order: the epoch ([`crate::Ledger::epochs`], or [`crate::Ledger::fence`] where it
-/// is live), then the pods' [`crate::OpenReport`]s, then the journal. So nothing can happen in between: the
-/// old epoch answers no call any more.
+/// To be gathered in this order: the epoch ([`crate::Ledger::fence`], also where the ledger knows nothing of the
+/// tenant), then the pods' [`crate::OpenReport`]s, then the journal. So nothing can happen in between: the closed
+/// epoch answers no call, and where it is lost or comes back with another run, what was gathered is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reseed {
     /// Whose.
     pub tenant: TenantId,
-    /// The epoch that was seen before anything was gathered; where another one is stored by now, somebody else
-    /// was faster and nothing is written.
-    pub expected: Option<Epoch>,
+    /// The epoch that was closed before anything was gathered; where another one is stored by now, or the server
+    /// runs anew, nothing is written.
+    pub expected: Epoch,
     /// The highest epoch number that a pod knows of the tenant ([`crate::OpenReport::highest_epoch`]); the new
     /// one is above it. Zero where none is known.
     pub above: u64,
@@ -95,7 +96,8 @@ pub struct Reseed {
 pub enum ReseedOutcome {
     /// Written; admission is open under this epoch.
     Reseeded(Epoch),
-    /// Nothing was written: the stored epoch is this one and not the expected one.
+    /// Nothing was written: the stored epoch is this one and not the expected one, or it was closed in another run
+    /// of the server. What was gathered may be too old.
     Changed(Option<Epoch>),
     /// Nothing was written: the epoch is live, and what happens while a reseed is gathered would be lost.
     /// Close it with [`crate::Ledger::fence`] first.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tollgate_domain::{Clock, HoldId, KeyId, MAX_LIMIT, NanoUsd, TenantId};
 
+use crate::epoch::Epoch;
 use crate::error::LedgerError;
 use crate::holds::{GrowOutcome, MAX_MEMO_BYTES, Renewal};
 use crate::memory::MemoryLedger;
@@ -144,14 +145,27 @@ impl Ledger {
     /// [`LedgerError::Unavailable`]: it may have happened; a repeat is harmless. [`LedgerError::WrongEpoch`]:
     /// what the ledger has is to be replaced by a reseed; nothing was written.
     pub async fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
+        self.seed_known(seed, None).await
+    }
+
+    /// The same for a tenant that was seen under `epoch`, and whose ledger must not have been lost since: only what
+    /// is new of it, such as a budget, is written.
+    ///
+    /// # Errors
+    /// As [`Ledger::seed`]; [`LedgerError::WrongEpoch`] also where another epoch is stored, or none.
+    pub async fn seed_within(&self, seed: &Seed, epoch: &Epoch) -> Result<(), LedgerError> {
+        self.seed_known(seed, Some(epoch)).await
+    }
+
+    async fn seed_known(&self, seed: &Seed, known: Option<&Epoch>) -> Result<(), LedgerError> {
         check_amount("wallet limit", seed.wallet_limit)?;
         check_amount("wallet charges", seed.wallet_settled)?;
         for counter in &seed.counters {
             check_amount("budget charges", counter.settled)?;
         }
         match self {
-            Self::Memory(ledger) => ledger.seed(seed),
-            Self::Redis(ledger) => ledger.seed(seed).await,
+            Self::Memory(ledger) => ledger.seed(seed, known),
+            Self::Redis(ledger) => ledger.seed(seed, known).await,
         }
     }
 

@@ -16,8 +16,10 @@ use foldhash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use tollgate_domain::{Clock, HoldId, KeyId, NanoUsd, TenantId};
 
+use crate::epoch::Epoch;
 use crate::error::LedgerError;
 use crate::holds::{GrowOutcome, Renewal, UnjournaledEvent};
+use crate::mutants::{self, Mutant};
 use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement, WalletRule,
@@ -110,11 +112,12 @@ impl MemoryLedger {
         renewal
     }
 
-    pub(crate) fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
+    pub(crate) fn seed(&self, seed: &Seed, known: Option<&Epoch>) -> Result<(), LedgerError> {
         let now = self.shared.clock.now();
         let mut tenants = self.shard(seed.tenant);
         let state = tenants.entry(seed.tenant).or_default();
-        if state.is_fenced() {
+        let is_another = known.is_some_and(|known| state.stored_epoch().as_ref() != Some(known));
+        if state.is_fenced() || is_another && !mutants::is(Mutant::NoFence) {
             return Err(LedgerError::WrongEpoch);
         }
         state.open_epoch();

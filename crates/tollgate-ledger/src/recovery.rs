@@ -81,8 +81,8 @@ impl Ledger {
     }
 
     /// Closes tenants for a reseed: from now on every call about them answers that the epoch is wrong, and
-    /// nothing of theirs changes. Answers the closed epochs, in the order asked: [`Reseed::expected`]. What is
-    /// closed already stays as it is.
+    /// nothing of theirs changes. Answers the closed epochs, in the order asked: [`Reseed::expected`]. What was
+    /// closed already in this run of the server stays as it is.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: some may have been closed; a repeat is harmless.

@@ -392,7 +392,7 @@ impl Simulation {
         Reseed {
             tenant: tenant.id,
             above: reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0),
-            expected: Some(expected),
+            expected,
             wallet_limit: NanoUsd(tenant.wallet_limit),
             wallet_version: tenant.wallet_version,
             wallet_settled: NanoUsd(control.sum(Node::Wallet(tenant.id))),

@@ -318,15 +318,14 @@ impl Truth {
         let standing = self.standing(tenant.id);
         let fenced = self.fenced.get(&tenant.id);
         let ReseedOutcome::Reseeded(epoch) = outcome else {
-            let may_refuse = standing != Standing::Fenced || reseed.expected.as_ref() != fenced;
+            let may_refuse = standing != Standing::Fenced || Some(&reseed.expected) != fenced;
             return expect(may_refuse, ("the reseed of", tenant.id), outcome);
         };
-        // What is lost may be a copy of the time when the epoch was this one.
-        let is_seen = standing == Standing::Lost || reseed.expected.as_ref() == fenced;
-        if standing == Standing::Live || !is_seen {
+        // What is lost may be a copy of the time when the epoch was this one: what was gathered then is too old.
+        if standing != Standing::Fenced || Some(&reseed.expected) != fenced {
             return violation(format!("a reseed of {standing:?} that saw {:?} was applied", reseed.expected));
         }
-        if reseed.expected.as_ref().is_some_and(|expected| epoch.n <= expected.n) || epoch.n <= reseed.above {
+        if epoch.n <= reseed.expected.n || epoch.n <= reseed.above {
             return violation(format!("the new epoch {epoch} is not above what is known: {reseed:?}"));
         }
         let reopened = self.reopen(tenant.id, reseed);

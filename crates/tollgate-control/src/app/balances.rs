@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{NanoUsd, NodeId, TenantId, UnixMillis};
-use tollgate_ledger::{Balance, BudgetCheck, Ledger, LedgerError};
+use tollgate_ledger::{Balance, BudgetCheck, Epoch, Ledger, LedgerError, TenantEpoch};
 use tollgate_policy::{BudgetOwner, BudgetPolicy};
 use tollgate_store::{JournalEntry, JournalKind};
 use utoipa::ToSchema;
@@ -11,6 +11,9 @@ use super::{App, List, ListQuery};
 use crate::jobs;
 use crate::parts::{Time, Usd};
 use crate::{Action, Actor, AppError, Resource, Verb};
+
+/// How often a seed is tried that finds the ledger lost or closed by somebody else: each follows a reseed.
+const SEED_TRIES: usize = 3;
 
 /// Where a balance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -202,7 +205,7 @@ impl App {
 
     /// The first time: nobody can hold anything of a tenant that was made just now, so no pod is asked.
     pub(super) async fn seed_new_tenant(&self, tenant: TenantId) {
-        if let Err(error) = self.write_seed(tenant, None).await {
+        if let Err(error) = self.write_seed(tenant, None, None).await {
             tracing::warn!(%tenant, %error, "the ledger was not seeded; it will be when it is asked");
         }
     }
@@ -234,27 +237,46 @@ impl App {
     }
 
     async fn seed(&self, tenant: TenantId, extra: Option<&BudgetPolicy>) -> Result<(), AppError> {
-        let ledger = &self.parts.ledger;
-        // in process nothing but this process can hold anything
-        if !matches!(ledger, Ledger::Memory(_)) {
-            let epochs = ledger.epochs(&[tenant]).await?;
-            if !epochs.first().is_some_and(|epoch| epoch.as_ref().is_some_and(|epoch| epoch.is_live)) {
-                self.parts.reseeds.reseed(tenant, None).await?;
+        for _ in 0..SEED_TRIES {
+            let known = self.live_epoch(tenant).await?;
+            match self.write_seed(tenant, extra, known.as_ref()).await {
+                // lost, or closed by somebody, since it was looked at
+                Err(SeedError::Ledger(LedgerError::WrongEpoch)) => {}
+                written => return Ok(written?),
             }
         }
-        match self.write_seed(tenant, extra).await {
-            Err(SeedError::Ledger(LedgerError::WrongEpoch)) => {
-                self.parts.reseeds.reseed(tenant, None).await?;
-                Ok(self.write_seed(tenant, extra).await?)
-            }
-            written => Ok(written?),
-        }
+        Err(SeedError::Ledger(LedgerError::WrongEpoch).into())
     }
 
-    async fn write_seed(&self, tenant: TenantId, extra: Option<&BudgetPolicy>) -> Result<(), SeedError> {
+    /// The epoch under which the ledger knows the tenant, reseeded first where it may have lost it: a seed knows
+    /// nothing of what is in flight. `None` in process, where nothing but this process can hold anything.
+    async fn live_epoch(&self, tenant: TenantId) -> Result<Option<Epoch>, AppError> {
+        let ledger = &self.parts.ledger;
+        if matches!(ledger, Ledger::Memory(_)) {
+            return Ok(None);
+        }
+        for _ in 0..SEED_TRIES {
+            let stored = ledger.epochs(&[tenant]).await?.into_iter().next().flatten();
+            match stored {
+                Some(TenantEpoch { epoch, is_live: true }) => return Ok(Some(epoch)),
+                _ => self.parts.reseeds.reseed(tenant, None).await?,
+            }
+        }
+        Err(SeedError::Ledger(LedgerError::WrongEpoch).into())
+    }
+
+    async fn write_seed(
+        &self,
+        tenant: TenantId,
+        extra: Option<&BudgetPolicy>,
+        known: Option<&Epoch>,
+    ) -> Result<(), SeedError> {
         let parts = &self.parts;
         let seed = jobs::seed_of(&parts.store, parts.clock.now(), tenant, extra, &[]).await?;
-        Ok(parts.ledger.seed(&seed).await?)
+        match known {
+            Some(epoch) => Ok(parts.ledger.seed_within(&seed, epoch).await?),
+            None => Ok(parts.ledger.seed(&seed).await?),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! failed over, or does not have what a pod holds.
 //!
 //! In this order, so that nothing can happen in between (money.md §5 in the design, and the ledger's `Reseed`):
-//! the old epoch is seen not to answer, or is closed; every pod tells what it has under way; what they settled
+//! the old epoch is closed, also where there is none; every pod tells what it has under way; what they settled
 //! and what is left in the outbox is journaled; then the journal's sums and the pods' holds are written under a
 //! new epoch. Tenants that are asked for at the same time are done together.
 
@@ -141,6 +141,14 @@ struct Heard {
     pods: BTreeSet<NodeId>,
 }
 
+/// A tenant that waits for its reseed.
+struct Closed {
+    /// Under which it was closed, before anything was gathered.
+    epoch: Epoch,
+    /// Whether the ledger had lost all of it.
+    was_lost: bool,
+}
+
 impl Reseeder {
     /// Works off the queue until `stop`.
     pub(crate) async fn run(self, mut queue: ReseedQueue, stop: CancellationToken) {
@@ -207,8 +215,8 @@ impl Reseeder {
         }
     }
 
-    /// The tenants whose epoch does not answer, fenced by now, each with the epoch that was seen. The others are
-    /// done. Notes whether something was lost.
+    /// The tenants whose epoch does not answer, closed by now in this run of the server. The others are done. Notes
+    /// whether something was lost.
     async fn close(
         &self,
         tenants: &[TenantId],
@@ -216,41 +224,43 @@ impl Reseeder {
         fresh: &HashMap<TenantId, Fresh>,
         outcomes: &mut Outcomes,
         is_lost: &mut bool,
-    ) -> Result<BTreeMap<TenantId, Option<Epoch>>, Failure> {
-        let mut closed = BTreeMap::new();
-        let mut to_close = Vec::new();
+    ) -> Result<BTreeMap<TenantId, Closed>, Failure> {
+        let (mut to_close, mut seen) = (Vec::new(), Vec::new());
         for (tenant, epoch) in tenants.iter().zip(self.ledger.epochs(tenants).await?) {
             match epoch {
-                None => {
-                    *is_lost = true;
-                    drop(closed.insert(*tenant, None));
+                Some(TenantEpoch { is_live: true, .. })
+                    if !needs_fence(&asked[tenant], fresh.get(tenant)) =>
+                {
+                    drop(outcomes.insert(*tenant, Ok(())));
                 }
-                Some(TenantEpoch { epoch, is_live: false }) if epoch.is_fenced() => {
-                    drop(closed.insert(*tenant, Some(epoch)));
-                }
-                // an older connection of a pod may still be answered under it
-                Some(TenantEpoch { is_live: false, .. }) => {
-                    *is_lost = true;
+                epoch => {
+                    *is_lost |= epoch.as_ref().is_none_or(|epoch| !epoch.is_live && !epoch.epoch.is_fenced());
                     to_close.push(*tenant);
+                    seen.push(epoch.map(|epoch| epoch.epoch));
                 }
-                Some(_) if needs_fence(&asked[tenant], fresh.get(tenant)) => to_close.push(*tenant),
-                Some(_) => drop(outcomes.insert(*tenant, Ok(()))),
             }
         }
-        if !to_close.is_empty() {
+        if to_close.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        // Also what is lost, and what is closed: it may be a copy of the time when somebody else closed it, and
+        // has replaced it since. A pod's older connection may still be answered under an older epoch.
+        let epochs = self.ledger.fence(&to_close).await?;
+        let n_closed = seen.iter().zip(&epochs).filter(|(seen, epoch)| seen.as_ref() != Some(epoch)).count();
+        if n_closed > 0 {
             tracing::warn!(
-                tenants = to_close.len(),
+                tenants = n_closed,
                 "the ledger was lost, or does not have what pods hold: tenants are closed"
             );
-            let epochs = self.ledger.fence(&to_close).await?;
-            closed.extend(to_close.into_iter().zip(epochs.into_iter().map(Some)));
         }
-        Ok(closed)
+        let closed =
+            epochs.into_iter().zip(seen).map(|(epoch, seen)| Closed { epoch, was_lost: seen.is_none() });
+        Ok(to_close.into_iter().zip(closed).collect())
     }
 
     async fn reseed(
         &self,
-        closed: BTreeMap<TenantId, Option<Epoch>>,
+        closed: BTreeMap<TenantId, Closed>,
         outcomes: &mut Outcomes,
     ) -> Result<BTreeSet<NodeId>, Failure> {
         let tenants: Vec<TenantId> = closed.keys().copied().collect();
@@ -262,7 +272,7 @@ impl Reseeder {
         self.journal_reported(&reports).await?;
         let gathered_ms = began.elapsed().as_millis();
         // where the tenants are lost the outbox is, too: what the pods still keep of it they have told
-        if closed.values().any(Option::is_some) {
+        if closed.values().any(|closed| !closed.was_lost) {
             tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained())
                 .await
                 .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
@@ -270,7 +280,7 @@ impl Reseeder {
         let drained_ms = began.elapsed().as_millis();
         let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
         let mut works = works_of(closed, reports);
-        for work in works.iter_mut().filter(|work| work.expected.is_some()) {
+        for work in works.iter_mut().filter(|work| !work.was_lost) {
             self.keep_holds_of_the_dead(work, &answered).await?;
         }
         self.leave_out_what_is_journaled(&mut works).await?;
@@ -286,8 +296,11 @@ impl Reseeder {
                     tracing::debug!(%tenant, %epoch, holds, "a tenant was reseeded");
                     Ok(())
                 }
-                // somebody else was faster
-                ReseedOutcome::Changed(_) => Ok(()),
+                ReseedOutcome::Changed(Some(epoch)) if !epoch.is_fenced() => {
+                    tracing::debug!(%epoch, "somebody else was faster");
+                    Ok(())
+                }
+                ReseedOutcome::Changed(_) => Err("the ledger was lost again meanwhile".to_owned()),
                 ReseedOutcome::Live(_) => Err("its epoch answers again".to_owned()),
             };
             outcomes.insert(reseed.tenant, done);
@@ -387,18 +400,19 @@ fn needs_fence(asked: &[Asked], fresh: Option<&Fresh>) -> bool {
 /// One tenant on its way through a reseed.
 struct TenantWork {
     tenant: TenantId,
-    expected: Option<Epoch>,
+    expected: Epoch,
+    was_lost: bool,
     holds: Vec<OpenHold>,
     settled: HashSet<tollgate_domain::HoldId>,
 }
 
-fn works_of(closed: BTreeMap<TenantId, Option<Epoch>>, reports: Vec<OpenReport>) -> Vec<TenantWork> {
-    let mut works: BTreeMap<TenantId, TenantWork> = closed
-        .into_iter()
-        .map(|(tenant, expected)| {
-            (tenant, TenantWork { tenant, expected, holds: Vec::new(), settled: HashSet::new() })
-        })
-        .collect();
+fn works_of(closed: BTreeMap<TenantId, Closed>, reports: Vec<OpenReport>) -> Vec<TenantWork> {
+    let work = |tenant, Closed { epoch: expected, was_lost }| {
+        let (holds, settled) = (Vec::new(), HashSet::new());
+        TenantWork { tenant, expected, was_lost, holds, settled }
+    };
+    let mut works: BTreeMap<TenantId, TenantWork> =
+        closed.into_iter().map(|(tenant, closed)| (tenant, work(tenant, closed))).collect();
     let mut seen = HashSet::new();
     for report in reports {
         for UnjournaledEvent { event, .. } in report.events {

@@ -4,7 +4,7 @@ use tollgate_domain::{HoldId, NanoUsd, TenantId, UnixMillis};
 
 use super::decide::{NodeView, decide};
 use super::tenant::{HeldNode, Hold, TenantState, WalletLimit, lease_end};
-use crate::epoch::{Epoch, FENCED_RUN, Reseed, ReseedOutcome, TenantEpoch};
+use crate::epoch::{Epoch, FENCED, Reseed, ReseedOutcome, TenantEpoch};
 use crate::holds::{GrowOutcome, HoldView, MoneyDenied, OpenHold, SuspectHold};
 use crate::mutants::{self, Mutant};
 use crate::types::{AdmitOutcome, Grant, MoneyNode, WalletRule};
@@ -160,20 +160,25 @@ impl TenantState {
         }
     }
 
+    /// The epoch, also of a closed tenant.
+    pub(super) fn stored_epoch(&self) -> Option<Epoch> {
+        self.epoch.as_ref().map(|epoch| epoch.epoch.clone())
+    }
+
     pub(super) fn fence(&mut self) -> Epoch {
         let n = match &self.epoch {
             Some(TenantEpoch { epoch, is_live: false }) => return epoch.clone(),
             Some(TenantEpoch { epoch, .. }) => epoch.n + 1,
             None => 1,
         };
-        let epoch = Epoch { n, run: FENCED_RUN.into() };
+        let epoch = Epoch { n, run: FENCED.into() };
         self.epoch = Some(TenantEpoch { epoch: epoch.clone(), is_live: false });
         epoch
     }
 
     pub(super) fn reseed(&mut self, reseed: &Reseed, now: UnixMillis) -> ReseedOutcome {
-        let stored = self.epoch.as_ref().map(|epoch| epoch.epoch.clone());
-        if stored != reseed.expected {
+        let stored = self.stored_epoch();
+        if stored.as_ref() != Some(&reseed.expected) {
             return ReseedOutcome::Changed(stored);
         }
         if let Some(TenantEpoch { epoch, is_live: true }) = &self.epoch
@@ -181,7 +186,7 @@ impl TenantState {
         {
             return ReseedOutcome::Live(epoch.clone());
         }
-        let n = stored.map_or(0, |epoch| epoch.n).max(reseed.above) + 1;
+        let n = reseed.expected.n.max(reseed.above) + 1;
         let wallet = self.wallet.take().filter(|wallet| wallet.version > reseed.wallet_version);
         let limit = WalletLimit { limit: reseed.wallet_limit, version: reseed.wallet_version };
         *self = Self {

@@ -86,6 +86,11 @@ impl Client {
         self.records.doubt();
     }
 
+    /// The same for what no request waits for.
+    pub(super) fn doubt_background(&self) {
+        self.background.doubt();
+    }
+
     /// One command on a request's path.
     pub(super) async fn call(&self, command: &Cmd) -> Result<Value, LedgerError> {
         self.command_within(self.link(), self.response_timeout, command)

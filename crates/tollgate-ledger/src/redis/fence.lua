@@ -1,7 +1,7 @@
--- tollgate fence, version 1: shared by all scripts about a tenant
+-- tollgate fence, version 2: shared by all scripts about a tenant
 --
 -- The field `e` of a tenant's state is its epoch, `<n>:<run>`. A state of another run than the caller's server is
--- a copy of the past (or is being replaced, then its run is `fenced`), and whoever holds something of another
+-- a copy of the past (or is being replaced, then `:fenced` follows the run), and whoever holds something of another
 -- epoch may hold what this state does not know.
 -- `run` comes with its colon; `known` is the epoch that the caller holds something of, or empty.
 local function is_live(epoch, run)

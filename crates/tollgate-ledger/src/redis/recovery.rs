@@ -44,12 +44,19 @@ impl RedisLedger {
     }
 
     pub(crate) async fn fence(&self, tenants: &[TenantId]) -> Result<Vec<Epoch>, LedgerError> {
+        // who the server is decides what is accepted afterwards: it is asked again
+        self.shared.client.doubt_background();
         let mut epochs = Vec::with_capacity(tenants.len());
         for chunk in tenants.chunks(MAX_PIPELINE) {
             let builds: Vec<_> = chunk
                 .iter()
                 .map(|tenant| {
-                    move |_: &str| scripts::CLOSE.call(&[TenantKeys::new(*tenant).state()], 0, COUNTER_BYTES)
+                    move |run: &str| {
+                        let keys = [TenantKeys::new(*tenant).state()];
+                        let mut call = scripts::CLOSE.call(&keys, 1, COUNTER_BYTES * 2);
+                        call.arg(run);
+                        call
+                    }
                 })
                 .collect();
             for answer in self.shared.client.background_scripts(&scripts::CLOSE, &builds).await? {
@@ -98,8 +105,11 @@ fn reseed_call(reseed: &Reseed, run: &str) -> Cmd {
     let n_names: usize = reseed.holds.iter().map(|hold| 3 + hold.budgets.len()).sum();
     let n_arguments = 13 + 2 * reseed.counters.len() + reseed.revoked.len() + reseed.settled.len() + n_names;
     let mut call = scripts::RESEED.call(&keys, n_arguments, COUNTER_BYTES * (n_arguments + 6));
-    let expected = reseed.expected.as_ref().map_or_else(String::new, Epoch::to_string);
-    call.arg(run).arg(expected).arg(reseed.above).arg(reseed.tenant.to_string()).arg(names.hold_prefix());
+    call.arg(run)
+        .arg(reseed.expected.to_string())
+        .arg(reseed.above)
+        .arg(reseed.tenant.to_string())
+        .arg(names.hold_prefix());
     call.arg(TOMBSTONE_TTL_MS)
         .arg(reseed.wallet_limit.0)
         .arg(reseed.wallet_version)

@@ -100,6 +100,8 @@ pub(super) struct Settling {
     /// The epoch that the hold was granted under.
     pub(super) epoch: Option<KnownEpoch>,
     life: u64,
+    /// How many reports there had been.
+    n_reports: u64,
 }
 
 impl StreamId {
@@ -198,7 +200,10 @@ impl Register {
 
     /// The hold is settled.
     pub(super) fn close(&self, id: TenantId, hold: HoldId) {
-        let mut tenants = self.lock(id).lock();
+        self.close_in(&mut self.lock(id).lock(), id, hold);
+    }
+
+    fn close_in(&self, tenants: &mut HashMap<TenantId, TenantHolds>, id: TenantId, hold: HoldId) {
         let Some(tenant) = tenants.get_mut(&id) else { return };
         let Some(held) = tenant.holds.remove(&hold) else { return };
         self.n_holds.fetch_sub(1, Ordering::Relaxed);
@@ -270,6 +275,8 @@ impl Register {
 
     /// Before a settlement goes out.
     pub(super) fn settling(&self, settlement: &Settlement) -> Settling {
+        // first: what a report that comes now says of the hold, its settlement's answer must not contradict
+        let n_reports = self.n_reports.load(Ordering::SeqCst);
         let life = self.outbox(shard_of(settlement.tenant)).lock().life;
         let mut tenants = self.lock(settlement.tenant).lock();
         let held =
@@ -278,10 +285,12 @@ impl Register {
             held.ending = Some(settlement.actual);
             held.granted.as_ref()?.epoch.clone()
         });
-        Settling { epoch, life }
+        Settling { epoch, life, n_reports }
     }
 
-    /// The settlement is known to have happened; its event was written at `id`.
+    /// The settlement happened as far as the answer says; its event was written at `id`. `false` where a report was
+    /// made since it was asked for: that told that the hold is open, and the answer may be of a state that is lost.
+    #[must_use]
     pub(super) fn settled(
         &self,
         settlement: &Settlement,
@@ -289,7 +298,7 @@ impl Register {
         is_counted: bool,
         id: Option<StreamId>,
         n_bytes: usize,
-    ) {
+    ) -> bool {
         if let (Some(event), Some(id)) = (&settlement.event, id) {
             let charged = is_counted.then(|| self.charged(settlement.tenant, settlement.hold)).flatten();
             let (wallet, budgets) = charged.unwrap_or_default();
@@ -298,7 +307,16 @@ impl Register {
             self.keep(shard_of(settlement.tenant), place, Kept { unjournaled, n_bytes });
         }
         // After the event is kept: a report in between has both, and never neither.
-        self.close(settlement.tenant, settlement.hold);
+        let mut tenants = self.lock(settlement.tenant).lock();
+        if settling.n_reports != self.n_reports.load(Ordering::SeqCst)
+            && tenants
+                .get(&settlement.tenant)
+                .is_some_and(|tenant| tenant.holds.contains_key(&settlement.hold))
+        {
+            return false;
+        }
+        self.close_in(&mut tenants, settlement.tenant, settlement.hold);
+        true
     }
 
     /// The levels that a hold is in.

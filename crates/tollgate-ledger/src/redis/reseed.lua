@@ -1,11 +1,12 @@
--- tollgate reseed, version 1
+-- tollgate reseed, version 2
 --
 -- KEYS: state leases index
--- ARGV: run expected_epoch('' for none) above tenant prefix_of_holds tombstone_ttl_ms wallet_limit wallet_version
+-- ARGV: run expected_epoch above tenant prefix_of_holds tombstone_ttl_ms wallet_limit wallet_version
 --       wallet_settled n_counters n_revoked n_settled n_holds, then per counter: name settled, revoked fields,
 --       settled holds, and per hold: id node_key_memo numbers, then the names of its counters;
 --       numbers, as packed 64-bit integers: progress amount admitted_at(-1: unknown) lease_ms wallet n_names limits
--- Replaces everything of the tenant. Returns a code and an epoch: 0 written, 1 the epoch is another one, 2 it is live.
+-- Replaces everything of the tenant. Returns a code and an epoch: 0 written, 1 the epoch is another one or of another
+-- run, 2 it is live.
 local call, pack = redis.call, struct.pack
 local state, leases = KEYS[1], KEYS[2]
 local values = call('HMGET', state, 'e', 'w')
@@ -15,6 +16,9 @@ if (epoch or '') ~= ARGV[2] then
 end
 if epoch and is_live(epoch, ARGV[1]) then
   return {2, epoch}
+end
+if not epoch or not is_live(epoch, ARGV[1] .. ':fenced') then
+  return {1, epoch or ''}
 end
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

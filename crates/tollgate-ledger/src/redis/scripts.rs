@@ -160,12 +160,13 @@ mod faulty {
                 &[("call('SET', KEYS[2], 'T' .. id, 'PX', ARGV[6])", "call('DEL', KEYS[2])")]
             }
             Mutant::NoFence => &[
-                ("return string.sub(epoch, -#run) == run", "return run ~= ':fenced'"),
+                ("return string.sub(epoch, -#run) == run", "return string.sub(run, -7) ~= ':fenced'"),
                 ("return known == '' or epoch == known", "return true"),
                 ("if not is_right then", "if false then"),
                 ("  return known ~= ''", "  return false"),
                 ("not values[1] and ARGV[2] ~= ''", "false"),
                 ("epoch and is_live(epoch, ARGV[1]) then\n  return {2", "false then\n  return {2"),
+                ("if not epoch or not is_live(epoch, ARGV[1] .. ':fenced') then", "if false then"),
             ],
         }
     }

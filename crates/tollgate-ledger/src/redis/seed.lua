@@ -1,17 +1,18 @@
--- tollgate seed, version 2
+-- tollgate seed, version 3
 --
 -- KEYS: state
--- ARGV: run wallet_limit wallet_version wallet_settled, then per counter: name settled
+-- ARGV: run known_epoch('': any that answers, or none) wallet_limit wallet_version wallet_settled, then per counter:
+--       name settled
 -- Writes only what is absent; a wallet limit also where its version is later. Returns 0, or 1 for a wrong epoch.
 -- What the state holds is written in admit.
 local call, pack = redis.call, struct.pack
 local state = KEYS[1]
 local values = call('HMGET', state, 'e', 's', 'w')
 local epoch, is_seeded = values[1], values[2]
-if refuses(epoch, ARGV[1], '') then
+if refuses(epoch, ARGV[1], ARGV[2]) then
   return 1
 end
-local limit, version, settled, held = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+local limit, version, settled, held = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), 0
 if values[3] then
   local live_limit, live_version, live_settled, live_held = struct.unpack('<dddd', values[3])
   if live_version >= version then
@@ -22,7 +23,7 @@ if values[3] then
   end
 end
 call('HSET', state, 'w', pack('<dddd', limit, version, settled, held))
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   if call('HSETNX', state, ARGV[i], pack('<dd', tonumber(ARGV[i + 1]), 0)) == 1 then
     remember_period(state, ARGV[i])
   end

@@ -19,6 +19,9 @@ const FIXED_BYTES: usize = 640;
 /// Settlements per round trip: some hundred kilobytes of events.
 const MAX_PIPELINE: usize = 256;
 
+/// How often the same is asked because a report was made before the answer came.
+const MAX_ASKED: usize = 4;
+
 /// A settlement with all that its call is built from.
 struct Prepared<'a> {
     settlement: &'a Settlement,
@@ -28,10 +31,15 @@ struct Prepared<'a> {
 
 impl RedisLedger {
     pub(crate) async fn settle(&self, settlement: &Settlement) -> Result<SettleOutcome, LedgerError> {
-        let prepared = self.prepare(settlement);
-        let build = |run: &str| settle_call(&prepared, run);
-        let answer = self.shared.client.call_script(&scripts::SETTLE, build).await?;
-        self.note_outcome(&prepared, &answer)
+        for _ in 0..MAX_ASKED {
+            let prepared = self.prepare(settlement);
+            let build = |run: &str| settle_call(&prepared, run);
+            let answer = self.shared.client.call_script(&scripts::SETTLE, build).await?;
+            if let Some(outcome) = self.note_outcome(&prepared, &answer)? {
+                return Ok(outcome);
+            }
+        }
+        Err(reseeded_again())
     }
 
     pub(crate) async fn settle_many(
@@ -55,9 +63,15 @@ impl RedisLedger {
             Ok(answers) => answers,
             Err(error) => return checks.into_iter().map(|check| check.and(Err(error.clone()))).collect(),
         };
-        let outcomes = answers.into_iter().zip(&prepared);
-        let mut outcomes =
-            outcomes.map(|(answer, prepared)| answer.and_then(|answer| self.note_outcome(prepared, &answer)));
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for (answer, prepared) in answers.into_iter().zip(&prepared) {
+            outcomes.push(match answer.and_then(|answer| self.note_outcome(prepared, &answer)) {
+                Ok(Some(outcome)) => Ok(outcome),
+                Ok(None) => self.settle(prepared.settlement).await,
+                Err(error) => Err(error),
+            });
+        }
+        let mut outcomes = outcomes.into_iter();
         let missing = || Err(LedgerError::Protocol("an answer is missing".to_owned()));
         checks.into_iter().map(|check| check.and_then(|()| outcomes.next().unwrap_or_else(missing))).collect()
     }
@@ -67,7 +81,12 @@ impl RedisLedger {
         Prepared { settlement, settling: self.shared.register.settling(settlement), event }
     }
 
-    fn note_outcome(&self, prepared: &Prepared<'_>, answer: &Value) -> Result<SettleOutcome, LedgerError> {
+    /// `None` where the answer is not to be believed: to be asked again, which is harmless.
+    fn note_outcome(
+        &self,
+        prepared: &Prepared<'_>,
+        answer: &Value,
+    ) -> Result<Option<SettleOutcome>, LedgerError> {
         let mut answer = Integers::new(answer)?;
         let outcome = match answer.next()? {
             0 => SettleOutcome::Settled,
@@ -75,7 +94,7 @@ impl RedisLedger {
             2 => SettleOutcome::UnknownHold,
             3 => {
                 self.shared.client.doubt_runs();
-                return Ok(SettleOutcome::WrongEpoch);
+                return Ok(Some(SettleOutcome::WrongEpoch));
             }
             code => {
                 return Err(LedgerError::Protocol(format!("settle answered with the unknown code {code}")));
@@ -84,9 +103,13 @@ impl RedisLedger {
         let id = StreamId::parse(answer.next_text()?);
         let is_counted = outcome != SettleOutcome::UnknownHold;
         let Prepared { settlement, settling, event } = prepared;
-        self.shared.register.settled(settlement, settling, is_counted, id, event.len());
-        Ok(outcome)
+        let is_certain = self.shared.register.settled(settlement, settling, is_counted, id, event.len());
+        Ok(is_certain.then_some(outcome))
     }
+}
+
+fn reseeded_again() -> LedgerError {
+    LedgerError::Unavailable("the ledger is being reseeded again and again".to_owned())
 }
 
 fn settle_call(prepared: &Prepared<'_>, run: &str) -> Cmd {

@@ -8,6 +8,7 @@ use super::client::explain;
 use super::keys::{self, TenantKeys};
 use super::reply::Integers;
 use super::scripts;
+use crate::epoch::Epoch;
 use crate::error::LedgerError;
 use crate::types::{Balance, Balances, BudgetCheck, Seed};
 
@@ -15,12 +16,17 @@ use crate::types::{Balance, Balances, BudgetCheck, Seed};
 pub(super) const COUNTER_BYTES: usize = 96;
 
 impl RedisLedger {
-    pub(crate) async fn seed(&self, seed: &Seed) -> Result<(), LedgerError> {
+    pub(crate) async fn seed(&self, seed: &Seed, known: Option<&Epoch>) -> Result<(), LedgerError> {
+        let known = known.map_or_else(String::new, Epoch::to_string);
         let build = |run: &str| {
             let keys = [TenantKeys::new(seed.tenant).state()];
-            let n_arguments = 4 + 2 * seed.counters.len();
+            let n_arguments = 5 + 2 * seed.counters.len();
             let mut call = scripts::SEED.call(&keys, n_arguments, COUNTER_BYTES * (n_arguments + 4));
-            call.arg(run).arg(seed.wallet_limit.0).arg(seed.wallet_version).arg(seed.wallet_settled.0);
+            call.arg(run)
+                .arg(&known)
+                .arg(seed.wallet_limit.0)
+                .arg(seed.wallet_version)
+                .arg(seed.wallet_settled.0);
             let mut name = String::with_capacity(COUNTER_BYTES);
             for counter in &seed.counters {
                 keys::write_counter(&mut name, counter.budget, counter.period_starts_at);

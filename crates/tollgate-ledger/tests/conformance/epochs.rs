@@ -60,7 +60,7 @@ async fn a_closed_tenant_answers_nothing(stand: Stand) {
     assert_eq!((holds.len(), holds[0].progress), (1, NanoUsd::ZERO), "nothing was written");
 
     let mut reseed = reseed_of(&known);
-    reseed.expected = Some(closed.clone());
+    reseed.expected = closed.clone();
     reseed.holds = holds.iter().map(|hold| hold.to_open(tenant)).collect();
     let epoch = reseeded(&stand, reseed).await;
     assert!(epoch.n > closed.n && !epoch.is_fenced());
@@ -82,7 +82,7 @@ async fn a_reseed_replaces_everything(stand: Stand) {
     let mut reseed = reseed_of(&seed(tenant, 800, &[(new, 30)]));
     reseed.wallet_version = 2;
     reseed.wallet_settled = NanoUsd(60);
-    reseed.expected = Some(closed.clone());
+    reseed.expected = closed.clone();
     reseed.above = closed.n + 1_000_000_000_000;
     reseed.settled = vec![settled.hold];
     reseed.revoked = vec![KeyId::from_u128(6)];
@@ -108,7 +108,7 @@ async fn reported_holds_may_exceed_the_limit(stand: Stand) {
     let report = stand.ledger.open_report(Some(&[tenant]));
     assert_eq!(report.holds.len(), 1);
     let mut reseed = reseed_of(&seed(tenant, 100, &[(check, 50)]));
-    (reseed.expected, reseed.above) = (Some(closed), report.highest_epoch);
+    (reseed.expected, reseed.above) = (closed, report.highest_epoch);
     (reseed.wallet_settled, reseed.holds) = (NanoUsd(50), report.holds);
     reseeded(&stand, reseed).await;
     assert_eq!(stand.budget(tenant, check).await, balance(100, 50, 80), "its request is under way");
@@ -130,7 +130,7 @@ async fn reported_holds_go_on_living(stand: Stand) {
     let before = stand.ledger.list_holds(tenant, None, 9).await.unwrap().holds.remove(0);
     let closed = stand.ledger.fence(&[tenant]).await.unwrap().remove(0);
     let mut reseed = reseed_of(&seed(tenant, 500, &[(check, 0)]));
-    (reseed.expected, reseed.holds) = (Some(closed), stand.ledger.open_report(None).holds);
+    (reseed.expected, reseed.holds) = (closed, stand.ledger.open_report(None).holds);
     reseeded(&stand, reseed).await;
     let after = stand.ledger.list_holds(tenant, None, 9).await.unwrap().holds.remove(0);
     assert_eq!(after.to_open(tenant), before.to_open(tenant));
@@ -151,7 +151,7 @@ async fn two_reseeds_race(stand: Stand) {
     let known = seed(tenant, 500, &[]);
     let (mut first, mut second) = (reseed_of(&known), reseed_of(&known));
     let closed = stand.ledger.fence(&[tenant]).await.unwrap().remove(0);
-    (first.expected, second.expected) = (Some(closed.clone()), Some(closed));
+    (first.expected, second.expected) = (closed.clone(), closed);
     second.wallet_settled = NanoUsd(400);
     let epoch = reseeded(&stand, first.clone()).await;
     let outcomes = stand.ledger.reseed(&[second, first]).await.unwrap();
@@ -162,11 +162,11 @@ async fn two_reseeds_race(stand: Stand) {
     let unknown = crate::stand::tenant();
     assert_eq!(stand.ledger.epochs(&[unknown]).await.unwrap(), [None]);
     let mut reseed = reseed_of(&seed(unknown, 5, &[]));
-    reseed.expected = Some("7:elsewhere".parse().unwrap());
+    reseed.expected = "7:elsewhere".parse().unwrap();
     let outcomes = stand.ledger.reseed(&[reseed.clone()]).await.unwrap();
     assert_eq!(outcomes, [ReseedOutcome::Changed(None)]);
     assert_eq!(stand.admit(&Ask::of(unknown).exactly(1).with_wallet()).await, AdmitOutcome::Cold);
-    reseed.expected = None;
+    reseed.expected = stand.ledger.fence(&[unknown]).await.unwrap().remove(0);
     reseeded(&stand, reseed).await;
     stand.granted(&Ask::of(unknown).exactly(1).with_wallet()).await;
 }
@@ -180,7 +180,7 @@ async fn a_live_tenant_is_not_replaced(stand: Stand) {
     let live = stand.ledger.epochs(&[tenant]).await.unwrap().remove(0).unwrap();
     assert!(live.is_live);
     let mut reseed = reseed_of(&known);
-    reseed.expected = Some(live.epoch.clone());
+    reseed.expected = live.epoch.clone();
     assert_eq!(stand.ledger.reseed(&[reseed]).await.unwrap(), [ReseedOutcome::Live(live.epoch)]);
     assert_eq!(stand.wallet(tenant).await, Some(balance(500, 0, 100)));
 }
@@ -190,7 +190,7 @@ async fn a_later_wallet_limit_stays(stand: Stand) {
     let closed = stand.ledger.fence(&[tenant]).await.unwrap().remove(0);
     stand.ledger.set_wallet_limit(tenant, NanoUsd(900), 4).await.unwrap();
     let mut reseed = reseed_of(&seed(tenant, 500, &[]));
-    (reseed.wallet_version, reseed.expected) = (3, Some(closed));
+    (reseed.wallet_version, reseed.expected) = (3, closed);
     reseeded(&stand, reseed).await;
     assert_eq!(stand.wallet(tenant).await, Some(balance(900, 0, 0)));
     stand.ledger.set_wallet_limit(tenant, NanoUsd(1), 4).await.unwrap();

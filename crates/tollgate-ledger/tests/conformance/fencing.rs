@@ -11,13 +11,13 @@ use crate::stand::{Ask, balance, budget, long_period, patient_config, reseed_of,
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Fleet {
-    server: RedisServer,
-    pods: Vec<Ledger>,
+pub(crate) struct Fleet {
+    pub(crate) server: RedisServer,
+    pub(crate) pods: Vec<Ledger>,
 }
 
 impl Fleet {
-    async fn of(n_pods: usize) -> Self {
+    pub(crate) async fn of(n_pods: usize) -> Self {
         let server = RedisServer::start().await.unwrap();
         let mut pods = Vec::new();
         for _ in 0..n_pods {
@@ -26,18 +26,18 @@ impl Fleet {
         Self { server, pods }
     }
 
-    async fn restart_empty(&mut self) {
+    pub(crate) async fn restart_empty(&mut self) {
         self.server.stop().await.unwrap();
         self.server.start_again().await.unwrap();
     }
 
     /// What a control plane does: close, gather, write.
-    async fn repair(&self, mut reseed: Reseed) -> ReseedOutcome {
+    pub(crate) async fn repair(&self, mut reseed: Reseed) -> ReseedOutcome {
         let control = self.pods.last().unwrap();
         let tenants = [reseed.tenant];
         let close = async || control.fence(&tenants).await.ok();
         let closed = eventually(PATIENCE, "Redis to answer", close).await.unwrap();
-        reseed.expected = closed.into_iter().next();
+        reseed.expected = closed.into_iter().next().unwrap();
         for pod in &self.pods {
             let OpenReport { holds, events, highest_epoch } = pod.open_report(Some(&tenants));
             reseed.above = reseed.above.max(highest_epoch);
@@ -99,7 +99,7 @@ async fn a_reseed_that_did_not_hear_of_a_hold_is_not_followed() {
     let ask = Ask::of(tenant).exactly(60).with_wallet();
     fleet.pods[0].admit(&ask.admission()).await.unwrap();
     let mut deaf = reseed_of(&seed(tenant, 100, &[]));
-    deaf.expected = fleet.pods[1].fence(&[tenant]).await.unwrap().pop();
+    deaf.expected = fleet.pods[1].fence(&[tenant]).await.unwrap().remove(0);
     fleet.pods[1].reseed(&[deaf]).await.unwrap();
     assert_eq!(fleet.pods[1].list_holds(tenant, None, 9).await.unwrap().holds, []);
     assert_eq!(fleet.pods[0].admit(&ask.again().admission()).await, Ok(AdmitOutcome::WrongEpoch));
@@ -217,7 +217,7 @@ async fn a_grant_that_arrives_after_a_report_is_asked_for_again() {
 }
 
 /// Lets a future begin; its result where it ends at once.
-async fn begin<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+pub(crate) async fn begin<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let mut future = Some(future);
     std::future::poll_fn(|context| {
         let polled = future.take().map(|future| std::pin::Pin::new(future).poll(context));
@@ -235,7 +235,7 @@ async fn ten_thousand_tenants_are_reseeded_in_a_minute() {
     let n_tenants: u128 = 10_000;
     let tenants: Vec<TenantId> = (1..=n_tenants).map(|n| TenantId::from_u128((n << 64) | n)).collect();
     let check = budget(1_000, long_period());
-    let reseeds = |expected: Vec<Option<tollgate_ledger::Epoch>>| -> Vec<Reseed> {
+    let reseeds = |expected: Vec<tollgate_ledger::Epoch>| -> Vec<Reseed> {
         let reseed = |(tenant, expected): (&TenantId, _)| Reseed {
             expected,
             ..reseed_of(&seed(*tenant, 1_000, &[(check, 5)]))
@@ -243,11 +243,12 @@ async fn ten_thousand_tenants_are_reseeded_in_a_minute() {
         tenants.iter().zip(expected).map(reseed).collect()
     };
     let started = Instant::now();
-    let outcomes = fleet.pods[0].reseed(&reseeds(vec![None; tenants.len()])).await.unwrap();
+    let closed = fleet.pods[0].fence(&tenants).await.unwrap();
+    let outcomes = fleet.pods[0].reseed(&reseeds(closed)).await.unwrap();
     assert!(outcomes.iter().all(|outcome| matches!(outcome, ReseedOutcome::Reseeded(_))));
     let first = started.elapsed();
     let closed = fleet.pods[0].fence(&tenants).await.unwrap();
-    let outcomes = fleet.pods[0].reseed(&reseeds(closed.into_iter().map(Some).collect())).await.unwrap();
+    let outcomes = fleet.pods[0].reseed(&reseeds(closed)).await.unwrap();
     assert!(outcomes.iter().all(|outcome| matches!(outcome, ReseedOutcome::Reseeded(_))));
     let took = started.elapsed();
     eprintln!("{n_tenants} tenants: {first:?} when lost, {:?} closed and replaced", took - first);

@@ -12,5 +12,6 @@ mod model;
 mod outage;
 mod outbox;
 mod rates;
+mod reseeding;
 mod seeding;
 mod stand;

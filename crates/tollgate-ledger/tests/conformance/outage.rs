@@ -103,6 +103,7 @@ async fn a_restarted_server_is_found_again_and_is_cold() {
     assert_eq!(ledger.outbox_len().await, Ok(0), "what nobody could count is not recorded either");
 
     let mut reseed = reseed_of(&seed(tenant, 100, &[]));
+    reseed.expected = ledger.fence(&[tenant]).await.unwrap().remove(0);
     reseed.holds = ledger.open_report(Some(&[tenant])).holds;
     reseed.holds.retain(|hold| hold.admitted_at.is_some());
     let outcomes = ledger.reseed(&[reseed]).await.unwrap();

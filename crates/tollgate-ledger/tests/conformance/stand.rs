@@ -315,11 +315,11 @@ pub(crate) fn seed(tenant: TenantId, wallet_limit: i64, budgets: &[(BudgetCheck,
     }
 }
 
-/// The same as a reseed of a tenant that the ledger has lost.
+/// The same as a reseed; the epoch that it is to see closed is still missing.
 pub(crate) fn reseed_of(seed: &Seed) -> Reseed {
     Reseed {
         tenant: seed.tenant,
-        expected: None,
+        expected: "0:unknown".parse().unwrap(),
         above: 0,
         wallet_limit: seed.wallet_limit,
         wallet_version: seed.wallet_version,

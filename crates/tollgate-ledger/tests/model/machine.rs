@@ -377,7 +377,9 @@ impl Machine {
         };
         let tenant = self.names.tenant();
         let stored = self.ledger.epochs(&[tenant]).await.unwrap().remove(0).map(|stored| stored.epoch);
-        let expected = if saw_this_epoch { stored } else { Some(Epoch { n: 7, run: "another".into() }) };
+        let saw_this_epoch = saw_this_epoch && stored.is_some();
+        let another = Epoch { n: 7, run: "another".into() };
+        let expected = stored.filter(|_| saw_this_epoch).unwrap_or(another);
         let names = self.names;
         let request = tollgate_ledger::Reseed {
             tenant,
