@@ -17,4 +17,6 @@ pub use model::{
     parse_price, price_text,
 };
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
-pub use sheet::{Charge, Needs, PriceSheet, PriceTimeline, Reach, UnitBounds, UnpricedReason};
+pub use sheet::{
+    Charge, MarginTimeline, Needs, PriceSheet, PriceTimeline, Reach, UnitBounds, UnpricedReason,
+};

@@ -1,13 +1,20 @@
-//! Price rows of one model made ready for arithmetic: what a usage costs, what a request can cost at most,
-//! and how much output some money affords.
+//! Price rows of one model made ready for arithmetic: what a usage costs the customer and the operator, what
+//! a request can cost at most, and how much output some money affords.
 
+mod margins;
 mod reach;
+mod table;
+mod timeline;
 
 use std::sync::Arc;
 
-use tollgate_domain::{ChargeLine, Meter, NanoUsd, PriceId, PricePerMillion, UnixMillis, Usage};
+use tollgate_domain::{AppliedMargin, BasisPoints, ChargeLine, Meter, NanoUsd, PricePerMillion, Usage};
 
+pub use self::margins::MarginTimeline;
 pub use self::reach::{Reach, UnitBounds};
+pub(crate) use self::table::fallback;
+use self::table::{Line, Table, with_factor};
+pub use self::timeline::PriceTimeline;
 use crate::{PriceRow, ServiceTier};
 
 /// Which plain meters every request of a surface counts, so that each must have a price of its own.
@@ -42,103 +49,101 @@ pub enum UnpricedReason {
     Incomplete(Meter),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
-    meter: Meter,
-    tier: ServiceTier,
-    context_from: u64,
-    price: PricePerMillion,
-    row: Option<PriceId>,
-    source: Arc<str>,
-}
-
-/// The prices of one model in force at one time.
-///
-/// Every look-up a request needs is worked out when the sheet is made: per context threshold and tier, which
-/// line prices a meter, and the dearest price a prompt up to there can meet.
+/// The prices of one model in force at one time, as a customer pays them. Cheap to copy: what was worked out
+/// for a provider's prices is shared by all customers, whatever their margin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceSheet {
-    lines: Vec<Line>,
-    free: bool,
-    /// By context threshold, ascending; the first begins at zero.
-    steps: Vec<Step>,
+    table: Arc<Table>,
+    /// On every line that is not the tenant's own.
+    margin: Option<AppliedMargin>,
+    /// Where the table holds a tenant's own rows.
+    own: Option<TenantsOwn>,
 }
 
-const N_METERS: usize = Meter::ALL.len();
-
-/// What holds for prompts from one context threshold on.
+/// What belongs to a sheet with a tenant's own rows; its table's dearest prices contain the margin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Step {
-    context_from: u64,
-    tiers: [TierPrices; ServiceTier::ALL.len()],
+struct TenantsOwn {
+    /// The provider's prices; where there are none, its bill is expected to be the customer's.
+    provider: Option<Arc<Table>>,
 }
 
-/// What holds for one tier there, by meter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TierPrices {
-    /// Which of the sheet's lines prices the meter.
-    line: [Option<u16>; N_METERS],
-    /// The dearest price of the tier or the standard one, at this threshold or one below: a provider may
-    /// serve the standard tier whatever was asked for, and counts the prompt itself.
-    dearest: [PricePerMillion; N_METERS],
-}
-
-/// A computed charge: the rounded total and the lines that make it.
+/// A computed charge: the rounded totals and the lines that make them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
-    /// The sum, rounded up once.
+    /// What the customer pays: the sum with the margin, rounded up once.
     pub total: NanoUsd,
-    /// One line per meter with units.
+    /// What the provider is expected to bill: its own sum, rounded up once.
+    pub provider_total: NanoUsd,
+    /// The customer's lines, one per meter with units, before the margin.
     pub lines: Vec<ChargeLine>,
+    /// The margin on those lines that are not the tenant's own.
+    pub margin: Option<AppliedMargin>,
+    /// The provider's lines; `None` where they are the customer's.
+    pub provider_lines: Option<Vec<ChargeLine>>,
 }
 
-/// Which meter's price stands in where a meter has no row of its own.
-pub(crate) const fn fallback(meter: Meter) -> Option<Meter> {
-    match meter {
-        Meter::CachedInput
-        | Meter::CacheWrite5m
-        | Meter::CacheWrite1h
-        | Meter::InputAudio
-        | Meter::InputImage => Some(Meter::Input),
-        Meter::Reasoning | Meter::OutputAudio | Meter::OutputImage => Some(Meter::Output),
-        _ => None,
-    }
+impl Charge {
+    /// Nothing at all.
+    pub const NONE: Self = Self {
+        total: NanoUsd::ZERO,
+        provider_total: NanoUsd::ZERO,
+        lines: Vec::new(),
+        margin: None,
+        provider_lines: None,
+    };
+}
+
+/// Exact sums over lines: nano-USD × 10⁶, and with the margin × 10¹⁰.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    plain: i128,
+    with_margin: i128,
 }
 
 impl PriceSheet {
-    /// The sheet of rows that are all in force: of rows for the same meter, tier and context the latest wins.
+    /// The sheet of rows that are all in force, without a margin: of rows for the same meter, tier and context
+    /// the latest wins.
     #[must_use]
     pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a PriceRow>) -> Self {
-        let mut rows: Vec<&PriceRow> = rows.into_iter().collect();
-        rows.sort_by_key(|row| row.effective_from);
-        let latest_free = rows.iter().rev().find(|row| row.meter.is_none()).map(|row| row.effective_from);
-        let latest_paid = rows.iter().rev().find(|row| row.meter.is_some()).map(|row| row.effective_from);
-        let free = latest_free.is_some() && latest_free >= latest_paid;
-        let mut lines: Vec<Line> = Vec::new();
-        for row in rows {
-            let Some(meter) = row.meter else { continue };
-            let line = Line {
-                meter,
-                tier: row.service_tier,
-                context_from: row.context_from,
-                price: row.price,
-                row: row.id,
-                source: Arc::from(row.source.as_str()),
-            };
-            let same = |old: &Line| {
-                (old.meter, old.tier, old.context_from) == (line.meter, line.tier, line.context_from)
-            };
-            lines.retain(|old| !same(old));
-            lines.push(line);
-        }
-        let steps = steps(&lines, free);
-        Self { lines, free, steps }
+        Self { table: Arc::new(Table::from_rows(rows)), margin: None, own: None }
     }
 
-    /// Whether nothing is ever charged: the operator said so, or every row's price is zero.
+    /// The provider's prices with another margin on them, and without any rows of a tenant's own.
+    #[must_use]
+    pub fn with_margin(&self, margin: Option<AppliedMargin>) -> Self {
+        let table = match &self.own {
+            None => &self.table,
+            Some(own) => own.provider.as_ref().unwrap_or(&self.table),
+        };
+        Self { table: Arc::clone(table), margin, own: None }
+    }
+
+    /// A tenant's own rows, all in force, over the provider's prices: for the same meter, tier and context its
+    /// own one wins; on the others there is the margin.
+    #[must_use]
+    pub fn for_tenant<'a>(
+        provider: Option<&Self>,
+        own: impl IntoIterator<Item = &'a PriceRow>,
+        margin: Option<AppliedMargin>,
+    ) -> Self {
+        let provider = provider.map(|sheet| Arc::clone(&sheet.table));
+        let table = Table::for_tenant(provider.as_deref(), own, factor(margin));
+        Self { table: Arc::new(table), margin, own: Some(TenantsOwn { provider }) }
+    }
+
+    /// The margin in force, whether or not a line of a charge has it.
+    #[must_use]
+    pub fn margin(&self) -> Option<AppliedMargin> {
+        self.margin
+    }
+
+    /// Whether the customer is never charged: the operator said so, or every price is zero, if only with the
+    /// margin.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.free || (!self.lines.is_empty() && self.lines.iter().all(|line| line.price.0 == 0))
+        let lines = &self.table.lines;
+        let is_zero = |line: &Line| line.price.0 == 0 || line.factor(factor(self.margin)) == 0;
+        self.table.is_free || (!lines.is_empty() && lines.iter().all(is_zero))
     }
 
     /// Whether requests of `tier` that count what `needs` says can be priced: each needed meter has a row
@@ -148,18 +153,19 @@ impl PriceSheet {
     /// # Errors
     /// [`UnpricedReason`] when they cannot.
     pub fn check(&self, tier: ServiceTier, needs: Needs) -> Result<(), UnpricedReason> {
-        if self.free {
+        let table = &self.table;
+        if table.is_free {
             return Ok(());
         }
-        if self.lines.is_empty() {
+        if table.lines.is_empty() {
             return Err(UnpricedReason::NoRows);
         }
-        let has_tier = self.lines.iter().any(|line| line.tier == tier);
+        let has_tier = table.lines.iter().any(|line| line.tier == tier);
         if tier == ServiceTier::Priority && !has_tier {
             return Err(UnpricedReason::NoTier);
         }
-        let has_price = |meter| self.line(meter, tier, 0).is_some();
-        let is_per_token = self.lines.iter().any(|line| line.meter.is_token());
+        let has_price = |meter| table.line(meter, tier, 0).is_some();
+        let is_per_token = table.lines.iter().any(|line| line.meter.is_token());
         if !is_per_token && has_price(Meter::Request) {
             return Ok(());
         }
@@ -169,83 +175,87 @@ impl PriceSheet {
         }
     }
 
-    fn step(&self, input_tokens: u64) -> Option<&Step> {
-        self.steps.iter().rev().find(|step| step.context_from <= input_tokens)
-    }
-
-    fn line(&self, meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<&Line> {
-        let index = self.step(input_tokens)?.tiers[tier as usize].line[meter as usize]?;
-        self.lines.get(usize::from(index))
-    }
-
-    /// What `usage` costs: exact sum, one rounding upwards.
+    /// What `usage` costs: exact sums, one rounding upwards of each.
     #[must_use]
     pub fn cost(&self, usage: &Usage, tier: ServiceTier) -> Charge {
-        let input_tokens = usage.input_tokens();
-        let mut sum: i128 = 0;
         let mut lines = Vec::new();
-        if self.free {
-            return Charge { total: NanoUsd::ZERO, lines };
-        }
-        for (meter, units) in usage.iter() {
-            let Some(line) = self.line(meter, tier, input_tokens) else { continue };
-            sum = sum.saturating_add(line.price.times(units));
-            lines.push(ChargeLine {
-                meter,
-                units,
-                price: line.price,
-                price_row: line.row,
-                source: line.source.as_ref().to_owned(),
-            });
-        }
-        Charge { total: NanoUsd::round_up_from_millionths(sum), lines }
+        let sums = sums(&self.table, usage, tier, factor(self.margin), |meter, line, units| {
+            lines.push(charge_line(meter, line, units));
+        });
+        let total = NanoUsd::round_up_with_margin(sums.with_margin);
+        let (provider_total, provider_lines) = match &self.own {
+            None if self.margin.is_none() => (total, None),
+            None => (NanoUsd::round_up_from_millionths(sums.plain), None),
+            Some(TenantsOwn { provider: None }) => (total, None),
+            Some(TenantsOwn { provider: Some(table) }) => {
+                let mut lines = Vec::new();
+                let note = |meter, line: &Line, units| lines.push(charge_line(meter, line, units));
+                let sums = sums_without_margin(table, usage, tier, note);
+                (NanoUsd::round_up_from_millionths(sums.plain), Some(lines))
+            }
+        };
+        Charge { total, provider_total, lines, margin: self.margin, provider_lines }
     }
 
-    /// The total of [`PriceSheet::cost`], for whoever does not need its lines.
+    /// The customer's total of [`PriceSheet::cost`], for whoever does not need its lines.
     #[must_use]
     pub fn total(&self, usage: &Usage, tier: ServiceTier) -> NanoUsd {
-        if self.free {
-            return NanoUsd::ZERO;
+        let sums = sums(&self.table, usage, tier, factor(self.margin), |_, _, _| {});
+        NanoUsd::round_up_with_margin(sums.with_margin)
+    }
+
+    /// The provider's total of [`PriceSheet::cost`], for whoever does not need its lines.
+    #[must_use]
+    pub fn provider_total(&self, usage: &Usage, tier: ServiceTier) -> NanoUsd {
+        match &self.own {
+            Some(TenantsOwn { provider: None }) => self.total(usage, tier),
+            own => {
+                let table = own.as_ref().and_then(|own| own.provider.as_ref()).unwrap_or(&self.table);
+                NanoUsd::round_up_from_millionths(sums_without_margin(table, usage, tier, |_, _, _| {}).plain)
+            }
         }
-        let input_tokens = usage.input_tokens();
-        let of_meter = |(meter, units): (Meter, u64)| {
-            self.line(meter, tier, input_tokens).map_or(0, |line| line.price.times(units))
-        };
-        NanoUsd::round_up_from_millionths(usage.iter().map(of_meter).fold(0, i128::saturating_add))
+    }
+
+    /// The margin that the table's dearest prices do not contain yet.
+    fn bound_factor(&self) -> i128 {
+        let outside = if self.own.is_some() { BasisPoints::UNCHANGED } else { factor(self.margin) };
+        i128::from(outside)
     }
 
     fn dearest(&self, meters: &[Meter], tier: ServiceTier, input_bound: u64) -> PricePerMillion {
-        let Some(step) = self.step(input_bound) else { return PricePerMillion::ZERO };
+        let Some(step) = self.table.step(input_bound) else { return PricePerMillion::ZERO };
         let prices = &step.tiers[tier as usize].dearest;
         meters.iter().map(|meter| prices[*meter as usize]).max().unwrap_or(PricePerMillion::ZERO)
     }
 
-    /// Whether units of `meter` cost anything at all, in any tier and for any length of prompt.
+    /// Whether units of `meter` cost the customer anything at all, in any tier and for any length of prompt.
     #[must_use]
     pub fn charges(&self, meter: Meter) -> bool {
-        let costs = |step: &Step| step.tiers.iter().any(|tier| tier.dearest[meter as usize].0 > 0);
-        self.steps.iter().any(costs)
+        self.bound_factor() > 0 && self.table.charges(meter)
     }
 
-    /// What a request can cost beside its answer's tokens: the prompt and whole units.
+    /// What a request can cost beside its answer's tokens, before the margin: the prompt and whole units.
     fn input_part(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> i128 {
         let prompt = self.dearest(reach.input, tier, input_bound).times(input_bound);
         let unit = |(meter, count)| self.dearest(&[meter], tier, input_bound).times(count);
         reach.units.by_meter().into_iter().map(unit).fold(prompt, i128::saturating_add)
     }
 
-    /// The dearest price an answer token of a request can have, at its tier or the standard one.
+    /// The dearest price an answer token of a request can have, at its tier or the standard one, with the
+    /// margin, rounded up.
     #[must_use]
     pub fn dearest_output(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> PricePerMillion {
-        self.dearest(reach.output, tier, input_bound)
+        let price = self.dearest(reach.output, tier, input_bound);
+        if self.own.is_some() { price } else { with_factor(price, factor(self.margin)) }
     }
 
     /// The most a request can cost, served at its tier or the standard one: `input_bound` prompt tokens,
     /// `output_cap` answer tokens in all.
     #[must_use]
     pub fn upper_bound(&self, input_bound: u64, output_cap: u64, tier: ServiceTier, reach: Reach) -> NanoUsd {
-        let output = self.dearest_output(input_bound, tier, reach).times(output_cap);
-        NanoUsd::round_up_from_millionths(self.input_part(input_bound, tier, reach).saturating_add(output))
+        let output = self.dearest(reach.output, tier, input_bound).times(output_cap);
+        let sum = self.input_part(input_bound, tier, reach).saturating_add(output);
+        NanoUsd::round_up_with_margin(sum.saturating_mul(self.bound_factor()))
     }
 
     /// How many answer tokens in all `money` affords after the prompt; `None` where output costs nothing,
@@ -258,90 +268,65 @@ impl PriceSheet {
         tier: ServiceTier,
         reach: Reach,
     ) -> Option<u64> {
-        let per_token = i128::from(self.dearest_output(input_bound, tier, reach).0);
+        /// What one nano-USD is of [`NanoUsd::round_up_with_margin`]'s sums.
+        const PER_NANO_USD: i128 = 10_000_000_000;
+        let factor = self.bound_factor();
+        let per_token = i128::from(self.dearest(reach.output, tier, input_bound).0) * factor;
         if per_token == 0 {
             return None;
         }
-        let left = i128::from(money.0) * 1_000_000 - self.input_part(input_bound, tier, reach);
+        let prompt = self.input_part(input_bound, tier, reach).saturating_mul(factor);
+        let left = (i128::from(money.0) * PER_NANO_USD).saturating_sub(prompt);
         Some(u64::try_from((left / per_token).max(0)).unwrap_or(u64::MAX))
     }
 }
 
-// === what is worked out beforehand ===
-
-fn steps(lines: &[Line], free: bool) -> Vec<Step> {
-    let mut thresholds: Vec<u64> = lines.iter().map(|line| line.context_from).chain([0]).collect();
-    thresholds.sort_unstable();
-    thresholds.dedup();
-    let mut steps: Vec<Step> = Vec::with_capacity(thresholds.len());
-    for context_from in thresholds {
-        let below = steps.last();
-        let tiers = ServiceTier::ALL.map(|tier| {
-            let below = below.map(|step| &step.tiers[tier as usize].dearest);
-            tier_prices(lines, free, tier, context_from, below)
-        });
-        steps.push(Step { context_from, tiers });
-    }
-    steps
+fn factor(margin: Option<AppliedMargin>) -> u32 {
+    margin.map_or(BasisPoints::UNCHANGED, |margin| margin.basis_points.factor())
 }
 
-fn tier_prices(
-    lines: &[Line],
-    free: bool,
+/// The sums of a usage over a table's lines, each of which `note` is told.
+#[inline]
+fn sums(
+    table: &Table,
+    usage: &Usage,
     tier: ServiceTier,
-    context_from: u64,
-    below: Option<&[PricePerMillion; N_METERS]>,
-) -> TierPrices {
-    let price = |index: Option<u16>| match index {
-        Some(index) if !free => lines[usize::from(index)].price,
-        _ => PricePerMillion::ZERO,
-    };
-    let line = Meter::ALL.map(|meter| line_at(lines, meter, tier, context_from));
-    let dearest = Meter::ALL.map(|meter| {
-        let standard = price(line_at(lines, meter, ServiceTier::Standard, context_from));
-        let here = price(line[meter as usize]).max(standard);
-        below.map_or(here, |below| here.max(below[meter as usize]))
-    });
-    TierPrices { line, dearest }
-}
-
-/// The line that prices a meter: the tier's own or the standard one, the meter's own or its stand-in's.
-fn line_at(lines: &[Line], meter: Meter, tier: ServiceTier, input_tokens: u64) -> Option<u16> {
-    let best = |tier: ServiceTier, meter: Meter| {
-        let fits =
-            |line: &Line| line.meter == meter && line.tier == tier && line.context_from <= input_tokens;
-        let fitting = lines.iter().enumerate().filter(|(_, line)| fits(line));
-        let (index, _) = fitting.max_by_key(|(_, line)| line.context_from)?;
-        u16::try_from(index).ok()
-    };
-    let own = |meter| best(tier, meter).or_else(|| best(ServiceTier::Standard, meter));
-    own(meter).or_else(|| fallback(meter).and_then(own))
-}
-
-/// The sheets of one model over time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PriceTimeline {
-    /// Sorted by start; each sheet holds from its start on.
-    sheets: Vec<(UnixMillis, Arc<PriceSheet>)>,
-}
-
-impl PriceTimeline {
-    /// The timeline of all rows of one model, whatever their start.
-    #[must_use]
-    pub fn from_rows(rows: &[&PriceRow]) -> Self {
-        let mut starts: Vec<UnixMillis> = rows.iter().map(|row| row.effective_from).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        let sheet_at = |start: UnixMillis| {
-            PriceSheet::from_rows(rows.iter().copied().filter(|row| row.effective_from <= start))
-        };
-        Self { sheets: starts.into_iter().map(|start| (start, Arc::new(sheet_at(start)))).collect() }
+    margin: u32,
+    mut note: impl FnMut(Meter, &Line, u64),
+) -> Sums {
+    let mut sums = Sums::default();
+    if table.is_free {
+        return sums;
     }
+    let input_tokens = usage.input_tokens();
+    for (meter, units) in usage.iter() {
+        let Some(line) = table.line(meter, tier, input_tokens) else { continue };
+        let plain = line.price.times(units);
+        sums.plain = sums.plain.saturating_add(plain);
+        let raised = plain.saturating_mul(line.factor(margin).into());
+        sums.with_margin = sums.with_margin.saturating_add(raised);
+        note(meter, line, units);
+    }
+    sums
+}
 
-    /// The sheet in force at `now`, or `None` before the first.
-    #[must_use]
-    pub fn at(&self, now: UnixMillis) -> Option<&Arc<PriceSheet>> {
-        self.sheets.iter().rev().find(|(start, _)| *start <= now).map(|(_, sheet)| sheet)
+fn sums_without_margin(
+    table: &Table,
+    usage: &Usage,
+    tier: ServiceTier,
+    note: impl FnMut(Meter, &Line, u64),
+) -> Sums {
+    sums(table, usage, tier, BasisPoints::UNCHANGED, note)
+}
+
+fn charge_line(meter: Meter, line: &Line, units: u64) -> ChargeLine {
+    ChargeLine {
+        meter,
+        units,
+        price: line.price,
+        price_row: line.row,
+        tenant_price: line.is_tenants,
+        source: line.source.as_ref().to_owned(),
     }
 }
 

@@ -31,6 +31,7 @@ impl Compiler {
                 row.id = Some(price.id);
                 PolicyObject::Price(row)
             }
+            PolicyRecord::Margin(margin) => PolicyObject::Margin(margin.rule),
             PolicyRecord::Model(model) => PolicyObject::Model(model.to_policy()),
             PolicyRecord::Tenant(tenant) => PolicyObject::Tenant(tenant.to_policy()),
             PolicyRecord::Project(project) => PolicyObject::Project(project.to_policy()),

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CredentialId, ErrorKind, EventId, HoldId, KeyId, Meter, NanoUsd, PriceId, PricePerMillion, ProjectId,
-    RequestId, TenantId, UnixMillis, Usage,
+    AppliedMargin, CredentialId, ErrorKind, EventId, HoldId, KeyId, Meter, NanoUsd, PriceId, PricePerMillion,
+    ProjectId, RequestId, TenantId, UnixMillis, Usage,
 };
 
 pub use memo::{HoldMemo, MAX_HOLD_MEMO_BYTES, UnreadableMemo};
@@ -190,6 +190,9 @@ pub struct ChargeLine {
     /// The row the price stands in; `None` for rows of the built-in catalogue, named in `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_row: Option<PriceId>,
+    /// Whether the row is the tenant's own: no margin is put on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tenant_price: bool,
     /// Where the price comes from: `operator`, or the catalogue's entry.
     pub source: String,
 }
@@ -233,12 +236,18 @@ pub struct UsageEvent {
     pub held: NanoUsd,
     /// What is charged to the customer.
     pub cost: NanoUsd,
-    /// What the provider is expected to bill; equal to `cost` until margins exist.
+    /// What the provider is expected to bill.
     pub provider_cost: NanoUsd,
     /// Counts by class.
     pub usage: Usage,
-    /// The price lines that make `cost`.
+    /// The price lines that make `cost`, before the margin.
     pub charge: Vec<ChargeLine>,
+    /// The margin on those lines that are not the tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<AppliedMargin>,
+    /// The price lines that make `provider_cost`; `None` where they are those of `charge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_charge: Option<Vec<ChargeLine>>,
     /// Where the amount comes from.
     pub basis: SettlementBasis,
     /// How the request ended.

@@ -134,6 +134,8 @@ ids! {
     ModelId = ModelMarker;
     /// An immutable price row.
     PriceId = PriceMarker;
+    /// An immutable margin rule.
+    MarginId = MarginMarker;
     /// A credit granted to a tenant's wallet.
     CreditId = CreditMarker;
     /// A request, as in `x-tollgate-request-id`.

@@ -6,6 +6,7 @@ mod error_kind;
 mod event;
 mod id;
 mod key;
+mod margin;
 mod money;
 mod secret;
 mod usage;
@@ -18,10 +19,11 @@ pub use event::{
     SettlementBasis, Surface, UnreadableMemo, UsageEvent,
 };
 pub use id::{
-    BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, ModelId,
-    NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId, UserId,
+    BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, MarginId,
+    ModelId, NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId, UserId,
 };
 pub use key::{ApiKeyError, ApiKeySecret, KeyHash, KeyPepper};
+pub use margin::{AppliedMargin, BasisPoints, MarginError};
 pub use money::{MAX_LIMIT, MoneyError, NanoUsd, PricePerMillion};
 pub use secret::{PromptBytes, Secret};
 pub use usage::{Meter, Usage, UsageError};

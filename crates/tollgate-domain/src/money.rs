@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::BasisPoints;
+
 /// An amount in 10⁻⁹ USD. Written as a decimal string in USD (`"0.000125"`) wherever people read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(pub i64);
@@ -130,21 +132,29 @@ impl PricePerMillion {
     }
 }
 
-/// The one rounding of the product: a sum of `price × units` (nano-USD × 10⁶) to nano-USD, upwards.
+/// The one rounding of the product: a sum of `price × units × margin factor` (nano-USD × 10⁶ × 10⁴) to
+/// nano-USD, upwards.
 ///
 /// Saturates at the type's end; a negative sum (it cannot arise from prices and counts) counts as zero.
 #[must_use]
-pub(crate) fn round_up_to_nano_usd(nano_usd_times_million: i128) -> NanoUsd {
-    let nanos = (nano_usd_times_million.max(0) + UNITS_PER_PRICE - 1) / UNITS_PER_PRICE;
+fn round_up_to_nano_usd(nano_usd_times_ten_billion: i128) -> NanoUsd {
+    const PARTS: i128 = UNITS_PER_PRICE * BasisPoints::UNCHANGED as i128;
+    let nanos = nano_usd_times_ten_billion.max(0).saturating_add(PARTS - 1) / PARTS;
     NanoUsd(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
 impl NanoUsd {
-    /// The one rounding of the product, once per request at settlement: a sum of
-    /// [`PricePerMillion::times`] to nano-USD, upwards.
+    /// The one rounding of the product, once per request and figure at settlement: a sum of
+    /// [`PricePerMillion::times`], each times its [`BasisPoints::factor`], to nano-USD, upwards.
+    #[must_use]
+    pub fn round_up_with_margin(nano_usd_times_ten_billion: i128) -> Self {
+        round_up_to_nano_usd(nano_usd_times_ten_billion)
+    }
+
+    /// The same rounding of a sum of [`PricePerMillion::times`] that has no margin on it.
     #[must_use]
     pub fn round_up_from_millionths(nano_usd_times_million: i128) -> Self {
-        round_up_to_nano_usd(nano_usd_times_million)
+        round_up_to_nano_usd(nano_usd_times_million.saturating_mul(BasisPoints::UNCHANGED.into()))
     }
 }
 
@@ -304,11 +314,16 @@ mod tests {
 
     #[test]
     fn rounding_is_upward_and_once() {
-        assert_eq!(round_up_to_nano_usd(0), NanoUsd(0));
-        assert_eq!(round_up_to_nano_usd(1), NanoUsd(1));
-        assert_eq!(round_up_to_nano_usd(1_000_000), NanoUsd(1));
-        assert_eq!(round_up_to_nano_usd(1_000_001), NanoUsd(2));
-        assert_eq!(round_up_to_nano_usd(i128::MAX / 2), NanoUsd(i64::MAX));
+        for (sum, nanos) in
+            [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2), (-1, 0), (i128::MAX / 2, i64::MAX)]
+        {
+            assert_eq!(NanoUsd::round_up_from_millionths(sum), NanoUsd(nanos), "{sum}");
+        }
+        let ten_percent = |sum: i128| NanoUsd::round_up_with_margin(sum * 11_000);
+        for (sum, nanos) in [(0, 0), (1, 1), (909_090, 1), (909_091, 2), (10_000_000, 11), (10_000_001, 12)] {
+            assert_eq!(ten_percent(sum), NanoUsd(nanos), "{sum}");
+        }
+        assert_eq!(NanoUsd::round_up_with_margin(i128::MAX), NanoUsd(i64::MAX));
     }
 
     proptest! {

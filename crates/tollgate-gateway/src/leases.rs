@@ -34,7 +34,7 @@ const LEASE_MARGIN: u32 = 12;
 pub(crate) struct RunningStream {
     /// Ends the stream with an error event; also when the pod's grace period ends.
     pub(crate) stop: CancellationToken,
-    pub(crate) sheet: Arc<PriceSheet>,
+    pub(crate) sheet: PriceSheet,
     pub(crate) tier: ServiceTier,
     pub(crate) input_tokens: u64,
     /// No request costs more than was held.
@@ -47,7 +47,7 @@ pub(crate) struct RunningStream {
 impl RunningStream {
     pub(crate) fn new(
         stop: CancellationToken,
-        sheet: Arc<PriceSheet>,
+        sheet: PriceSheet,
         tier: ServiceTier,
         input_tokens: u64,
         granted: NanoUsd,

@@ -19,7 +19,7 @@ const UNBOUNDED_MODELS: &str = "deep-research";
 #[derive(Clone, Debug)]
 pub(crate) struct PricedCandidate {
     pub(crate) candidate: Arc<Candidate>,
-    pub(crate) sheet: Arc<PriceSheet>,
+    pub(crate) sheet: PriceSheet,
     /// Prompt tokens at most.
     pub(crate) input_bound: u64,
     /// Tokens of one answer at most, before the money is asked.
@@ -205,30 +205,24 @@ fn price_candidate(
     config: &GatewayConfig,
 ) -> Result<PricedCandidate, Refusal> {
     let name = || format!("{}/{}", candidate.provider.name, candidate.model);
-    let sheet = candidate
-        .prices
-        .as_ref()
-        .and_then(|timeline| timeline.at(input.now))
+    let sheet = input
+        .context
+        .price_sheet(candidate, input.now)
         .ok_or_else(|| not_priced(&name(), "the model has no price"))?;
     sheet
         .check(shape.tier, needs_of(input.skim.surface))
         .map_err(|reason| not_priced(&name(), &reason.to_string()))?;
     if !sheet.is_free() {
-        refuse_what_nothing_bounds(input.skim, sheet, &candidate.model, &name())?;
+        refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, &name())?;
     }
-    let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), sheet)?;
+    let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)?;
     let asked = input.skim.client_output_cap();
     let output_cap = match (asked, candidate.max_output_tokens) {
         (Some(asked), Some(most)) => asked.min(most),
         (Some(cap), None) | (None, Some(cap)) => cap,
         (None, None) => config.default_output_cap_tokens,
     };
-    Ok(PricedCandidate {
-        candidate: Arc::clone(candidate),
-        sheet: Arc::clone(sheet),
-        input_bound,
-        output_cap,
-    })
+    Ok(PricedCandidate { candidate: Arc::clone(candidate), sheet, input_bound, output_cap })
 }
 
 /// Refuses what a provider bills without any bound that the request or the catalogue knows.

@@ -171,6 +171,7 @@ fn memo(priced: &Priced) -> Vec<u8> {
         model: first.map_or("", |first| &first.candidate.model),
         streamed: priced.skim.stream,
         estimate: first.map_or(NanoUsd::ZERO, |first| first.sheet.total(&usage, plan.tier)),
+        provider_estimate: first.map_or(NanoUsd::ZERO, |first| first.sheet.provider_total(&usage, plan.tier)),
         input_tokens: plan.input_estimate,
         policy_revision: priced.caller.snapshot.revision(),
     };

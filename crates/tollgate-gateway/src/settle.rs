@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tollgate_catalog::{Charge, ServiceTier};
 use tollgate_domain::{
-    Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, MAX_LIMIT, Meter, NanoUsd,
-    RequestOutcome, SettlementBasis, UnixMillis, Usage, UsageEvent,
+    AppliedMargin, Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, MAX_LIMIT, Meter,
+    NanoUsd, RequestOutcome, SettlementBasis, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_ledger::{Grant, Settlement};
 use tollgate_telemetry::RequestTrace;
@@ -62,9 +62,13 @@ struct AttemptUnderWay {
 pub(crate) struct SettledCharge {
     /// What the customer pays.
     pub(crate) cost: NanoUsd,
-    /// What the provider's figures come to.
+    /// What the provider's figures come to for the customer; more than `cost` where that passes the hold.
+    pub(crate) claimed: NanoUsd,
+    /// What the provider is expected to bill.
     pub(crate) provider_cost: NanoUsd,
     pub(crate) lines: Vec<ChargeLine>,
+    pub(crate) margin: Option<AppliedMargin>,
+    pub(crate) provider_lines: Option<Vec<ChargeLine>>,
 }
 
 /// How a request ended, for the journal.
@@ -113,7 +117,7 @@ impl Reservation {
         let granted = if plan.is_paid { self.grant.granted } else { MAX_LIMIT };
         let stream = Arc::new(RunningStream::new(
             self.gateway.out_of_grace.child_token(),
-            Arc::clone(&priced.sheet),
+            priced.sheet.clone(),
             self.served_tier.unwrap_or(plan.tier),
             plan.input_estimate,
             granted,
@@ -170,10 +174,17 @@ impl Reservation {
     pub(crate) fn price(&self, usage: &Usage) -> SettledCharge {
         let charge = match self.current() {
             Some(priced) => priced.sheet.cost(usage, self.served_tier.unwrap_or(self.priced.plan.tier)),
-            None => Charge { total: NanoUsd::ZERO, lines: Vec::new() },
+            None => Charge::NONE,
         };
         let cost = if self.priced.plan.is_paid { charge.total.min(self.grant.granted) } else { charge.total };
-        SettledCharge { cost, provider_cost: charge.total, lines: charge.lines }
+        SettledCharge {
+            cost,
+            claimed: charge.total,
+            provider_cost: charge.provider_total,
+            lines: charge.lines,
+            margin: charge.margin,
+            provider_lines: charge.provider_lines,
+        }
     }
 
     /// The prompt's cost as an estimate, for what was lost after dispatch.
@@ -231,8 +242,8 @@ impl Reservation {
             once.settled(&ending);
         }
         let charge = self.price(&ending.usage);
-        if charge.cost < charge.provider_cost {
-            let (cost, claimed) = (charge.cost, charge.provider_cost);
+        if charge.cost < charge.claimed {
+            let (cost, claimed) = (charge.cost, charge.claimed);
             tracing::warn!(request = %self.priced.request, %cost, %claimed, "a provider claims more than was held");
         }
         let event = self.event(&ending, charge);
@@ -280,6 +291,8 @@ impl Reservation {
             provider_cost: charge.provider_cost,
             usage: ending.usage,
             charge: charge.lines,
+            margin: charge.margin,
+            provider_charge: charge.provider_lines,
             basis: ending.basis,
             outcome: ending.outcome,
             status: ending.status,

@@ -124,6 +124,8 @@ fn event(hold: HoldId) -> Arc<UsageEvent> {
         held: NanoUsd(12_345_678),
         cost: NanoUsd(1_234),
         provider_cost: NanoUsd(1_234),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO,
         charge: Vec::new(),
         basis: SettlementBasis::Provider,

@@ -7,6 +7,7 @@ use tollgate_domain::{
     BudgetId, BudgetWindow, Labels, NanoUsd, PeriodPair, TimeZoneName, UnixMillis, WindowError,
 };
 
+use crate::prices::TenantPrices;
 use crate::{Billing, BudgetOwner, BudgetPolicy, KeyPolicy, ProjectPolicy, RateLimits, TenantPolicy};
 
 /// Why a presented key was refused. Unknown and mistyped keys are deliberately told alike to the client.
@@ -131,6 +132,8 @@ pub struct KeyContext {
     pub budgets: Vec<Arc<BudgetSpec>>,
     /// Every level's rate limits that limit anything.
     pub limits: Vec<LimitSpec>,
+    /// What the tenant pays, where that is not what everybody does.
+    pub(crate) prices: Option<Arc<TenantPrices>>,
 }
 
 impl KeyContext {

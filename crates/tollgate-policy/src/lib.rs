@@ -5,12 +5,15 @@
 //! whole and indexes them. A set that does not validate never becomes a snapshot.
 
 mod access;
+mod margin;
 mod objects;
 mod plan;
+mod prices;
 mod set;
 mod snapshot;
 
 pub use access::{AuthDenied, BudgetScope, BudgetSpec, KeyContext, LimitSpec};
+pub use margin::MarginRule;
 pub use objects::{
     Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
     ModelPolicy, ObjectKind, PolicyObject, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn,

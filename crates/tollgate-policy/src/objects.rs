@@ -8,6 +8,8 @@ use tollgate_domain::{
 };
 use uuid::Uuid;
 
+use crate::MarginRule;
+
 /// How a tenant pays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -342,6 +344,8 @@ pub enum ObjectKind {
     Provider,
     /// [`PriceRow`] of an operator
     Price,
+    /// [`MarginRule`]
+    Margin,
     /// [`ModelPolicy`]
     Model,
     /// [`TenantPolicy`]
@@ -362,6 +366,7 @@ impl ObjectKind {
             Self::Settings => "settings",
             Self::Provider => "provider",
             Self::Price => "price",
+            Self::Margin => "margin",
             Self::Model => "model",
             Self::Tenant => "tenant",
             Self::Project => "project",
@@ -380,6 +385,8 @@ pub enum PolicyObject {
     Provider(ProviderPolicy),
     /// An operator's price row; its `id` is set.
     Price(PriceRow),
+    /// A margin rule.
+    Margin(MarginRule),
     /// A virtual model.
     Model(ModelPolicy),
     /// A tenant.
@@ -400,6 +407,7 @@ impl PolicyObject {
             Self::Settings(_) => (ObjectKind::Settings, Uuid::nil()),
             Self::Provider(provider) => (ObjectKind::Provider, provider.id.as_uuid()),
             Self::Price(row) => (ObjectKind::Price, row.id.map_or(Uuid::nil(), |id: PriceId| id.as_uuid())),
+            Self::Margin(rule) => (ObjectKind::Margin, rule.id.as_uuid()),
             Self::Model(model) => (ObjectKind::Model, model.id.as_uuid()),
             Self::Tenant(tenant) => (ObjectKind::Tenant, tenant.id.as_uuid()),
             Self::Project(project) => (ObjectKind::Project, project.id.as_uuid()),

@@ -14,8 +14,11 @@ pub struct Candidate {
     pub provider: Arc<ProviderPolicy>,
     /// The model's name there, sent verbatim.
     pub model: Arc<str>,
-    /// Its prices; `None` where it has none at all.
+    /// What customers pay for it who have no prices of their own; `None` where it has none at all. Ask
+    /// [`crate::KeyContext::price_sheet`].
     pub prices: Option<Arc<PriceTimeline>>,
+    /// Whether it has price rows of its own, rather than those of `*`.
+    pub is_priced_by_name: bool,
     /// Answer tokens at most, where the catalogue knows.
     pub max_output_tokens: Option<u64>,
     /// Prompt and answer tokens at most, where the catalogue knows.

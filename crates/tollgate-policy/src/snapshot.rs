@@ -80,16 +80,24 @@ struct ProviderEntry {
     provider: Arc<ProviderPolicy>,
     timelines: BTreeMap<String, Arc<PriceTimeline>>,
     any_model: Option<Arc<PriceTimeline>>,
+    /// Of models that `*` prices and a margin rule names.
+    named_any: HashMap<String, Arc<PriceTimeline>>,
     facts: HashMap<String, ModelFacts>,
 }
 
 impl ProviderEntry {
+    /// What customers pay for a model who have no prices of their own.
+    fn prices_of(&self, model: &str) -> Option<&Arc<PriceTimeline>> {
+        self.timelines.get(model).or_else(|| self.named_any.get(model)).or(self.any_model.as_ref())
+    }
+
     fn candidate(&self, model: &str) -> Candidate {
         let facts = self.facts.get(model).copied().unwrap_or_default();
         Candidate {
             provider: Arc::clone(&self.provider),
             model: Arc::from(model),
-            prices: self.timelines.get(model).or(self.any_model.as_ref()).cloned(),
+            prices: self.prices_of(model).cloned(),
+            is_priced_by_name: self.timelines.contains_key(model),
             max_output_tokens: facts.max_output_tokens.filter(|tokens| *tokens > 0),
             context_tokens: facts.context_tokens,
             tokenizer: facts.tokenizer,

@@ -43,6 +43,8 @@ fn event() -> UsageEvent {
         held: NanoUsd(1_000_000),
         cost: NanoUsd(4_711),
         provider_cost: NanoUsd(4_711),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO.with(Meter::Input, 812).with(Meter::Output, 97),
         charge: Vec::new(),
         basis: SettlementBasis::Provider,

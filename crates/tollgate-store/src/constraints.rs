@@ -89,6 +89,14 @@ const UNIQUE: &[Meaning] = &[
         "effective_from",
         "a price for the same meter, tier and context begins at that moment: choose another",
     ),
+    unique("margins_pk", "margins.id", "margin", "id", "the id is in use"),
+    unique(
+        "margins_start_unique",
+        "",
+        "margin",
+        "effective_from",
+        "a margin for the same tenant, provider and model begins at that moment: choose another",
+    ),
     unique("credits_pk", "credits.id", "credit", "id", "the id is in use"),
     unique(
         "credits_reference_unique",
@@ -108,6 +116,12 @@ const CHECKS: &[Meaning] = &[
         "a credential's weight is zero: write one or more",
     ),
     check("prices_price_not_negative", "price", "price", "the price is negative: write zero or more"),
+    check(
+        "margins_basis_points_range",
+        "margin",
+        "percent",
+        "the margin is not within -100 and 10000 percent",
+    ),
     check("credits_amount_not_zero", "credit", "amount", "the amount is zero"),
 ];
 

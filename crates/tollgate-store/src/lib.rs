@@ -2,7 +2,7 @@
 //!
 //! Read `db` first: one SQL text runs on both databases through `db::Statement`, and every write is a
 //! transaction through `store::run_tx`. Then one file per aggregate, each showing its SQL whole:
-//! `tenants`, `projects`, `keys`, `budgets`, `providers`, `models`, `prices`, `settings` are
+//! `tenants`, `projects`, `keys`, `budgets`, `providers`, `models`, `prices`, `margins`, `settings` are
 //! policy; `policy_log` numbers their changes; `audit` says who made them. `credits` and `journal`
 //! are money, `requests` and `usage_report` read it.
 //!
@@ -21,6 +21,7 @@ mod idempotency;
 mod journal;
 mod keys;
 mod listen;
+mod margins;
 mod migrate;
 mod models;
 mod names;
@@ -50,6 +51,7 @@ pub use idempotency::{IDEMPOTENCY_LIFETIME_MS, IdempotencyKey, IdempotencyState,
 pub use journal::{JournalEntry, JournalKind};
 pub use keys::{KeyFilter, KeyRecord};
 pub use listen::PolicyListener;
+pub use margins::{MarginFilter, MarginRecord};
 pub use models::ModelRecord;
 pub use page::{MAX_PAGE, Page, PageRequest};
 pub use partitions::DAYS_AHEAD;

@@ -10,10 +10,10 @@ use crate::db::{Row, Sql, to_i64};
 use crate::listen::CHANNEL;
 use crate::store::{Tx, run_snapshot, run_tx};
 use crate::{
-    BudgetRecord, KeyRecord, ModelRecord, PriceRecord, ProjectRecord, ProviderRecord, SettingsRecord, Store,
-    StoreError, TenantRecord, WriteContext,
+    BudgetRecord, KeyRecord, MarginRecord, ModelRecord, PriceRecord, ProjectRecord, ProviderRecord,
+    SettingsRecord, Store, StoreError, TenantRecord, WriteContext,
 };
-use crate::{budgets, keys, models, prices, projects, providers, settings, tenants};
+use crate::{budgets, keys, margins, models, prices, projects, providers, settings, tenants};
 
 /// How many changes are kept: a reader that is further behind loads everything anew.
 pub const CHANGES_RETAINED: u64 = 100_000;
@@ -27,6 +27,8 @@ pub enum PolicyRecord {
     Provider(ProviderRecord),
     /// A price row.
     Price(PriceRecord),
+    /// A margin rule.
+    Margin(MarginRecord),
     /// A virtual model.
     Model(ModelRecord),
     /// A tenant.
@@ -92,6 +94,7 @@ impl Store {
             ObjectKind::Settings => Some(PolicyRecord::Settings(settings::find(db).await?)),
             ObjectKind::Provider => providers::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Provider),
             ObjectKind::Price => prices::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Price),
+            ObjectKind::Margin => margins::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Margin),
             ObjectKind::Model => models::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Model),
             ObjectKind::Tenant => tenants::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Tenant),
             ObjectKind::Project => projects::find(db, Id::from_uuid(id)).await?.map(PolicyRecord::Project),
@@ -110,6 +113,7 @@ impl Store {
             let mut records = vec![PolicyRecord::Settings(settings::find(tx).await?)];
             records.extend(providers::all(tx).await?.into_iter().map(PolicyRecord::Provider));
             records.extend(prices::all(tx).await?.into_iter().map(PolicyRecord::Price));
+            records.extend(margins::all(tx).await?.into_iter().map(PolicyRecord::Margin));
             records.extend(models::all(tx).await?.into_iter().map(PolicyRecord::Model));
             records.extend(tenants::all(tx).await?.into_iter().map(PolicyRecord::Tenant));
             records.extend(projects::all(tx).await?.into_iter().map(PolicyRecord::Project));

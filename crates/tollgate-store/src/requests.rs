@@ -256,7 +256,7 @@ async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted,
     for part in parts(rows) {
         let statement = tx.sql(
             "INSERT INTO requests (event_id, tenant_id, admitted_at_ms, finished_at_ms, input_tokens,
-                 cached_tokens, output_tokens, cost_nano_usd, event)",
+                 cached_tokens, output_tokens, cost_nano_usd, provider_cost_nano_usd, event)",
         );
         let statement = push_rows(statement, part, |tuple, row| {
             let event = row.event;
@@ -269,6 +269,7 @@ async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted,
                 .value(to_i64(event.usage.get(Meter::CachedInput)))
                 .value(to_i64(event.usage.output_tokens()))
                 .value(event.cost.0)
+                .value(event.provider_cost.0)
                 .value(row.document.as_str())
         });
         n_inserted += statement.push(" ON CONFLICT (event_id) DO NOTHING").execute().await?;

@@ -9,7 +9,7 @@ use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{NewCredit, Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{budgets, credits, journal, prices, projects};
+use crate::{budgets, credits, journal, margins, prices, projects};
 
 /// The columns of a tenant that is not deleted, with further conditions.
 macro_rules! select {
@@ -222,6 +222,7 @@ impl Store {
                 projects::delete_with_keys(tx, ctx, &project).await?;
             }
             prices::delete_of_tenant(tx, ctx, id).await?;
+            margins::delete_of_tenant(tx, ctx, id).await?;
             if tx.sql(HAS_JOURNAL).id(id).fetch_optional().await?.is_some() {
                 let mark = "UPDATE tenants SET deleted_at_ms = $2 WHERE id = $1";
                 tx.sql(mark).id(id).bind(ctx.now.0).execute_one().await?;

@@ -101,6 +101,8 @@ pub struct UsageRow {
     pub output_tokens: u64,
     /// What was charged.
     pub cost: NanoUsd,
+    /// What the providers are expected to bill.
+    pub provider_cost: NanoUsd,
     /// Requests that ended in an error (clients that left are none).
     pub errors: u64,
 }
@@ -196,6 +198,7 @@ const SUMS: &str = "COUNT(*) AS requests,
     CAST(COALESCE(SUM(cached_tokens), 0) AS BIGINT) AS cached_tokens,
     CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output_tokens,
     CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT) AS cost_nano_usd,
+    CAST(COALESCE(SUM(provider_cost_nano_usd), 0) AS BIGINT) AS provider_cost_nano_usd,
     COUNT(*) FILTER (WHERE is_error) AS errors
     FROM request_details WHERE 1 = 1";
 
@@ -244,6 +247,7 @@ impl UsageRow {
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost = self.cost.saturating_add(other.cost);
+        self.provider_cost = self.provider_cost.saturating_add(other.provider_cost);
         self.errors = self.errors.saturating_add(other.errors);
     }
 }
@@ -268,6 +272,7 @@ fn read(row: &Row, query: &UsageQuery) -> Result<UsageRow, StoreError> {
         cached_tokens: row.count("cached_tokens")?,
         output_tokens: row.count("output_tokens")?,
         cost: row.money("cost_nano_usd")?,
+        provider_cost: row.money("provider_cost_nano_usd")?,
         errors: row.count("errors")?,
     })
 }

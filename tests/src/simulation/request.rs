@@ -171,6 +171,8 @@ pub(super) fn event(
         held: NanoUsd(cost),
         cost: NanoUsd(cost),
         provider_cost: NanoUsd(cost),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO,
         charge: Vec::new(),
         basis: if is_estimated { SettlementBasis::Estimated } else { SettlementBasis::Provider },

@@ -30,6 +30,8 @@ fn event(number: u128, made: &crate::harness::Populated) -> UsageEvent {
         held: NanoUsd(1_000_000),
         cost: NanoUsd(125_000),
         provider_cost: NanoUsd(125_000),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO.with(Meter::Input, 100).with(Meter::Output, 50),
         charge: Vec::new(),
         basis: SettlementBasis::Provider,

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use tollgate_domain::UnixMillis;
 
 fn row(meter: Meter, price: &str) -> PriceRow {
     PriceRow {

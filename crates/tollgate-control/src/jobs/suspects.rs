@@ -111,6 +111,7 @@ impl SuspectSettler {
             }
         };
         let cost = suspect.progress.max(memo.estimate).min(suspect.amount);
+        let provider_cost = provider_cost(&memo, cost);
         let now: UnixMillis = self.clock.now();
         let lasted_ms = suspect.lease_until.since(suspect.admitted_at);
         Ok(UsageEvent {
@@ -131,7 +132,9 @@ impl SuspectSettler {
             finished_at: now,
             held: suspect.amount,
             cost,
-            provider_cost: cost,
+            provider_cost,
+            margin: None,
+            provider_charge: None,
             usage: Usage::ZERO.with(Meter::Input, memo.input_tokens).with(Meter::Request, 1),
             charge: Vec::new(),
             basis: SettlementBasis::Estimated,
@@ -155,8 +158,53 @@ impl SuspectSettler {
             model: String::new(),
             streamed: false,
             estimate: NanoUsd::ZERO,
+            provider_estimate: NanoUsd::ZERO,
             input_tokens: 0,
             policy_revision: 0,
         })
+    }
+}
+
+/// What the provider is expected to bill for a request of which only the customer's cost is known: in the
+/// proportion of the prompt's two estimates, rounded up.
+fn provider_cost(memo: &HoldMemo<String>, cost: NanoUsd) -> NanoUsd {
+    let (customer, provider) = (i128::from(memo.estimate.0), i128::from(memo.provider_estimate.0));
+    if customer <= 0 {
+        return memo.provider_estimate;
+    }
+    let billed = (i128::from(cost.0) * provider + customer - 1) / customer;
+    NanoUsd(i64::try_from(billed).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_provider_bills_in_the_proportion_of_the_estimates() {
+        let cases = [
+            ((100, 100), 1_234, 1_234),
+            ((110, 100), 1_100, 1_000),
+            ((110, 100), 1_101, 1_001),
+            ((50, 100), 75, 150),
+            ((0, 100), 0, 100),
+            ((0, 0), 77, 0),
+        ];
+        for ((estimate, provider_estimate), cost, expected) in cases {
+            let memo = HoldMemo {
+                project: tollgate_domain::ProjectId::from_u128(1),
+                end_user: None,
+                surface: Surface::Chat,
+                requested_model: String::new(),
+                provider: String::new(),
+                model: String::new(),
+                streamed: false,
+                estimate: NanoUsd(estimate),
+                provider_estimate: NanoUsd(provider_estimate),
+                input_tokens: 0,
+                policy_revision: 0,
+            };
+            assert_eq!(provider_cost(&memo, NanoUsd(cost)), NanoUsd(expected), "{estimate} {cost}");
+        }
     }
 }

@@ -78,6 +78,8 @@ pub(super) fn event(tenant: TenantId, key: &CreatedKey, hold: HoldId, number: u1
         held: NanoUsd::from_usd(1),
         cost: NanoUsd(250_000_000),
         provider_cost: NanoUsd(250_000_000),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO.with(tollgate_domain::Meter::Input, 10),
         charge: Vec::new(),
         basis: SettlementBasis::Provider,

@@ -2,7 +2,7 @@
 //! through the serializer costs several times as much. The text is the same to the byte; a test compares them.
 
 use super::{Attempt, ChargeLine, RequestOutcome, UsageEvent};
-use crate::{Id, Meter, NanoUsd, UnixMillis, Usage};
+use crate::{AppliedMargin, Id, Meter, NanoUsd, UnixMillis, Usage};
 
 /// Bytes of an event with one attempt and short names: spares most events a second allocation.
 const USUAL_BYTES: usize = 1_536;
@@ -39,10 +39,13 @@ impl UsageEvent {
         out.money("cost", self.cost);
         out.money("provider_cost", self.provider_cost);
         out.usage(&self.usage);
-        out.key("charge");
-        out.open('[');
-        self.charge.iter().for_each(|line| out.charge_line(line));
-        out.close(']');
+        out.charge("charge", &self.charge);
+        if let Some(margin) = self.margin {
+            out.margin(margin);
+        }
+        if let Some(lines) = &self.provider_charge {
+            out.charge("provider_charge", lines);
+        }
         out.word("basis", self.basis.name());
         out.outcome(self.outcome);
         out.number("status", u64::from(self.status));
@@ -199,6 +202,25 @@ impl Writer {
         self.close('}');
     }
 
+    fn charge(&mut self, name: &'static str, lines: &[ChargeLine]) {
+        self.key(name);
+        self.open('[');
+        lines.iter().for_each(|line| self.charge_line(line));
+        self.close(']');
+    }
+
+    fn margin(&mut self, margin: AppliedMargin) {
+        self.key("margin");
+        self.open('{');
+        self.id("rule", margin.rule);
+        self.key("basis_points");
+        if margin.basis_points.get() < 0 {
+            self.text.push('-');
+        }
+        self.digits(margin.basis_points.get().unsigned_abs().into());
+        self.close('}');
+    }
+
     fn charge_line(&mut self, line: &ChargeLine) {
         self.open_element();
         self.word("meter", line.meter.name());
@@ -206,6 +228,9 @@ impl Writer {
         self.word("price", NanoUsd(line.price.0).text().as_str());
         if let Some(row) = line.price_row {
             self.id("price_row", row);
+        }
+        if line.tenant_price {
+            self.boolean("tenant_price", true);
         }
         self.string("source", &line.source);
         self.close('}');

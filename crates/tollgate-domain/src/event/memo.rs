@@ -9,11 +9,11 @@ use crate::{NanoUsd, ProjectId};
 /// Bytes of a memo at most: what a ledger keeps with a hold. Labels that do not fit are left out.
 pub const MAX_HOLD_MEMO_BYTES: usize = 4_096;
 /// The layout; a reader refuses what it does not know.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of one text at most: names of models and users are far shorter.
 const MAX_TEXT_BYTES: usize = 1_024;
-/// Bytes before the texts: version, flags, surface, project, three numbers.
-const HEAD_BYTES: usize = 3 + 16 + 3 * 8;
+/// Bytes before the texts: version, flags, surface, project, four numbers.
+const HEAD_BYTES: usize = 3 + 16 + 4 * 8;
 const IS_STREAMED: u8 = 1;
 const HAS_END_USER: u8 = 2;
 
@@ -36,6 +36,8 @@ pub struct HoldMemo<T> {
     pub streamed: bool,
     /// What the prompt costs there, as an estimate.
     pub estimate: NanoUsd,
+    /// What the provider is expected to bill for the prompt, as an estimate.
+    pub provider_estimate: NanoUsd,
     /// Tokens of the prompt, as an estimate.
     pub input_tokens: u64,
     /// The policy revision that decided.
@@ -62,6 +64,7 @@ impl HoldMemo<&str> {
         out.extend_from_slice(&[VERSION, flags, self.surface as u8]);
         out.extend_from_slice(self.project.as_uuid().as_bytes());
         out.extend_from_slice(&self.estimate.0.to_le_bytes());
+        out.extend_from_slice(&self.provider_estimate.0.to_le_bytes());
         out.extend_from_slice(&self.input_tokens.to_le_bytes());
         out.extend_from_slice(&self.policy_revision.to_le_bytes());
         texts.into_iter().flatten().for_each(|text| write_text(&mut out, text));
@@ -91,6 +94,7 @@ impl HoldMemo<String> {
         }
         let project = ProjectId::from_u128(u128::from_be_bytes(reader.array()?));
         let estimate = NanoUsd(i64::from_le_bytes(reader.array()?));
+        let provider_estimate = NanoUsd(i64::from_le_bytes(reader.array()?));
         let input_tokens = u64::from_le_bytes(reader.array()?);
         let policy_revision = u64::from_le_bytes(reader.array()?);
         let (requested_model, provider, model) = (reader.text()?, reader.text()?, reader.text()?);
@@ -108,6 +112,7 @@ impl HoldMemo<String> {
             model,
             streamed: flags & IS_STREAMED != 0,
             estimate,
+            provider_estimate,
             input_tokens,
             policy_revision,
         };
@@ -155,6 +160,7 @@ mod tests {
             model: &texts[2],
             streamed: n.is_multiple_of(2),
             estimate: NanoUsd(i64::MAX / 3),
+            provider_estimate: NanoUsd(i64::MAX / 5),
             input_tokens: n,
             policy_revision: u64::MAX - n,
         }
@@ -175,6 +181,7 @@ mod tests {
             prop_assert_eq!(read.end_user.as_deref(), memo.end_user);
             let head = (read.project, read.surface, read.streamed, read.estimate, read.input_tokens);
             prop_assert_eq!(head, (memo.project, memo.surface, memo.streamed, memo.estimate, memo.input_tokens));
+            prop_assert_eq!(read.provider_estimate, memo.provider_estimate);
             prop_assert_eq!(read.policy_revision, memo.policy_revision);
         }
 

@@ -36,11 +36,12 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
             provider: Arc::new(provider),
             model: "m".into(),
             prices: None,
+            is_priced_by_name: true,
             max_output_tokens: None,
             context_tokens: None,
             tokenizer: None,
         }),
-        sheet: Arc::new(PriceSheet::from_rows(&[row(Meter::Input, input), row(Meter::Output, output)])),
+        sheet: PriceSheet::from_rows(&[row(Meter::Input, input), row(Meter::Output, output)]),
         input_bound,
         output_cap,
     }
@@ -95,7 +96,7 @@ fn a_prompt_is_bounded_by_its_body_or_by_the_context() {
     assert!(cheap(&gpt(None), file).is_err());
     let mut free = known("m", None, None);
     let row = PriceRow { meter: None, ..free_row() };
-    free.sheet = Arc::new(PriceSheet::from_rows([&row]));
+    free.sheet = PriceSheet::from_rows([&row]);
     assert_eq!(cheap(&free, file).unwrap(), by_bytes(file));
 }
 

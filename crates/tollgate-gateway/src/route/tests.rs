@@ -33,11 +33,12 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
             provider: Arc::clone(provider),
             model: "m".into(),
             prices: None,
+            is_priced_by_name: true,
             max_output_tokens: None,
             context_tokens: None,
             tokenizer: None,
         }),
-        sheet: Arc::new(PriceSheet::from_rows(std::iter::empty::<&PriceRow>())),
+        sheet: PriceSheet::from_rows(std::iter::empty::<&PriceRow>()),
         input_bound: 1,
         output_cap: 1,
     };

@@ -258,6 +258,8 @@ impl Ask {
             held: self.amount,
             cost: NanoUsd(actual),
             provider_cost: NanoUsd(actual),
+            margin: None,
+            provider_charge: None,
             usage: Usage::ZERO.with(tollgate_domain::Meter::Input, self.tokens_used),
             charge: Vec::new(),
             basis: SettlementBasis::Provider,

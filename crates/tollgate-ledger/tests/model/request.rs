@@ -125,6 +125,8 @@ impl Names {
             held: NanoUsd(cost),
             cost: NanoUsd(cost),
             provider_cost: NanoUsd(cost),
+            margin: None,
+            provider_charge: None,
             usage: Usage::ZERO,
             charge: Vec::new(),
             basis: SettlementBasis::Provider,

@@ -1,16 +1,18 @@
 //! Raw objects to a [`Snapshot`]: every reference resolved, every name unique, or nothing.
 
 mod keys;
+mod prices;
 
 use self::keys::compile_keys;
+use self::prices::{RowsByModel, general_prices, prices_of_tenants};
 use super::{
     ANY_MODEL, Arc, BTreeMap, BudgetScope, BudgetSpec, Candidate, Catalog, HashMap, KeyContext, KeyEntry,
     LimitSpec, MAX_FALLBACK_DEPTH, ModelFacts, ModelInfo, PolicySet, PriceRow, PriceTimeline, ProviderEntry,
     ProviderId, RoutePlan, Snapshot, SnapshotError, direct_plan,
 };
 use crate::{
-    BudgetOwner, Dialect, KeyPolicy, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy, Settings,
-    TenantPolicy,
+    BudgetOwner, Dialect, KeyPolicy, MarginRule, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy,
+    Settings, TenantPolicy,
 };
 use foldhash::HashMapExt as _;
 use std::collections::HashSet;
@@ -23,6 +25,7 @@ struct Sorted<'a> {
     settings: Option<&'a Settings>,
     providers: Vec<&'a ProviderPolicy>,
     prices: Vec<&'a PriceRow>,
+    margins: Vec<&'a MarginRule>,
     models: Vec<&'a ModelPolicy>,
     tenants: HashMap<TenantId, Arc<TenantPolicy>>,
     projects: HashMap<ProjectId, Arc<ProjectPolicy>>,
@@ -40,7 +43,7 @@ pub(super) fn compile(set: &PolicySet, revision: u64, catalog: &Catalog) -> Resu
         sorted.providers.iter().map(|provider| (provider.id, provider.name.as_str())).collect();
     let mut plans = compile_virtual_models(&sorted, &providers, &names)?;
     let (listed, bare) = add_direct_plans(&mut plans, &providers, &sorted);
-    let (keys, tenants) = compile_keys(&sorted)?;
+    let (keys, tenants) = compile_keys(&sorted, &prices_of_tenants(&sorted, &providers))?;
     Ok(Snapshot {
         revision,
         n_objects: set.len(),
@@ -62,6 +65,7 @@ fn sort(set: &PolicySet) -> Result<Sorted<'_>, SnapshotError> {
             PolicyObject::Settings(settings) => sorted.settings = Some(settings),
             PolicyObject::Provider(provider) => sorted.providers.push(provider),
             PolicyObject::Price(row) => sorted.prices.push(row),
+            PolicyObject::Margin(rule) => sorted.margins.push(rule),
             PolicyObject::Model(model) => sorted.models.push(model),
             PolicyObject::Tenant(tenant) => {
                 require_name("tenant", &tenant.id, &tenant.name)?;
@@ -130,7 +134,7 @@ fn compile_providers(
     let mut entries = HashMap::with_capacity(sorted.providers.len());
     for provider in &sorted.providers {
         check_provider(provider)?;
-        let entry = provider_entry(provider, &sorted.prices, catalog)?;
+        let entry = provider_entry(provider, sorted, catalog);
         if entries.insert(provider.name.clone(), entry).is_some() {
             let id = provider.id.to_string();
             return Err(SnapshotError::Duplicate { kind: "provider", id, field: "name" });
@@ -161,12 +165,8 @@ fn check_provider(provider: &ProviderPolicy) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-fn provider_entry(
-    provider: &ProviderPolicy,
-    operator_rows: &[&PriceRow],
-    catalog: &Catalog,
-) -> Result<ProviderEntry, SnapshotError> {
-    let mut rows: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();
+fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Catalog) -> ProviderEntry {
+    let mut rows = RowsByModel::new();
     let mut facts = HashMap::new();
     let base_url = Some(provider.base_url.as_str()).filter(|url| !url.is_empty());
     let vendor = catalog.vendor_of_provider(&provider.name, base_url);
@@ -181,30 +181,14 @@ fn provider_entry(
             facts.insert((*name).to_owned(), known);
         }
     }
-    let mut own: BTreeMap<String, Vec<PriceRow>> = BTreeMap::new();
-    for row in operator_rows.iter().filter(|row| row.provider == provider.name) {
-        if row.tenant.is_some() {
-            let id = row.id.map(|id| id.to_string()).unwrap_or_default();
-            let reason = "prices per tenant are not supported yet".to_owned();
-            return Err(SnapshotError::Invalid { kind: "price", id, reason });
-        }
-        own.entry(row.model.clone()).or_default().push((*row).clone());
+    let prices = general_prices(&provider.name, rows, sorted);
+    ProviderEntry {
+        provider: Arc::new(provider.clone()),
+        timelines: prices.timelines,
+        any_model: prices.any_model,
+        named_any: prices.named_any,
+        facts,
     }
-    let own_any = own.remove(ANY_MODEL);
-    // An operator's rows replace the catalogue's from their start on; before it the catalogue still holds.
-    for (model, own_rows) in own {
-        let merged = rows.entry(model).or_default();
-        merged.extend(own_rows);
-    }
-    let timelines: BTreeMap<String, Arc<PriceTimeline>> =
-        rows.into_iter().map(|(model, rows)| (model, timeline(&rows))).collect();
-    let any_model = own_any.map(|rows| timeline(&rows));
-    Ok(ProviderEntry { provider: Arc::new(provider.clone()), timelines, any_model, facts })
-}
-
-fn timeline(rows: &[PriceRow]) -> Arc<PriceTimeline> {
-    let rows: Vec<&PriceRow> = rows.iter().collect();
-    Arc::new(PriceTimeline::from_rows(&rows))
 }
 
 // === models ===

@@ -16,6 +16,7 @@ mod compile;
 mod invalid;
 mod mutations;
 mod plan;
+mod prices;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const CATALOG: &str = r#"[

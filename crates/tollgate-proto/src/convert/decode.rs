@@ -2,11 +2,11 @@
 
 use tollgate_catalog::{PriceRow, ServiceTier};
 use tollgate_domain::{
-    KeyPepper, MAX_LIMIT, Meter, NanoUsd, PricePerMillion, Secret, TimeZoneName, UnixMillis,
+    BasisPoints, KeyPepper, MAX_LIMIT, Meter, NanoUsd, PricePerMillion, Secret, TimeZoneName, UnixMillis,
 };
 use tollgate_policy::{
-    BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, ModelPolicy, ProjectPolicy,
-    ProviderPolicy, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
+    BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, MarginRule, ModelPolicy,
+    ProjectPolicy, ProviderPolicy, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
 };
 
 use super::ConvertError;
@@ -78,6 +78,20 @@ pub(super) fn price(message: v1::Price) -> Decoded<PriceRow> {
         provider: reading.text("provider", message.provider)?,
         model: reading.text("model", message.model)?,
         source: reading.text("source", message.source)?,
+    })
+}
+
+pub(super) fn margin(message: v1::Margin) -> Decoded<MarginRule> {
+    let reading =
+        Reading::new("margin", message.model.as_deref().or(message.provider.as_deref()).unwrap_or(""));
+    let basis_points = BasisPoints::new(message.basis_points);
+    Ok(MarginRule {
+        id: reading.id("id", &message.id)?,
+        tenant: message.tenant.map(|tenant| reading.id("tenant", &tenant)).transpose()?,
+        basis_points: basis_points.ok_or_else(|| reading.refuse("basis_points", "are out of range"))?,
+        effective_from: UnixMillis(message.effective_from_ms),
+        provider: message.provider.map(|provider| reading.text("provider", provider)).transpose()?,
+        model: message.model.map(|model| reading.text("model", model)).transpose()?,
     })
 }
 

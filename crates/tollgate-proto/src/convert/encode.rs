@@ -3,8 +3,8 @@
 use tollgate_catalog::PriceRow;
 use tollgate_domain::Id;
 use tollgate_policy::{
-    BudgetOwner, BudgetPolicy, CredentialPolicy, KeyPolicy, ModelPolicy, ProjectPolicy, ProviderPolicy,
-    RateLimits, Settings, TenantPolicy,
+    BudgetOwner, BudgetPolicy, CredentialPolicy, KeyPolicy, MarginRule, ModelPolicy, ProjectPolicy,
+    ProviderPolicy, RateLimits, Settings, TenantPolicy,
 };
 
 use super::enums;
@@ -71,6 +71,17 @@ pub(super) fn price(row: &PriceRow) -> v1::Price {
         context_from: row.context_from,
         nano_usd_per_million: row.price.0,
         source: row.source.clone(),
+    }
+}
+
+pub(super) fn margin(rule: &MarginRule) -> v1::Margin {
+    v1::Margin {
+        id: id_bytes(rule.id),
+        tenant: rule.tenant.map(id_bytes),
+        provider: rule.provider.clone(),
+        model: rule.model.clone(),
+        basis_points: rule.basis_points.get(),
+        effective_from_ms: rule.effective_from.0,
     }
 }
 

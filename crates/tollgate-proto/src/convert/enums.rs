@@ -24,7 +24,7 @@ macro_rules! enum_pairs {
 
 enum_pairs! {
     kind_to_wire, kind_from_wire: ObjectKind, ObjectKind {
-        Settings, Provider, Price, Model, Tenant, Project, Key, Budget
+        Settings, Provider, Price, Margin, Model, Tenant, Project, Key, Budget
     }
     surface_to_wire, surface_from_wire: Surface, Surface { Chat, Completions, Embeddings }
     dialect_to_wire, dialect_from_wire: Dialect, Dialect { Openai, Demo }

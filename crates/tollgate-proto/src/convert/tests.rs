@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use prost::Message;
 use tollgate_catalog::{PriceRow, ServiceTier};
 use tollgate_domain::{
-    BudgetWindow, Id, KeyHash, KeyPepper, MAX_LIMIT, Meter, NanoUsd, PricePerMillion, Secret, Surface,
-    TimeZoneName, UnixMillis,
+    BasisPoints, BudgetWindow, Id, KeyHash, KeyPepper, MAX_LIMIT, Meter, NanoUsd, PricePerMillion, Secret,
+    Surface, TimeZoneName, UnixMillis,
 };
 use tollgate_policy::{
     Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
-    ModelPolicy, ObjectRef, PolicyChange, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits,
-    Retention, RetryOn, RetryPolicy, Settings, Strategy as TargetStrategy, Target, TenantPolicy, Timeouts,
+    MarginRule, ModelPolicy, ObjectRef, PolicyChange, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy,
+    RateLimits, Retention, RetryOn, RetryPolicy, Settings, Strategy as TargetStrategy, Target, TenantPolicy,
+    Timeouts,
 };
 
 use crate::{MAX_CHUNK_BYTES, SnapshotAssembler, snapshot_chunks, v1};
@@ -91,6 +92,22 @@ fn price() -> impl Strategy<Value = PolicyObject> {
                 context_from,
                 price: PricePerMillion(price),
                 source: "operator".into(),
+            })
+        },
+    )
+}
+
+fn margin() -> impl Strategy<Value = PolicyObject> {
+    let scope = (option::of(id()), option::of(name()), option::of(name()));
+    (id(), scope, -10_000..=1_000_000_i32, any::<i64>()).prop_map(
+        |(id, (tenant, provider, model), basis_points, from)| {
+            PolicyObject::Margin(MarginRule {
+                id,
+                tenant,
+                provider,
+                model,
+                basis_points: BasisPoints::new(basis_points).unwrap(),
+                effective_from: UnixMillis(from),
             })
         },
     )
@@ -183,7 +200,7 @@ fn budget() -> impl Strategy<Value = PolicyObject> {
 }
 
 fn object() -> impl Strategy<Value = PolicyObject> {
-    prop_oneof![settings(), provider(), price(), model(), tenant(), project(), key(), budget()]
+    prop_oneof![settings(), provider(), price(), margin(), model(), tenant(), project(), key(), budget()]
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{Meter, NanoUsd, RequestOutcome, SettlementBasis, UsageEvent};
+use tollgate_domain::{BasisPoints, ChargeLine, Meter, NanoUsd, RequestOutcome, SettlementBasis, UsageEvent};
 use uuid::Uuid;
 
 use super::{JournalProof, READ_ROWS, shown};
@@ -66,9 +66,10 @@ fn verify_row(row: &Row, id: Uuid, is_postgres: bool, proof: &mut JournalProof) 
         number("status", i64::from(event.status))?;
     }
     proof.compare((TABLE, id), "cost_nano_usd", &event.cost, &row.money("cost_nano_usd")?);
-    if is_postgres {
-        let found = row.money("provider_cost_nano_usd")?;
-        proof.compare((TABLE, id), "provider_cost_nano_usd", &event.provider_cost, &found);
+    // SQLite's rows from before the column have none
+    if let Some(found) = row.get::<Option<i64>>("provider_cost_nano_usd")? {
+        let what = "provider_cost_nano_usd";
+        proof.compare((TABLE, id), what, &event.provider_cost, &NanoUsd(found));
     }
     verify_cost(&event, id, proof);
     Ok(())
@@ -99,18 +100,29 @@ fn verify_texts(row: &Row, id: Uuid, event: &UsageEvent, proof: &mut JournalProo
     Ok(())
 }
 
-/// The sum of the charge's lines, rounded up once, and never more than what was held. A request whose end
-/// nobody saw has no lines: its cost is an estimate within what was held.
+/// The sum of the charge's lines with the margin, rounded up once, and never more than what was held; the
+/// provider's sum without either. A request whose end nobody saw has no lines: its cost is an estimate within
+/// what was held.
 fn verify_cost(event: &UsageEvent, id: Uuid, proof: &mut JournalProof) {
     let row = (TABLE, id);
-    if event.charge.is_empty() && event.basis == SettlementBasis::Estimated {
+    let has_lines = !event.charge.is_empty() || event.provider_charge.is_some();
+    if !has_lines && event.basis == SettlementBasis::Estimated {
         let expected = event.cost.max(NanoUsd::ZERO).min(event.held);
         proof.compare(row, "cost, estimated within what was held", &expected, &event.cost);
         return;
     }
-    let sum = event.charge.iter().map(|line| line.price.times(line.units)).fold(0, i128::saturating_add);
-    let sum = NanoUsd::round_up_from_millionths(sum);
+    let margin = event.margin.map_or(BasisPoints::UNCHANGED, |margin| margin.basis_points.factor());
+    let with_margin = |line: &ChargeLine| {
+        let factor = if line.tenant_price { BasisPoints::UNCHANGED } else { margin };
+        line.price.times(line.units).saturating_mul(factor.into())
+    };
+    let sum = event.charge.iter().map(with_margin).fold(0, i128::saturating_add);
+    let sum = NanoUsd::round_up_with_margin(sum);
     // Nothing is held for what is free.
     let expected = if event.held > NanoUsd::ZERO { sum.min(event.held) } else { sum };
     proof.compare(row, "cost by its charge lines", &expected, &event.cost);
+    let lines = event.provider_charge.as_ref().unwrap_or(&event.charge);
+    let billed = lines.iter().map(|line| line.price.times(line.units)).fold(0, i128::saturating_add);
+    let billed = NanoUsd::round_up_from_millionths(billed);
+    proof.compare(row, "provider cost by its lines", &billed, &event.provider_cost);
 }

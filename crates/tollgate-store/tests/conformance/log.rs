@@ -65,6 +65,7 @@ fn reference(record: &PolicyRecord) -> ObjectRef {
         PolicyRecord::Settings(_) => (ObjectKind::Settings, uuid::Uuid::nil()),
         PolicyRecord::Provider(provider) => (ObjectKind::Provider, provider.id.as_uuid()),
         PolicyRecord::Price(price) => (ObjectKind::Price, price.id.as_uuid()),
+        PolicyRecord::Margin(margin) => (ObjectKind::Margin, margin.rule.id.as_uuid()),
         PolicyRecord::Model(model) => (ObjectKind::Model, model.id.as_uuid()),
         PolicyRecord::Tenant(tenant) => (ObjectKind::Tenant, tenant.id.as_uuid()),
         PolicyRecord::Project(project) => (ObjectKind::Project, project.id.as_uuid()),
@@ -102,7 +103,7 @@ async fn everything_is_loaded_at_one_revision(fixture: &Fixture) {
     let settings = ObjectRef { kind: ObjectKind::Settings, id: uuid::Uuid::nil() };
     assert!(by_reference.remove(&settings).is_some());
     assert_eq!(by_reference, replay(store).await);
-    assert_eq!(by_reference.len(), 8);
+    assert_eq!(by_reference.len(), 9);
 }
 
 async fn a_reader_too_far_behind_is_told(fixture: &Fixture) {

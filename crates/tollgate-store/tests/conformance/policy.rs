@@ -6,12 +6,14 @@ use tollgate_domain::{
 };
 use tollgate_policy::{BudgetOwner, ObjectKind, ObjectRef};
 use tollgate_store::{
-    BudgetFilter, KeyFilter, PageRequest, PolicyRecord, PriceFilter, ProjectFilter, Store, StoreError,
+    BudgetFilter, KeyFilter, MarginFilter, PageRequest, PolicyRecord, PriceFilter, ProjectFilter, Store,
+    StoreError,
 };
 
 use crate::fixture::Fixture;
 use crate::samples::{
-    NEW_YEAR, budget, credential, ctx, ctx_at, event, key, limits, model, price, project, provider, tenant,
+    NEW_YEAR, budget, credential, ctx, ctx_at, event, key, limits, margin, model, price, project, provider,
+    tenant,
 };
 
 crate::on_both_databases!(
@@ -23,6 +25,7 @@ crate::on_both_databases!(
     a_tenant_with_a_journal_is_kept_and_its_names_are_free,
     a_provider_in_use_stays,
     prices_in_force_stay,
+    margins_in_force_stay,
     price_rows_of_one_call_come_together_or_not_at_all,
     installation_values_are_made_once,
 );
@@ -52,6 +55,7 @@ pub(crate) fn missing<T: std::fmt::Debug>(result: Result<T, StoreError>) -> &'st
 pub(crate) async fn seed(store: &Store) {
     let ctx = ctx();
     store.create_provider(&ctx, provider(1)).await.unwrap();
+    store.create_margins(&ctx, vec![margin(1, NEW_YEAR)]).await.unwrap();
     store.create_model(&ctx, model(1, 1)).await.unwrap();
     store.create_tenant(&ctx, tenant(1)).await.unwrap();
     store.create_project(&ctx, project(10, 1)).await.unwrap();
@@ -265,6 +269,9 @@ async fn deletion_reaches_everything_below(fixture: &Fixture) {
     seed(store).await;
     let tenant_only = tollgate_catalog::PriceRow { tenant: Some(TenantId::from_u128(1)), ..price(NEW_YEAR) };
     store.create_price(&ctx(), PriceId::from_u128(4), tenant_only).await.unwrap();
+    let own_margin =
+        tollgate_policy::MarginRule { tenant: Some(TenantId::from_u128(1)), ..margin(5, NEW_YEAR) };
+    store.create_margins(&ctx(), vec![own_margin]).await.unwrap();
     let before = store.policy_revision().await.unwrap();
 
     store.delete_tenant(&ctx(), TenantId::from_u128(1)).await.unwrap();
@@ -272,6 +279,7 @@ async fn deletion_reaches_everything_below(fixture: &Fixture) {
     changed.sort_unstable();
     let expected = [
         (ObjectKind::Price, 4),
+        (ObjectKind::Margin, 5),
         (ObjectKind::Tenant, 1),
         (ObjectKind::Project, 10),
         (ObjectKind::Key, 100),
@@ -296,7 +304,12 @@ async fn deletion_reaches_everything_below(fixture: &Fixture) {
     let left = store.load_policy().await.unwrap().records;
     assert!(matches!(
         left[..],
-        [PolicyRecord::Settings(_), PolicyRecord::Provider(_), PolicyRecord::Model(_)]
+        [
+            PolicyRecord::Settings(_),
+            PolicyRecord::Provider(_),
+            PolicyRecord::Margin(_),
+            PolicyRecord::Model(_)
+        ]
     ));
 }
 
@@ -389,6 +402,47 @@ async fn prices_in_force_stay(fixture: &Fixture) {
     assert_eq!(found.iter().map(|price| price.id).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
     let filter = PriceFilter { model: Some("other".to_owned()), ..PriceFilter::default() };
     assert!(store.list_prices(&filter, PageRequest::first(9)).await.unwrap().items.is_empty());
+}
+
+async fn margins_in_force_stay(fixture: &Fixture) {
+    let store = &fixture.store;
+    store.create_tenant(&ctx(), tenant(1)).await.unwrap();
+    let id = tollgate_domain::MarginId::from_u128;
+    let rule = |n| margin(n, NEW_YEAR);
+    let before = store.policy_revision().await.unwrap();
+    let written = store.create_margins(&ctx(), vec![rule(1)]).await.unwrap();
+    assert_eq!(store.margin(id(1)).await.unwrap(), written[0]);
+    assert_eq!((&written[0].rule, written[0].created_at), (&rule(1), ctx().now));
+    assert_eq!(
+        conflict(store.create_margins(&ctx(), vec![rule(2), rule(3)]).await),
+        ("margin", "effective_from")
+    );
+    // each of the three makes it another rule
+    let own = tollgate_policy::MarginRule { tenant: Some(TenantId::from_u128(1)), ..rule(2) };
+    let of_provider = tollgate_policy::MarginRule { model: None, ..rule(3) };
+    let general = tollgate_policy::MarginRule { provider: None, model: None, ..rule(4) };
+    let later = margin(5, NEW_YEAR.plus_ms(1));
+    store.create_margins(&ctx(), vec![own.clone(), of_provider, general.clone(), later]).await.unwrap();
+    let again = tollgate_policy::MarginRule { id: id(9), ..general };
+    assert_eq!(conflict(store.create_margins(&ctx(), vec![again]).await), ("margin", "effective_from"));
+    let stranger = tollgate_policy::MarginRule { tenant: Some(TenantId::from_u128(404)), ..own };
+    assert_eq!(missing(store.create_margins(&ctx(), vec![stranger]).await), "tenant");
+    assert_eq!(changed_since(store, before).await.len(), 5);
+
+    assert_eq!(conflict(store.delete_margin(&ctx(), id(1)).await), ("margin", "effective_from"));
+    assert_eq!(store.delete_margin(&ctx(), id(5)).await.unwrap().rule.id, id(5));
+    assert_eq!(missing(store.margin(id(5)).await), "margin");
+    let listed = |filter| async move {
+        let page = store.list_margins(&filter, PageRequest::first(9)).await.unwrap();
+        page.items.into_iter().map(|margin| margin.rule.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(MarginFilter::default()).await, [1, 2, 3, 4].map(id));
+    let tenant = Some(TenantId::from_u128(1));
+    assert_eq!(listed(MarginFilter { tenant, ..MarginFilter::default() }).await, [id(2)]);
+    let model = Some("gpt-5-mini".to_owned());
+    assert_eq!(listed(MarginFilter { model, ..MarginFilter::default() }).await, [1, 2].map(id));
+    let out_of_range = fixture.raw("UPDATE margins SET basis_points = -10001").await;
+    assert!(out_of_range.unwrap_err().to_string().contains("margins_basis_points_range"));
 }
 
 async fn installation_values_are_made_once(fixture: &Fixture) {

@@ -60,8 +60,8 @@ fn is_meant(query: &UsageQuery, event: &UsageEvent) -> bool {
         && query.provider.as_ref().is_none_or(|provider| &event.provider == provider)
 }
 
-/// Bucket and group values to requests, input, cached, output, cost and errors.
-type Sums = BTreeMap<(Option<UnixMillis>, Vec<Option<String>>), [u64; 6]>;
+/// Bucket and group values to requests, input, cached, output, cost, provider's cost and errors.
+type Sums = BTreeMap<(Option<UnixMillis>, Vec<Option<String>>), [u64; 7]>;
 
 fn expected(events: &[UsageEvent], query: &UsageQuery) -> Sums {
     let mut sums = Sums::new();
@@ -74,6 +74,7 @@ fn expected(events: &[UsageEvent], query: &UsageQuery) -> Sums {
             event.usage.get(Meter::CachedInput),
             event.usage.output_tokens(),
             event.cost.0.unsigned_abs(),
+            event.provider_cost.0.unsigned_abs(),
             u64::from(matches!(event.outcome, RequestOutcome::Error(_))),
         ];
         for (sum, added) in sum.iter_mut().zip(added) {
@@ -89,9 +90,15 @@ fn found(rows: &[UsageRow]) -> Sums {
         .map(|row| {
             let groups =
                 row.groups.iter().map(|group| group.id.clone().or_else(|| group.name.clone())).collect();
-            let cost = row.cost.0.unsigned_abs();
-            let sum =
-                [row.requests, row.input_tokens, row.cached_tokens, row.output_tokens, cost, row.errors];
+            let sum = [
+                row.requests,
+                row.input_tokens,
+                row.cached_tokens,
+                row.output_tokens,
+                row.cost.0.unsigned_abs(),
+                row.provider_cost.0.unsigned_abs(),
+                row.errors,
+            ];
             ((row.bucket_starts_at, groups), sum)
         })
         .collect();

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use tollgate_catalog::{PriceRow, ServiceTier};
 use tollgate_domain::{
-    Attempt, AttemptOutcome, BudgetId, BudgetWindow, ChargeLine, CredentialId, CreditId, ErrorKind, EventId,
-    HoldId, KeyHash, KeyId, Labels, Meter, ModelId, NanoUsd, PriceId, PricePerMillion, ProjectId, ProviderId,
-    RequestId, RequestOutcome, SettlementBasis, Surface, TenantId, TimeZoneName, UnixMillis, Usage,
-    UsageEvent,
+    Attempt, AttemptOutcome, BasisPoints, BudgetId, BudgetWindow, ChargeLine, CredentialId, CreditId,
+    ErrorKind, EventId, HoldId, KeyHash, KeyId, Labels, MarginId, Meter, ModelId, NanoUsd, PriceId,
+    PricePerMillion, ProjectId, ProviderId, RequestId, RequestOutcome, SettlementBasis, Surface, TenantId,
+    TimeZoneName, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_policy::{
-    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, ProjectPolicy,
-    RateLimits, Retention, RetryPolicy, Strategy, Target, TenantPolicy, Timeouts,
+    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, MarginRule, ModelPolicy,
+    ProjectPolicy, RateLimits, Retention, RetryPolicy, Strategy, Target, TenantPolicy, Timeouts,
 };
 use tollgate_store::{ActorKind, CreditKind, NewCredential, NewCredit, NewProvider, WriteContext};
 
@@ -146,6 +146,17 @@ pub(crate) fn price(effective_from: UnixMillis) -> PriceRow {
     }
 }
 
+pub(crate) fn margin(n: u128, effective_from: UnixMillis) -> MarginRule {
+    MarginRule {
+        id: MarginId::from_u128(n),
+        tenant: None,
+        provider: Some("provider-1".to_owned()),
+        model: Some("gpt-5-mini".to_owned()),
+        basis_points: BasisPoints::new(-1_250).unwrap(),
+        effective_from,
+    }
+}
+
 pub(crate) fn credit(n: u128, tenant: u128, amount: NanoUsd, reference: Option<&str>) -> NewCredit {
     NewCredit {
         id: CreditId::from_u128(n),
@@ -182,7 +193,9 @@ pub(crate) fn event(n: u64, tenant: u128) -> UsageEvent {
         finished_at: NEW_YEAR.plus_ms((i64::try_from(n / 3).unwrap() * 3 + 2) * 7 * 3_600_000 + 1_000),
         held: NanoUsd(1_000_000),
         cost: NanoUsd(i64::try_from(n % 11).unwrap() * 1_001),
-        provider_cost: NanoUsd(17),
+        provider_cost: NanoUsd(i64::try_from(n % 13).unwrap() * 907),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO
             .with(Meter::Input, 100 + n)
             .with(Meter::CachedInput, 10 + n % 13)
@@ -193,6 +206,7 @@ pub(crate) fn event(n: u64, tenant: u128) -> UsageEvent {
             units: 100 + n,
             price: PricePerMillion(250_000_000),
             price_row: Some(PriceId::from_u128(5)),
+            tenant_price: false,
             source: "operator".to_owned(),
         }],
         basis: SettlementBasis::Provider,

@@ -1,8 +1,8 @@
 //! The proof: green over everything that can be journaled, and one corrupted row of each table is named.
 
 use tollgate_domain::{
-    BudgetWindow, ChargeLine, CreditId, Meter, NanoUsd, Period, PricePerMillion, SettlementBasis, TenantId,
-    TimeZoneName, UnixMillis, UsageEvent,
+    AppliedMargin, BasisPoints, BudgetWindow, ChargeLine, CreditId, MarginId, Meter, NanoUsd, Period,
+    PriceId, PricePerMillion, SettlementBasis, TenantId, TimeZoneName, UnixMillis, UsageEvent,
 };
 use tollgate_store::{CreditKind, JournalProof, NewCredit, StoreError};
 
@@ -28,10 +28,42 @@ fn priced(n: u64, tenant: u128) -> UsageEvent {
         units: 100 + n,
         price: PricePerMillion(250_000_001),
         price_row: None,
+        tenant_price: false,
         source: "operator".to_owned(),
     };
     let cost = NanoUsd::round_up_from_millionths(line.price.times(line.units));
     UsageEvent { charge: vec![line], cost, provider_cost: cost, ..event(n, tenant) }
+}
+
+/// The same with a margin of a tenth on top, and for every second one a request fee at the tenant's own price.
+fn with_margin(n: u64, tenant: u128) -> UsageEvent {
+    let plain = priced(n, tenant);
+    let own = ChargeLine {
+        meter: Meter::Request,
+        units: 1,
+        price: PricePerMillion(7_000_000_000),
+        price_row: Some(PriceId::from_u128(6)),
+        tenant_price: true,
+        source: "operator".to_owned(),
+    };
+    let provider_charge = plain.charge.clone();
+    let mut sum = plain.charge[0].price.times(plain.charge[0].units) * 11_000;
+    let mut charge = plain.charge.clone();
+    let has_own = n.is_multiple_of(2);
+    if has_own {
+        sum += own.price.times(1) * 10_000;
+        charge.push(own);
+    }
+    UsageEvent {
+        charge,
+        margin: Some(AppliedMargin {
+            rule: MarginId::from_u128(8),
+            basis_points: BasisPoints::new(1_000).unwrap(),
+        }),
+        provider_charge: has_own.then_some(provider_charge),
+        cost: NanoUsd::round_up_with_margin(sum),
+        ..plain
+    }
 }
 
 async fn filled(fixture: &Fixture) -> Vec<UsageEvent> {
@@ -47,7 +79,8 @@ async fn filled(fixture: &Fixture) -> Vec<UsageEvent> {
         ..credit(1, 1, NanoUsd(90_000_000), Some("trial"))
     };
     store.grant_credit(&ctx(), grant).await.unwrap();
-    let mut all: Vec<_> = (0..300).map(|n| priced(n, 1 + u128::from(n % 5 == 0))).collect();
+    let kind = |n| if n % 3 == 0 { with_margin } else { priced };
+    let mut all: Vec<_> = (0..300).map(|n| kind(n)(n, 1 + u128::from(n % 5 == 0))).collect();
     all[7].end_user = Some("a\0b".to_owned());
     all[8].labels.insert("na\0me".to_owned(), "𝄞\0".to_owned());
     store.journal_events(&all).await.unwrap();
@@ -101,6 +134,7 @@ fn cases(fixture: &Fixture, request: uuid::Uuid) -> Vec<Case> {
     // table, what is set, which row; then the table, row and value that must be named
     let mut cases = vec![
         ("requests", "cost_nano_usd = cost_nano_usd + 1", "event_id", request, "requests", "cost_nano_usd"),
+        ("requests", "provider_cost_nano_usd = 0", "event_id", request, "requests", "provider_cost_nano_usd"),
         ("requests", "input_tokens = 1", "event_id", request, "requests", "input_tokens"),
         (
             "requests",
@@ -138,14 +172,6 @@ fn cases(fixture: &Fixture, request: uuid::Uuid) -> Vec<Case> {
         cases.extend([
             ("requests", "model = 'x'", "event_id", request, "requests", "model"),
             ("requests", "labels = '{}'", "event_id", request, "requests", "labels"),
-            (
-                "requests",
-                "provider_cost_nano_usd = 0",
-                "event_id",
-                request,
-                "requests",
-                "provider_cost_nano_usd",
-            ),
             ("requests", "is_error = NOT is_error", "event_id", request, "requests", "is_error"),
         ]);
     }
@@ -222,17 +248,35 @@ async fn costs_follow_from_their_lines(fixture: &Fixture) {
         cost: NanoUsd(9),
         ..priced(2, 1)
     };
-    let free = UsageEvent { charge: Vec::new(), held: NanoUsd::ZERO, cost: NanoUsd::ZERO, ..priced(3, 1) };
-    fixture.store.journal_events(&[capped, estimate.clone(), free]).await.unwrap();
+    let free = UsageEvent {
+        charge: Vec::new(),
+        held: NanoUsd::ZERO,
+        cost: NanoUsd::ZERO,
+        provider_cost: NanoUsd::ZERO,
+        ..priced(3, 1)
+    };
+    let free_for_the_tenant = UsageEvent {
+        charge: Vec::new(),
+        provider_charge: Some(priced(7, 1).charge),
+        held: NanoUsd::ZERO,
+        cost: NanoUsd::ZERO,
+        ..priced(7, 1)
+    };
+    let raised = [with_margin(8, 1), with_margin(9, 1)];
+    fixture.store.journal_events(&raised).await.unwrap();
+    fixture.store.journal_events(&[capped, estimate.clone(), free, free_for_the_tenant]).await.unwrap();
     assert_eq!(prove(fixture).await.findings, []);
     let above_hold = UsageEvent { cost: NanoUsd(11), ..estimate };
     let above_hold = UsageEvent { event: priced(4, 1).event, request: priced(4, 1).request, ..above_hold };
     let cheap = UsageEvent { cost: NanoUsd(1), ..priced(5, 1) };
     let uncharged = UsageEvent { charge: Vec::new(), ..priced(6, 1) };
-    let wrong = [above_hold, cheap, uncharged];
+    let dear = UsageEvent { provider_cost: NanoUsd(1), ..with_margin(10, 1) };
+    let without_margin = UsageEvent { margin: None, ..with_margin(11, 1) };
+    let wrong = [above_hold, cheap, uncharged, dear, without_margin];
     fixture.store.journal_events(&wrong).await.unwrap();
     let findings = prove(fixture).await.findings;
-    let named: Vec<_> = findings.iter().map(|finding| finding.id.clone()).collect();
+    let mut named: Vec<_> = findings.iter().map(|finding| finding.id.clone()).collect();
+    named.dedup();
     assert_eq!(named, wrong.map(|event| event.event.to_string()), "{findings:#?}");
 }
 

@@ -26,6 +26,8 @@ pub(crate) fn finished_request() -> UsageEvent {
         held: NanoUsd(1_000_000),
         cost: NanoUsd(420_000),
         provider_cost: NanoUsd(420_000),
+        margin: None,
+        provider_charge: None,
         usage: Usage::ZERO.with(Meter::Input, 90).with(Meter::CachedInput, 10).with(Meter::Output, 20),
         charge: Vec::new(),
         basis: SettlementBasis::Provider,

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use crate::{
-    Attempt, AttemptOutcome, ChargeLine, CredentialId, ErrorKind, EventId, HoldId, KeyId, Meter, NanoUsd,
-    PriceId, PricePerMillion, ProjectId, RequestId, RequestOutcome, SettlementBasis, Surface, TenantId,
-    UnixMillis, Usage, UsageEvent,
+    AppliedMargin, Attempt, AttemptOutcome, BasisPoints, ChargeLine, CredentialId, ErrorKind, EventId,
+    HoldId, KeyId, MarginId, Meter, NanoUsd, PriceId, PricePerMillion, ProjectId, RequestId, RequestOutcome,
+    SettlementBasis, Surface, TenantId, UnixMillis, Usage, UsageEvent,
 };
 
 fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
@@ -29,6 +29,7 @@ fn charge() -> impl Strategy<Value = Vec<ChargeLine>> {
             units,
             price: PricePerMillion(price),
             price_row: row.map(PriceId::from_u128),
+            tenant_price: units % 2 == 0,
             source: "operator \"x\"".to_owned(),
         },
     );
@@ -80,6 +81,10 @@ fn events() -> impl Strategy<Value = UsageEvent> {
             cost: NanoUsd(cost),
             provider_cost: NanoUsd(cost / 1_000_000 * 1_000),
             usage: Usage::ZERO.with(Meter::Input, count).with(Meter::Search, count % 3),
+            margin: BasisPoints::new(i32::try_from(count % 1_010_001).unwrap() - 10_000)
+                .filter(|_| which > 0)
+                .map(|basis_points| AppliedMargin { rule: MarginId::from_u128(id), basis_points }),
+            provider_charge: (which > 1).then(|| charge.clone()),
             charge,
             basis: [SettlementBasis::Provider, SettlementBasis::Counted, SettlementBasis::Estimated][which],
             outcome,

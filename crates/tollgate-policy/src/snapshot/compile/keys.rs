@@ -9,17 +9,21 @@ use super::{
     Arc, BudgetScope, BudgetSpec, HashMap, KeyContext, KeyEntry, KeyPolicy, LimitSpec, SnapshotError, Sorted,
     require_name, tenant_of,
 };
+use crate::prices::PricesOfTenants;
 
 pub(super) type Keys = HashMap<KeyHash, KeyEntry>;
 pub(super) type TenantKeys = HashMap<TenantId, Vec<Arc<KeyContext>>>;
 
-pub(super) fn compile_keys(sorted: &Sorted<'_>) -> Result<(Keys, TenantKeys), SnapshotError> {
+pub(super) fn compile_keys(
+    sorted: &Sorted<'_>,
+    prices: &PricesOfTenants,
+) -> Result<(Keys, TenantKeys), SnapshotError> {
     let budgets = BudgetSpecs::of(sorted);
     let mut keys = Keys::with_capacity(sorted.keys.len());
     let mut tenants: TenantKeys = HashMap::new();
     let mut rotated = Vec::new();
     for key in &sorted.keys {
-        let context = Arc::new(key_context(key, sorted, &budgets)?);
+        let context = Arc::new(key_context(key, sorted, &budgets, prices)?);
         tenants.entry(context.tenant.id).or_default().push(Arc::clone(&context));
         if let Some((hash, until)) = key.previous_hash {
             rotated.push((hash, until, Arc::clone(&context)));
@@ -70,6 +74,7 @@ fn key_context(
     key: &KeyPolicy,
     sorted: &Sorted<'_>,
     budgets: &BudgetSpecs,
+    prices: &PricesOfTenants,
 ) -> Result<KeyContext, SnapshotError> {
     require_name("key", &key.id, &key.name)?;
     let dangling = |target: String| SnapshotError::Dangling { kind: "key", id: key.id.to_string(), target };
@@ -95,6 +100,7 @@ fn key_context(
         tenant: Arc::clone(tenant),
         labels,
         budgets: specs,
+        prices: prices.get(&tenant.id).cloned(),
         limits: limits.into_iter().filter(|spec| !spec.limits.is_empty()).collect(),
     })
 }

@@ -116,8 +116,6 @@ fn values_that_cannot_be_meant_are_refused() {
         retry: RetryPolicy { max_attempts: 0, ..RetryPolicy::default() },
         ..model(CHEAP, "chat-cheap", vec![target(LOCAL, "llama", 0)], &[])
     };
-    let of_tenant =
-        PriceRow { tenant: Some(TENANT), ..price(39, "openai", "gpt-5-mini", Some(Meter::Input), "1") };
     let cases = [
         (backup(|it| it.name = "a/b".to_owned()), invalid("provider", &BACKUP, "the name has a slash")),
         (
@@ -139,10 +137,6 @@ fn values_that_cannot_be_meant_are_refused() {
         (
             PolicyObject::Model(never_tried),
             invalid("model", &CHEAP, "retry.max_attempts is zero, but the first attempt counts"),
-        ),
-        (
-            PolicyObject::Price(of_tenant),
-            invalid("price", &PriceId::from_u128(39), "prices per tenant are not supported yet"),
         ),
     ];
     for (object, expected) in cases {

@@ -19,6 +19,9 @@ fn mutate(object: &PolicyObject, choice: u8) -> Option<PolicyObject> {
         (PolicyObject::Price(it), 1) => it.provider = "nobody".to_owned(),
         (PolicyObject::Price(it), 2) => it.effective_from = UnixMillis(i64::MAX),
         (PolicyObject::Price(it), _) => it.model = String::new(),
+        (PolicyObject::Margin(it), 1) => it.tenant = Some(TENANT),
+        (PolicyObject::Margin(it), 2) => it.effective_from = UnixMillis(i64::MAX),
+        (PolicyObject::Margin(it), _) => it.model = Some("whatever".to_owned()),
         (PolicyObject::Model(it), 1) => {
             it.name = ["", "chat-default", "a/b"][usize::from(choice) % 3].to_owned();
         }
@@ -65,6 +68,7 @@ fn refers_to_missing(set: &PolicySet) -> bool {
         PolicyObject::Settings(_)
         | PolicyObject::Provider(_)
         | PolicyObject::Price(_)
+        | PolicyObject::Margin(_)
         | PolicyObject::Tenant(_) => false,
     })
 }
