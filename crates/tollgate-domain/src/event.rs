@@ -1,6 +1,7 @@
 //! The usage event: what one finished request was, did and cost. Made by the gateway, carried by the
 //! ledger's outbox, written once by the journal.
 
+mod bytes;
 mod json;
 mod memo;
 
@@ -13,6 +14,7 @@ use crate::{
     ProjectId, RequestId, TenantId, UnixMillis, Usage,
 };
 
+pub use bytes::UnreadableEvent;
 pub use memo::{HoldMemo, MAX_HOLD_MEMO_BYTES, UnreadableMemo};
 
 /// Labels of a request: project's, key's and the client's own, merged; names to values.

@@ -16,7 +16,7 @@ pub use clock::{Clock, ManualClock, UnixMillis};
 pub use error_kind::ErrorKind;
 pub use event::{
     Attempt, AttemptOutcome, ChargeLine, HoldMemo, Labels, MAX_HOLD_MEMO_BYTES, RequestOutcome,
-    SettlementBasis, Surface, UnreadableMemo, UsageEvent,
+    SettlementBasis, Surface, UnreadableEvent, UnreadableMemo, UsageEvent,
 };
 pub use id::{
     BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId, MarginId,

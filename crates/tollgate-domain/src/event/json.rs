@@ -269,4 +269,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

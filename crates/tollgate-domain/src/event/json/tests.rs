@@ -47,7 +47,7 @@ fn outcome() -> impl Strategy<Value = RequestOutcome> {
 
 type Texts = (Option<String>, std::collections::BTreeMap<String, String>, String);
 
-fn events() -> impl Strategy<Value = UsageEvent> {
+pub(in crate::event) fn events() -> impl Strategy<Value = UsageEvent> {
     let texts = (
         any::<Option<String>>(),
         proptest::collection::btree_map(any::<String>(), any::<String>(), 0..3),
