@@ -32,7 +32,7 @@ pub(crate) const OUTPUT_PRICE: u64 = 2_000;
 
 /// What runs beside the gateways.
 enum Backing {
-    Single { _data: tempfile::TempDir },
+    Single { data: tempfile::TempDir },
     Split { postgres: Box<PostgresServer>, redis: Box<RedisServer> },
 }
 
@@ -148,15 +148,7 @@ impl Installation {
         let data = tempfile::tempdir()?;
         let file = data.path().join("tollgate.yaml");
         std::fs::write(&file, configuration(&mock).to_string())?;
-        let mut process = ChildProcess::builder(tollgate_binary()?)
-            .arg("all")
-            .env("TOLLGATE_CONFIG", &file)
-            .env("TOLLGATE_DATA_DIR", data.path())
-            .env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN)
-            .env("TOLLGATE_LISTEN", "127.0.0.1:0")
-            .env("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("TOLLGATE_OPS_LISTEN", "127.0.0.1:0")
-            .start()?;
+        let mut process = start_single(data.path())?;
         let ready = process.wait_for_line("ready ", READY_TIMEOUT).await?;
         Ok(Self {
             traffic: vec![ready["traffic"].clone()],
@@ -166,7 +158,7 @@ impl Installation {
             control_environment: Vec::new(),
             gateway_environment: Vec::new(),
             mock,
-            backing: Backing::Single { _data: data },
+            backing: Backing::Single { data },
         })
     }
 
@@ -270,6 +262,21 @@ impl Installation {
         Ok(())
     }
 
+    /// Kills the only process and starts it again on the same data, under other ports. Answers how long that took
+    /// to be ready.
+    pub(crate) async fn kill_and_start_again(&mut self) -> anyhow::Result<Duration> {
+        let Backing::Single { data } = &self.backing else { anyhow::bail!("more than one process") };
+        self.gateways[0].signal(Signal::Kill)?;
+        self.gateways[0].wait_exit(STOP_TIMEOUT).await?;
+        let began = std::time::Instant::now();
+        let mut process = start_single(data.path())?;
+        let ready = process.wait_for_line("ready ", READY_TIMEOUT).await?;
+        let took = began.elapsed();
+        (self.traffic[0], self.admin) = (ready["traffic"].clone(), Admin::new(&ready["admin"]));
+        self.gateways[0] = process;
+        Ok(took)
+    }
+
     /// The Redis that the processes share.
     pub(crate) fn redis_server(&mut self) -> anyhow::Result<&mut RedisServer> {
         match &mut self.backing {
@@ -313,6 +320,18 @@ impl Installation {
             Backing::Single { .. } => Ok(String::new()),
         }
     }
+}
+
+fn start_single(data: &std::path::Path) -> anyhow::Result<ChildProcess> {
+    ChildProcess::builder(tollgate_binary()?)
+        .arg("all")
+        .env("TOLLGATE_CONFIG", data.join("tollgate.yaml"))
+        .env("TOLLGATE_DATA_DIR", data)
+        .env("TOLLGATE_ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("TOLLGATE_LISTEN", "127.0.0.1:0")
+        .env("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("TOLLGATE_OPS_LISTEN", "127.0.0.1:0")
+        .start()
 }
 
 fn start(command: &str, environment: &[(&'static str, String)]) -> anyhow::Result<ChildProcess> {

@@ -6,6 +6,7 @@ mod crowd;
 mod documentation;
 mod idempotency;
 mod installation;
+mod killed;
 mod money;
 mod recovery;
 mod resilience;

@@ -104,7 +104,7 @@ struct Load {
     stop: Arc<AtomicBool>,
 }
 
-fn page(user: &str) -> Value {
+pub(crate) fn page(user: &str) -> Value {
     let mut body = chat("mock/page");
     body["user"] = json!(user);
     body
@@ -262,24 +262,24 @@ async fn a_failover_that_loses_writes_costs_nothing_beyond_the_budget() -> anyho
 
 /// The load of each round: `RATE` calls per second for `LOAD`, half of them streams of half a second.
 const RATE: u64 = 200;
-const LOAD: Duration = Duration::from_secs(3);
-const STREAM_CHUNKS: usize = 10;
-const CHUNK_DELAY: Duration = Duration::from_millis(50);
+pub(crate) const LOAD: Duration = Duration::from_secs(3);
+pub(crate) const STREAM_CHUNKS: usize = 10;
+pub(crate) const CHUNK_DELAY: Duration = Duration::from_millis(50);
 /// Of the holds in this test, in place of 60 s and 15 minutes.
 const LEASE_SECONDS: &str = "3";
 const SUSPECT_AFTER_SECONDS: &str = "2";
 /// After the rule for suspects nothing may be held for longer.
-const NOTHING_HELD_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const NOTHING_HELD_WITHIN: Duration = Duration::from_secs(60);
 
 /// A measured figure, for who runs the test to read it.
-fn tell(figure: std::fmt::Arguments<'_>) {
+pub(crate) fn tell(figure: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     // a closed output is no failure of what is measured
     let _ = writeln!(std::io::stderr(), "{figure}");
 }
 
 /// Calls at `RATE`, each under a name of its own, whatever becomes of them.
-async fn mixed_calls(urls: Vec<String>, round: usize) {
+pub(crate) async fn mixed_calls(urls: Vec<String>, round: usize) {
     let mut calls = tokio::task::JoinSet::new();
     let n_calls = RATE * LOAD.as_secs();
     let started = tokio::time::Instant::now();
@@ -304,7 +304,9 @@ async fn mixed_calls(urls: Vec<String>, round: usize) {
 }
 
 /// All journaled requests by their end user: how often each, and whether it is known what it cost.
-async fn journaled_users(installation: &Installation) -> anyhow::Result<HashMap<String, (u64, bool)>> {
+pub(crate) async fn journaled_users(
+    installation: &Installation,
+) -> anyhow::Result<HashMap<String, (u64, bool)>> {
     let mut users: HashMap<String, (u64, bool)> = HashMap::new();
     let mut after = String::new();
     loop {

@@ -3,6 +3,7 @@
 
 mod credit_expiry;
 mod journal;
+mod recovered;
 mod reseed;
 mod reservation;
 mod revocations;
@@ -14,6 +15,7 @@ mod wallets;
 pub(crate) use credit_expiry::CreditExpiry;
 pub use journal::JournalStatus;
 pub(crate) use journal::JournalWriter;
+pub use recovered::{RecoveredReport, journal_recovered};
 pub(crate) use reseed::{ReseedCounters, ReseedQueue, Reseeder, Reseeds, sweep};
 pub(crate) use reservation::{Reserved, WalletReservation};
 pub(crate) use revocations::RevocationPushes;

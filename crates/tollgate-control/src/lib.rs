@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus};
 pub use error::{AppError, FieldProblem};
-pub use jobs::JournalStatus;
+pub use jobs::{JournalStatus, RecoveredReport, journal_recovered};
 pub use parts::{
     CacheBody, CredentialBody, DataPolicyBody, LimitsBody, MAX_NAME_CHARS, RetryBody, SecretText, TargetBody,
     Time, TimeoutsBody, Usd,

@@ -17,8 +17,12 @@ const CONFIRM_AT_END_EVERY: Duration = Duration::from_millis(50);
 
 /// Confirms until `stop`, then until nothing is left. The caller bounds the wait.
 pub(crate) async fn confirm_journaled(ledger: Ledger, stop: CancellationToken) {
-    // in process what is settled and what is journaled is one memory
-    if matches!(ledger, Ledger::Memory(_)) {
+    // in process what is settled and what is journaled is one memory; its log may have something to write
+    if let Ledger::Memory(_) = &ledger {
+        while ledger.outlives_this_process() && !stop.is_cancelled() {
+            let _ = ledger.confirm_journaled().await;
+            let _ = stop.run_until_cancelled(tokio::time::sleep(CONFIRM_EVERY)).await;
+        }
         return;
     }
     let mut is_failing = false;

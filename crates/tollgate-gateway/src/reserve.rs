@@ -86,7 +86,7 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<AdmitOutc
     let context = &priced.caller.context;
     let budgets = budget_checks(context, priced.caller.now)?;
     let limits = limit_checks(context);
-    // who could read the memo is gone when this process is
+    // where nothing of the ledger stays, nobody could read the memo
     let memo = if gateway.ledger.outlives_this_process() { memo(priced) } else { Vec::new() };
     let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
     let admission = Admission {

@@ -1,4 +1,4 @@
-//! One admission and one settlement at six levels: in process, and in a Redis of its own.
+//! One admission and one settlement at six levels: in process, with and without a log, and in a Redis of its own.
 //!
 //! The levels: a wallet, budgets of tenant, project and key, and the rate limits of two owners. The
 //! Redis benchmarks need `redis-server` (`cargo xtask setup`) and fail without it.
@@ -175,6 +175,40 @@ fn memory_admit_and_settle(bencher: Bencher) {
         futures_now(async {
             admit(&ledger, &admission).await;
             settle(&ledger, &settlement(admission.hold, None)).await;
+        });
+    });
+}
+
+/// A request with its event: what `dev` and `all` do, save for the log.
+#[divan::bench(sample_count = 200, sample_size = 400)]
+fn memory_request(bencher: Bencher) {
+    let (runtime, levels) = (runtime(), Levels::six());
+    let ledger = memory(&runtime, &levels);
+    requests(bencher, &runtime, &levels, &ledger);
+}
+
+/// The same with a log, as they do it.
+#[divan::bench(sample_count = 200, sample_size = 400)]
+fn memory_request_with_a_log(bencher: Bencher) {
+    let (runtime, levels) = (runtime(), Levels::six());
+    // beside the binary: a temporary directory may be in memory
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let clock = Arc::new(ManualClock::new(UnixMillis(1_900_000_000_000)));
+    let (ledger, _) = Ledger::memory_with_log(clock, directory.path()).unwrap();
+    runtime.block_on(ledger.seed(&levels.seed())).unwrap();
+    requests(bencher, &runtime, &levels, &ledger);
+}
+
+fn requests(bencher: Bencher, runtime: &Runtime, levels: &Levels, ledger: &Ledger) {
+    let input = || {
+        let admission = levels.admission();
+        let settlement = settlement(admission.hold, Some(event(admission.hold)));
+        (admission, settlement)
+    };
+    bencher.with_inputs(input).bench_local_refs(|(admission, settlement)| {
+        runtime.block_on(async {
+            admit(ledger, admission).await;
+            settle(ledger, settlement).await;
         });
     });
 }

@@ -1,5 +1,6 @@
 //! The one type callers hold: a closed set of backends behind the same methods.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tollgate_domain::{Clock, HoldId, KeyId, MAX_LIMIT, NanoUsd, TenantId};
@@ -13,6 +14,7 @@ use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement,
 };
+use crate::write_ahead::Recovered;
 
 /// Entries that can be set aside per shard of the outbox: as many are a defect that somebody must look at.
 pub(crate) const MAX_SET_ASIDE: usize = 10_000;
@@ -33,6 +35,40 @@ impl Ledger {
         Self::Memory(MemoryLedger::new(clock))
     }
 
+    /// The same with a log in `directory`, which nobody else may use meanwhile: what is held is written there
+    /// before an admission is answered, and what is settled soon after. What the process before this one left
+    /// behind comes with it: journal that, say so with [`Ledger::forget_recovered`], and only then admit.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where the directory cannot be used; [`LedgerError::Misconfigured`] where it
+    /// holds what this release cannot read.
+    pub fn memory_with_log(
+        clock: Arc<dyn Clock>,
+        directory: &Path,
+    ) -> Result<(Self, Recovered), LedgerError> {
+        let (ledger, recovered) = MemoryLedger::with_log(clock, directory)?;
+        Ok((Self::Memory(ledger), recovered))
+    }
+
+    /// Lets go of what the process before this one left behind: it is journaled. Where some of it could not be
+    /// (`is_complete` is false) its files stay under another name and are not read again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: it comes again at the next start, which is harmless.
+    pub fn forget_recovered(&self, is_complete: bool) -> Result<(), LedgerError> {
+        match self {
+            Self::Memory(ledger) => ledger.forget_recovered(is_complete),
+            Self::Redis(_) => Ok(()),
+        }
+    }
+
+    /// Makes the log as short as it can be: at the end of a process. Without one it does nothing.
+    pub async fn shorten_log(&self) {
+        if let Self::Memory(ledger) = self {
+            ledger.shorten_log().await;
+        }
+    }
+
     /// Connects to Redis. Later it reconnects in the background for as long as it lives.
     ///
     /// # Errors
@@ -42,10 +78,13 @@ impl Ledger {
         RedisLedger::connect(config).await.map(Self::Redis)
     }
 
-    /// Whether holds stay when this process ends: only then a memo can be read by somebody else.
+    /// Whether holds are known when this process has ended: only then a memo can be read by somebody else.
     #[must_use]
-    pub const fn outlives_this_process(&self) -> bool {
-        matches!(self, Self::Redis(_))
+    pub fn outlives_this_process(&self) -> bool {
+        match self {
+            Self::Memory(ledger) => ledger.has_log(),
+            Self::Redis(_) => true,
+        }
     }
 
     /// Whether the ledger answers.
@@ -80,7 +119,11 @@ impl Ledger {
     pub async fn settle(&self, settlement: &Settlement) -> Result<SettleOutcome, LedgerError> {
         check_settlement(settlement)?;
         match self {
-            Self::Memory(ledger) => Ok(ledger.settle(settlement)),
+            Self::Memory(ledger) => {
+                let outcome = ledger.settle(settlement);
+                ledger.write_settled().await;
+                Ok(outcome)
+            }
             Self::Redis(ledger) => ledger.settle(settlement).await,
         }
     }
@@ -88,13 +131,12 @@ impl Ledger {
     /// Ends many holds in one pipeline; the answers are in the order of the settlements.
     pub async fn settle_many(&self, settlements: &[Settlement]) -> Vec<Result<SettleOutcome, LedgerError>> {
         match self {
-            Self::Memory(ledger) => settlements
-                .iter()
-                .map(|settlement| {
-                    check_settlement(settlement)?;
-                    Ok(ledger.settle(settlement))
-                })
-                .collect(),
+            Self::Memory(ledger) => {
+                let settle = |settlement| check_settlement(settlement).map(|()| ledger.settle(settlement));
+                let outcomes = settlements.iter().map(settle).collect();
+                ledger.write_settled().await;
+                outcomes
+            }
             Self::Redis(ledger) => ledger.settle_many(settlements).await,
         }
     }
@@ -112,7 +154,7 @@ impl Ledger {
     ) -> Result<GrowOutcome, LedgerError> {
         check_amount("hold", new_total)?;
         match self {
-            Self::Memory(ledger) => Ok(ledger.grow(tenant, hold, new_total)),
+            Self::Memory(ledger) => ledger.grow(tenant, hold, new_total),
             Self::Redis(ledger) => ledger.grow(tenant, hold, new_total).await,
         }
     }
@@ -274,7 +316,7 @@ impl Ledger {
     pub async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
         match self {
             Self::Memory(ledger) => {
-                ledger.outbox_acknowledge(handles);
+                ledger.outbox_acknowledge(handles).await;
                 Ok(())
             }
             Self::Redis(ledger) => ledger.outbox_acknowledge(handles).await,

@@ -7,7 +7,8 @@
 //! freed, because its request may have been billed.
 //!
 //! Two backends with the same semantics, held together by one conformance suite: [`MemoryLedger`] in
-//! process and [`RedisLedger`] across processes.
+//! process and [`RedisLedger`] across processes. The one in process can keep a write-ahead log
+//! ([`Ledger::memory_with_log`]), so that a SIGKILL loses nothing there either.
 
 mod epoch;
 mod error;
@@ -20,6 +21,7 @@ mod rate;
 mod recovery;
 mod redis;
 mod types;
+mod write_ahead;
 
 pub use epoch::{Epoch, Reseed, ReseedOutcome, TenantEpoch};
 pub use error::LedgerError;
@@ -40,3 +42,4 @@ pub use types::{
     MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,
     SettleOutcome, Settlement, WalletRule,
 };
+pub use write_ahead::Recovered;

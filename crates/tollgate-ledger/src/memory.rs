@@ -3,6 +3,7 @@
 mod decide;
 mod holds;
 mod idempotency;
+mod logged;
 mod outbox;
 mod rates;
 mod recovery;
@@ -24,6 +25,7 @@ use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement, WalletRule,
 };
+use crate::write_ahead::log::WriteAheadLog;
 use idempotency::IdempotencyRecords;
 use outbox::Outbox;
 use tenant::{Settled, TenantState};
@@ -34,7 +36,8 @@ pub const MAX_OUTBOX_EVENTS: usize = 100_000;
 /// Locks over the tenants: so many that busy tenants rarely share one.
 const N_SHARDS: usize = 64;
 
-/// A ledger in this process. Nothing survives the process. Cloning gives the same ledger.
+/// A ledger in this process. Nothing survives the process but what its log tells, where it has one. Cloning gives
+/// the same ledger.
 ///
 /// Memory per tenant is bounded by its keys, budgets and holds in flight, plus a
 /// hundred thousand ids of settled holds.
@@ -48,12 +51,18 @@ struct Shared {
     shards: Vec<Mutex<HashMap<TenantId, TenantState>>>,
     outbox: Outbox,
     idempotency: IdempotencyRecords,
+    /// What is held and settled, for who starts after this process was killed.
+    log: Option<WriteAheadLog>,
 }
 
 impl MemoryLedger {
     /// A new, empty ledger that reads time from `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::of(clock, None)
+    }
+
+    fn of(clock: Arc<dyn Clock>, log: Option<WriteAheadLog>) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(N_SHARDS).collect();
         Self {
             shared: Arc::new(Shared {
@@ -61,6 +70,7 @@ impl MemoryLedger {
                 shards,
                 outbox: Outbox::default(),
                 idempotency: IdempotencyRecords::default(),
+                log,
             }),
         }
     }
@@ -69,9 +79,18 @@ impl MemoryLedger {
         if self.shared.outbox.len() >= MAX_OUTBOX_EVENTS {
             return Err(LedgerError::OutboxFull);
         }
+        self.log_is_writable()?;
         let now = self.shared.clock.now();
         let mut tenants = self.shard(admission.tenant);
-        Ok(tenants.entry(admission.tenant).or_default().admit(admission, now))
+        let state = tenants.entry(admission.tenant).or_default();
+        let outcome = state.admit(admission, now);
+        let position = match outcome {
+            AdmitOutcome::Admitted(_) => self.log_hold(admission.tenant, admission.hold, state),
+            _ => None,
+        };
+        drop(tenants);
+        self.write_through(position)?;
+        Ok(outcome)
     }
 
     pub(crate) fn settle(&self, settlement: &Settlement) -> SettleOutcome {
@@ -84,15 +103,38 @@ impl MemoryLedger {
             Settled::Uncounted => (SettleOutcome::UnknownHold, WalletRule::None, Vec::new()),
             Settled::Nothing(outcome) => return outcome,
         };
-        // Under the tenant's lock, so that a charge is never visible without its event.
+        // Under the tenant's lock, so that a charge is never visible without its event; into the outbox first, so
+        // that a checkpoint finds it there or the log has it after the checkpoint began.
         if let Some(event) = event {
-            self.shared.outbox.push(UnjournaledEvent { event, wallet, budgets });
+            self.shared.outbox.push(UnjournaledEvent { event: Arc::clone(&event), wallet, budgets });
+            self.log_settled(&event);
+            if outcome == SettleOutcome::UnknownHold {
+                // there is no hold in the log that would tell of it
+                self.write_log();
+            }
+        } else if outcome == SettleOutcome::Settled {
+            self.log_ended(settlement.hold);
         }
         outcome
     }
 
-    pub(crate) fn grow(&self, tenant: TenantId, hold: HoldId, new_total: NanoUsd) -> GrowOutcome {
-        self.shard(tenant).entry(tenant).or_default().grow(hold, new_total)
+    pub(crate) fn grow(
+        &self,
+        tenant: TenantId,
+        hold: HoldId,
+        new_total: NanoUsd,
+    ) -> Result<GrowOutcome, LedgerError> {
+        self.log_is_writable()?;
+        let mut tenants = self.shard(tenant);
+        let state = tenants.entry(tenant).or_default();
+        let outcome = state.grow(hold, new_total);
+        let position = match outcome {
+            GrowOutcome::Grown { .. } => self.log_hold(tenant, hold, state),
+            _ => None,
+        };
+        drop(tenants);
+        self.write_through(position)?;
+        Ok(outcome)
     }
 
     pub(crate) fn renew(&self, holds: &[(TenantId, HoldId, NanoUsd)], lease_ms: u64) -> Renewal {
@@ -102,11 +144,17 @@ impl MemoryLedger {
             let mut tenants = self.shard(*tenant);
             let state = tenants.entry(*tenant).or_default();
             match state.renew(*hold, *cost_so_far, now, lease_ms) {
-                Some(true) => renewal.renewed += 1,
+                Some(true) => {
+                    renewal.renewed += 1;
+                    if *cost_so_far > NanoUsd::ZERO {
+                        self.log_hold(*tenant, *hold, state);
+                    }
+                }
                 Some(false) => renewal.gone.push((*tenant, *hold)),
                 None => renewal.wrong_epoch.push(*tenant),
             }
         }
+        self.write_log();
         renewal.wrong_epoch.sort_unstable();
         renewal.wrong_epoch.dedup();
         renewal
@@ -146,11 +194,15 @@ impl MemoryLedger {
     }
 
     pub(crate) async fn outbox_read(&self, max: usize, block_ms: u64) -> Vec<OutboxEntry> {
+        // with a pause of a journal writer since the last one: what was settled meanwhile waits no longer
+        self.write_log();
         self.shared.outbox.read(max, block_ms, self.shared.clock.as_ref()).await
     }
 
-    pub(crate) fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
-        self.shared.outbox.acknowledge(handles);
+    pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
+        let journaled = self.shared.outbox.acknowledge(handles);
+        self.log_journaled(&journaled);
+        self.maintain_log().await;
     }
 
     pub(crate) fn outbox_set_aside(&self, handles: &[OutboxHandle]) -> u64 {

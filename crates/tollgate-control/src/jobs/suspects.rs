@@ -101,7 +101,7 @@ impl SuspectSettler {
     }
 
     /// What is known of the request: its memo, and how far it had come.
-    async fn event(&self, suspect: &SuspectHold) -> Result<UsageEvent, AppError> {
+    pub(super) async fn event(&self, suspect: &SuspectHold) -> Result<UsageEvent, AppError> {
         let uuid = suspect.hold.as_uuid();
         let (memo, labels) = match HoldMemo::from_bytes(&suspect.memo) {
             Ok(read) => read,

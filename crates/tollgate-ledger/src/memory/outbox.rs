@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tollgate_domain::{Clock, TenantId, UnixMillis, UsageEvent};
+use tollgate_domain::{Clock, EventId, TenantId, UnixMillis, UsageEvent};
 
 use crate::holds::UnjournaledEvent;
 use crate::ledger::MAX_SET_ASIDE;
@@ -75,13 +75,25 @@ impl Outbox {
         }
     }
 
-    pub(super) fn acknowledge(&self, handles: &[OutboxHandle]) {
+    /// The events that are waited for no longer.
+    pub(super) fn acknowledge(&self, handles: &[OutboxHandle]) -> Vec<EventId> {
         let mut queue = self.queue.lock();
+        let mut journaled = Vec::with_capacity(handles.len());
         for id in handles.iter().filter_map(|handle| handle.id.parse().ok()) {
-            if queue.delivered.remove(&id).is_some() {
-                self.n_events.fetch_sub(1, Ordering::Relaxed);
+            if let Some(delivered) = queue.delivered.remove(&id) {
+                journaled.push(delivered.event.event.event);
             }
         }
+        self.n_events.fetch_sub(journaled.len(), Ordering::Relaxed);
+        journaled
+    }
+
+    /// Every event that is not acknowledged, those that were set aside included.
+    pub(super) fn all(&self) -> Vec<Arc<UsageEvent>> {
+        let queue = self.queue.lock();
+        let delivered = queue.delivered.values().map(|delivered| &delivered.event.event);
+        let waiting = queue.waiting.iter().map(|(_, event)| &event.event);
+        queue.set_aside.iter().chain(delivered).chain(waiting).cloned().collect()
     }
 
     pub(super) fn set_aside(&self, handles: &[OutboxHandle]) -> u64 {

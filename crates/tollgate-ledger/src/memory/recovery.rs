@@ -67,6 +67,7 @@ impl MemoryLedger {
     }
 
     pub(crate) fn confirm_journaled(&self) -> JournalConfirmation {
+        self.write_log();
         JournalConfirmation { journaled: 0, republished: 0, waiting: self.outbox_len() }
     }
 
@@ -81,6 +82,14 @@ impl MemoryLedger {
 
     pub(crate) fn reseed(&self, reseed: &Reseed) -> ReseedOutcome {
         let now = self.shared.clock.now();
-        self.shard(reseed.tenant).entry(reseed.tenant).or_default().reseed(reseed, now)
+        let mut tenants = self.shard(reseed.tenant);
+        let state = tenants.entry(reseed.tenant).or_default();
+        let outcome = state.reseed(reseed, now);
+        if matches!(outcome, ReseedOutcome::Reseeded(_)) {
+            for hold in &reseed.holds {
+                self.log_hold(reseed.tenant, hold.hold, state);
+            }
+        }
+        outcome
     }
 }

@@ -1,4 +1,5 @@
-//! One suite over both backends: whatever holds for the ledger in process holds for the one in Redis.
+//! One suite over all backends: whatever holds for the ledger in process, with and without a log, holds for the one
+//! in Redis.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 

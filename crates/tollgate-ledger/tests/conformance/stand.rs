@@ -31,6 +31,12 @@ macro_rules! on_both_backends {
                 super::$case(crate::stand::Stand::memory()).await;
             })*
         }
+        mod logged {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(crate::stand::Stand::logged()).await;
+            })*
+        }
         mod redis {
             $(#[tokio::test]
             async fn $case() {
@@ -44,6 +50,7 @@ pub(crate) use on_both_backends;
 pub(crate) struct Stand {
     pub(crate) ledger: Ledger,
     pub(crate) time: Time,
+    _log: Option<tempfile::TempDir>,
 }
 
 pub(crate) enum Time {
@@ -54,13 +61,21 @@ pub(crate) enum Time {
 impl Stand {
     pub(crate) fn memory() -> Self {
         let clock = Arc::new(ManualClock::new(START));
-        Self { ledger: Ledger::memory(clock.clone()), time: Time::Manual(clock) }
+        Self { ledger: Ledger::memory(clock.clone()), time: Time::Manual(clock), _log: None }
+    }
+
+    /// In process, with a log.
+    pub(crate) fn logged() -> Self {
+        let (clock, log) = (Arc::new(ManualClock::new(START)), tempfile::tempdir().unwrap());
+        let (ledger, recovered) = Ledger::memory_with_log(clock.clone(), log.path()).unwrap();
+        assert!(recovered.is_empty());
+        Self { ledger, time: Time::Manual(clock), _log: Some(log) }
     }
 
     pub(crate) async fn redis() -> Self {
         let server = RedisServer::start().await.unwrap();
         let ledger = Ledger::redis(&patient_config(&server.url())).await.unwrap();
-        Self { ledger, time: Time::Real(Box::new(server)) }
+        Self { ledger, time: Time::Real(Box::new(server)), _log: None }
     }
 
     /// Lets `ms` pass where time is manual; in Redis the caller polls until it has passed.

@@ -53,6 +53,8 @@ pub(crate) enum Command {
         version: u64,
     },
     Advance(i64),
+    /// The process ends without a goodbye, and another one reads its log.
+    Kill,
 }
 
 fn wallet() -> impl Strategy<Value = Wallet> {
@@ -103,6 +105,7 @@ fn command() -> impl Strategy<Value = Command> {
             }
         ),
         2 => (0_i64..90_000).prop_map(Command::Advance),
+        1 => Just(Command::Kill),
     ]
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Backend {
 enum Kind {
     /// A new ledger for each sequence.
     Memory,
+    /// The same with a log in a directory of its own.
+    Logged,
     /// One server and one client for all of them; each sequence has a tenant of its own.
     Redis { ledger: Ledger, _server: Box<RedisServer> },
 }
@@ -37,6 +39,10 @@ enum Kind {
 impl Backend {
     pub(crate) fn memory() -> Self {
         Self { runtime: runtime(), kind: Kind::Memory }
+    }
+
+    pub(crate) fn logged() -> Self {
+        Self { runtime: runtime(), kind: Kind::Logged }
     }
 
     pub(crate) fn redis() -> Self {
@@ -95,12 +101,17 @@ async fn follow(backend: &Backend, commands: &[Command]) -> Result<(), String> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let names = Names(NEXT.fetch_add(1, Ordering::Relaxed));
     let clock = Arc::new(ManualClock::new(UnixMillis(START)));
-    let (ledger, is_timed) = match &backend.kind {
-        Kind::Memory => (Ledger::memory(Arc::clone(&clock) as Arc<dyn Clock>), true),
-        Kind::Redis { ledger, .. } => (ledger.clone(), false),
+    let of_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
+    let (ledger, is_timed, log) = match &backend.kind {
+        Kind::Memory => (Ledger::memory(of_clock()), true, None),
+        Kind::Logged => {
+            let log = tempfile::tempdir().unwrap();
+            (Ledger::memory_with_log(of_clock(), log.path()).unwrap().0, true, Some(log))
+        }
+        Kind::Redis { ledger, .. } => (ledger.clone(), false, None),
     };
-    let mut machine =
-        Machine { names, ledger, clock, is_timed, model: Model { now: START, ..Model::default() } };
+    let model = Model { now: START, ..Model::default() };
+    let mut machine = Machine { names, ledger, clock, is_timed, log, model };
     let mut outcome = Ok(());
     for (index, command) in commands.iter().enumerate() {
         outcome = machine.step(command).await.map_err(|reason| format!("step {index}: {reason}"));
@@ -120,15 +131,16 @@ async fn follow(backend: &Backend, commands: &[Command]) -> Result<(), String> {
 /// A hold as listed: amount, wallet, budgets, whether it is suspect, progress.
 type ListedHold = (i128, Wallet, Vec<(usize, i64, i128)>, bool, i128);
 
-struct Machine {
-    names: Names,
-    ledger: Ledger,
-    clock: Arc<ManualClock>,
+pub(crate) struct Machine {
+    pub(crate) names: Names,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<ManualClock>,
     is_timed: bool,
-    model: Model,
+    pub(crate) log: Option<tempfile::TempDir>,
+    pub(crate) model: Model,
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, seen: &T) -> Result<(), String> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, seen: &T) -> Result<(), String> {
     if expected == seen { Ok(()) } else { Err(format!("{what}: expected {expected:?}, got {seen:?}")) }
 }
 
@@ -196,6 +208,7 @@ impl Machine {
                 }
                 (Seen::Nothing, Seen::Nothing)
             }
+            Command::Kill => (Seen::Nothing, self.kill()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Random commands against a reference model, on both backends: the same answers, the same balances, the same holds
+//! Random commands against a reference model, on every backend: the same answers, the same balances, the same holds
 //! after every step, and never `settled + held > limit` by the ledger's own doing.
 //!
 //! [`model`] is what a ledger is, in plain sums and maps; [`command`] what is asked of it; [`machine`] asks both. A
@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod command;
+mod killed;
 mod machine;
 mod model;
 mod request;
@@ -24,6 +25,15 @@ const N_COMMANDS_IN_REDIS: usize = 60;
 fn in_process() {
     for seed in 1..=10 {
         if let Err(failure) = explore(&Backend::memory(), seed, N_SEQUENCES, N_COMMANDS) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn in_process_with_a_log() {
+    for seed in 1..=10 {
+        if let Err(failure) = explore(&Backend::logged(), seed, N_SEQUENCES, N_COMMANDS) {
             panic!("{failure}");
         }
     }

@@ -77,6 +77,9 @@ pub(crate) enum Seen {
     Changed,
     Live,
     Nothing,
+    /// What must be in the log is not.
+    Lost(u8),
+    Differs(String),
 }
 
 #[derive(Clone, Debug, Default)]

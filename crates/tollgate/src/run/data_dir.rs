@@ -15,6 +15,7 @@ const MASTER_KEY_FILE: &str = "master-key";
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin-token";
 const DEMO_KEY_FILE: &str = "demo-key";
 const DATABASE_FILE: &str = "tollgate.db";
+const LEDGER_LOG_DIRECTORY: &str = "ledger-log";
 
 const LOCK_FILE: &str = "lock";
 const APPLIED_FILE: &str = "applied-configuration";
@@ -69,6 +70,12 @@ impl DataDir {
     #[must_use]
     pub(super) fn database_url(&self) -> Secret {
         Secret::new(format!("sqlite://{}", self.0.join(DATABASE_FILE).display()))
+    }
+
+    /// Where the ledger in this process writes what is under way.
+    #[must_use]
+    pub(super) fn ledger_log(&self) -> PathBuf {
+        self.0.join(LEDGER_LOG_DIRECTORY)
     }
 
     /// The key that encrypts provider credentials at rest.

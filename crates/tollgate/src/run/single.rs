@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 use tollgate_admin::AdminState;
 use tollgate_catalog::Catalog;
 use tollgate_control::{
-    Actor, ApplyOptions, ConfigDocument, Control, ControlConfig, LocalPod, MasterKey, PolicyVersion,
+    Actor, AppError, ApplyOptions, ConfigDocument, Control, ControlConfig, LocalPod, MasterKey,
+    PolicyVersion, RecoveredReport, journal_recovered,
 };
 use tollgate_domain::{Clock, Secret};
 use tollgate_gateway::{PolicyState, SeedReason, Seeder, serve};
@@ -30,7 +31,7 @@ use super::demo;
 use super::ops::OpsServer;
 use super::pod::{LocalParts, config, connect_ledger, readiness, start_local};
 use super::probe::probe;
-use super::process::{bind, print_ready, stop_on_signal};
+use super::process::{bind, patiently, print_ready, stop_on_signal};
 use super::{open_store, telemetry};
 use crate::cli::{ServerOptions, UsageError};
 use crate::config::Environment;
@@ -89,6 +90,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
         tracer: telemetry.tracer(),
     })?;
     policy.subscribe().wait_for(Option::is_some).await.context("no policy came")?;
+    let ledger = parts.ledger.clone();
     tasks.spawn(report_journal(Arc::clone(&control), parts.ledger, metrics, stop_rest.clone()));
     tasks.spawn(serve_admin(&control, admin, stop_rest.clone())?);
     if flavour == Flavour::Dev {
@@ -116,6 +118,7 @@ pub(super) async fn run(options: ServerOptions, flavour: Flavour) -> anyhow::Res
             "something still uses the control plane; its last events may be journaled at the next start"
         ),
     }
+    ledger.shorten_log().await;
     Ok(())
 }
 
@@ -136,7 +139,7 @@ impl Parts {
         let store: Store = open_store(&url, stop).await?;
         let ledger = match &options.redis_url {
             Some(url) => connect_ledger(url, options, stop).await?,
-            None => Ledger::memory(Arc::clone(&clock)),
+            None => logged_ledger(&store, &clock, data_dir, stop).await?,
         };
         let master_key = match options.master_key_bytes() {
             Some(bytes) => bytes,
@@ -152,6 +155,33 @@ impl Parts {
             Control::start(config, store, ledger.clone(), clock, MasterKey::new(master_key)).await?;
         Ok(Self { control, ledger })
     }
+}
+
+/// The ledger in this process. What the process before left behind is journaled first: then the journal, from which
+/// the ledger is seeded, knows all that was ever sent.
+async fn logged_ledger(
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    data_dir: &DataDir,
+    stop: &CancellationToken,
+) -> anyhow::Result<Ledger> {
+    let (ledger, recovered) = Ledger::memory_with_log(Arc::clone(clock), &data_dir.ledger_log())?;
+    let is_passing = |error: &AppError| matches!(error, AppError::Unavailable(_));
+    let journal = || journal_recovered(store, clock, &recovered);
+    let report = patiently("the journal of a process that was killed", stop, is_passing, journal).await?;
+    if !recovered.is_empty() {
+        let RecoveredReport { journaled, lost, refused } = report;
+        tracing::warn!(
+            journaled,
+            lost,
+            refused,
+            "the process before this one was killed: what it left behind is journaled"
+        );
+    }
+    if let Err(error) = ledger.forget_recovered(report.refused == 0) {
+        tracing::warn!(%error, "what was left behind is journaled, and will be read again at the next start");
+    }
+    Ok(ledger)
 }
 
 /// The given token, else the kept one; either way the admin subcommands on this machine find it.
