@@ -1,4 +1,4 @@
-//! How many events per second each database journals, in batches of a thousand.
+//! How many events per second each database journals, in batches as the journal writer makes them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use tollgate_domain::{
 use tollgate_store::Store;
 use tollgate_testkit::postgres::PostgresServer;
 
-const BATCH: u64 = 1_000;
+const BATCH: u64 = 500;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
@@ -71,9 +71,23 @@ fn bench(bencher: divan::Bencher<'_, '_>, runtime: &Runtime, store: &Store) {
 fn postgres(bencher: divan::Bencher<'_, '_>) {
     let runtime = Runtime::new().expect("threads can be started");
     let server = runtime.block_on(PostgresServer::start()).expect("PostgreSQL is installed");
+    in_postgres(bencher, &runtime, &server);
+}
+
+/// The same with every commit forced to the disk.
+#[divan::bench(sample_count = 40, sample_size = 1)]
+fn postgres_durable(bencher: divan::Bencher<'_, '_>) {
+    let runtime = Runtime::new().expect("threads can be started");
+    let server = runtime.block_on(PostgresServer::start_durable()).expect("PostgreSQL is installed");
+    let sync = runtime.block_on(server.query("postgres", "SHOW fsync")).expect("the server is up");
+    assert_eq!(sync, "on", "what is measured is durable");
+    in_postgres(bencher, &runtime, &server);
+}
+
+fn in_postgres(bencher: divan::Bencher<'_, '_>, runtime: &Runtime, server: &PostgresServer) {
     let url = runtime.block_on(server.create_database("bench")).expect("the server is up");
     let store = runtime.block_on(Store::connect(&url)).expect("the server is up");
-    bench(bencher, &runtime, &store);
+    bench(bencher, runtime, &store);
 }
 
 #[divan::bench(sample_count = 40, sample_size = 1)]

@@ -1,7 +1,8 @@
 //! A private PostgreSQL server with as many databases as a test likes.
 //!
 //! [`PostgresServer::start`] copies an initialised data directory that is kept under `target/testkit/`
-//! (made once per PostgreSQL version), so a server per test costs about half a second. Durability is off:
+//! (made once per PostgreSQL version), so a server per test costs about half a second. Durability is off unless asked
+//! for:
 //! the data survives [`PostgresServer::stop`]; see [`PostgresServer::crash`] for what survives that.
 
 mod template;
@@ -37,11 +38,21 @@ pub struct PostgresServer {
     programs: PathBuf,
     user: ServerUser,
     port: u16,
+    is_durable: bool,
 }
 
 impl PostgresServer {
     /// Starts a server on a free port. The error names what is missing or shows the server's log.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_as(false).await
+    }
+
+    /// The same with every commit forced to the disk, as in production: for measurements.
+    pub async fn start_durable() -> anyhow::Result<Self> {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(is_durable: bool) -> anyhow::Result<Self> {
         let programs = program_directory()?;
         let user = ServerUser::find()?;
         let template = template::data_directory_template(&programs, &user)?;
@@ -49,7 +60,7 @@ impl PostgresServer {
         template::copy(&template, &directory.path().join("data"))?;
         let process = ServerProcess::new("PostgreSQL", directory, "QUIT")?;
 
-        let mut server = Self { process, programs, user, port: 0 };
+        let mut server = Self { process, programs, user, port: 0, is_durable };
         for attempt in 1.. {
             server.port = free_port()?;
             match server.start_again().await {
@@ -121,13 +132,12 @@ impl PostgresServer {
         let mut sockets = std::ffi::OsString::from("unix_socket_directories=");
         sockets.push(self.process.directory());
         command.arg("-c").arg(sockets);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "fsync=off",
-            "full_page_writes=off",
-            "synchronous_commit=off",
-            MAX_CONNECTIONS,
-        ] {
+        let durability: &[&str] = if self.is_durable {
+            &["fsync=on", "full_page_writes=on", "synchronous_commit=on"]
+        } else {
+            &["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
+        };
+        for setting in ["listen_addresses=127.0.0.1", MAX_CONNECTIONS].iter().chain(durability) {
             command.args(["-c", setting]);
         }
         self.user.run_as(&mut command, self.process.directory());
