@@ -172,3 +172,34 @@ async fn agents_wait_for_each_other_s_reservations_and_not_for_spent_money() -> 
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_sdk_reads_an_answer_that_its_money_ends() -> anyhow::Result<()> {
+    let installation = Installation::single().await?;
+    installation.mock.set_default(Script::new().n_chunks(3_000));
+    let long = json!({
+        "name": "chat-long", "targets": [{ "provider": "mock", "model": "m" }], "hold": { "slice_tokens": 256 },
+    });
+    installation.admin.post("/models", &long).await?;
+    let ask = json!({
+        "model": "chat-long", "messages": [{ "role": "user", "content": "tell" }], "max_tokens": 4_000,
+        "stream": true,
+    });
+    let http = tollgate_testkit::http::HttpClient::new().with_bearer(KEY);
+    let quote_url = format!("{}/v1/quote", installation.traffic[0]);
+    let quote = eventually(SETTLE_TIMEOUT, "the new model", async || {
+        http.post_json(&quote_url, &ask).await.ok()?.expect_status(200).ok()?.json().ok()
+    })
+    .await?;
+    let limit = nano_usd(quote["hold_usd"].as_str().context("a quote")?)? + 500 * OUTPUT_PRICE;
+    let text = format!("{}.{:09}", limit / 1_000_000_000, limit % 1_000_000_000);
+    let key = installation.admin.key_with_budget("short", &text).await?;
+    let base = format!("{}/v1", installation.traffic[0]);
+    let secret = key["secret"].as_str().unwrap_or_default();
+    let report = run_python("openai_slices.py", &[("BASE_URL", &base), ("API_KEY", secret)]).await?;
+    assert_eq!(report["code"], "budget_exceeded", "{report}");
+    let cost = installation.admin.wait_for_journal(&key, 1).await?;
+    assert_eq!(report["cost_nano_usd"], cost, "{report}");
+    assert!(cost <= limit, "{report}");
+    Ok(())
+}

@@ -55,6 +55,9 @@ pub struct CatalogVendor {
     pub key_variable: Option<String>,
     /// Where the data goes, where the vendor says so.
     pub region: Option<String>,
+    /// Whether what its models think shows in a stream: `reasoning` or `reasoning_content`. Else they may think
+    /// unseen, and bill it.
+    pub streams_thoughts: bool,
     models: Cow<'static, str>,
 }
 
@@ -69,6 +72,8 @@ struct VendorRecord {
     key_variable: Option<String>,
     #[serde(default)]
     region: Option<String>,
+    #[serde(default)]
+    streams_thoughts: bool,
     #[serde(default)]
     models: Option<serde_json::Value>,
 }
@@ -143,6 +148,7 @@ impl VendorRecord {
             base_url: self.base_url,
             key_variable: self.key_variable,
             region: self.region,
+            streams_thoughts: self.streams_thoughts,
             models,
         }
     }

@@ -5,6 +5,7 @@ mod audit;
 mod balances;
 mod budgets;
 mod credits;
+mod hold;
 mod holds;
 mod idempotency;
 mod keys;

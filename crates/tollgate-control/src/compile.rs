@@ -24,6 +24,7 @@ impl Compiler {
             PolicyRecord::Settings(settings) => PolicyObject::Settings(Settings {
                 key_pepper: self.pepper.clone(),
                 default_models: settings.default_models,
+                hold_slice_tokens: settings.hold_slice_tokens,
             }),
             PolicyRecord::Provider(provider) => PolicyObject::Provider(self.provider(provider)),
             PolicyRecord::Price(price) => {

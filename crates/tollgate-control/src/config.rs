@@ -5,6 +5,7 @@ mod apply;
 mod diff;
 mod document;
 mod export;
+mod hold;
 mod prices;
 mod tenants;
 mod validate;

@@ -32,8 +32,8 @@ pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus
 pub use error::{AppError, FieldProblem};
 pub use jobs::{JournalStatus, RecoveredReport, journal_recovered};
 pub use parts::{
-    CacheBody, CredentialBody, DataPolicyBody, LimitsBody, MAX_NAME_CHARS, RetryBody, SecretText, TargetBody,
-    Time, TimeoutsBody, Usd,
+    CacheBody, CredentialBody, DataPolicyBody, HoldBody, LimitsBody, MAX_NAME_CHARS, RetryBody, SecretText,
+    TargetBody, Time, TimeoutsBody, Usd,
 };
 pub use policy_feed::PolicyVersion;
 pub use secrets::{MasterKey, SecretsError};

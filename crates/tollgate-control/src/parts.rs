@@ -1,9 +1,11 @@
 //! Pieces that the admin API's bodies and the configuration file share, and how each is checked.
 
 mod body;
+mod hold;
 mod text;
 
 pub use body::{CacheBody, CredentialBody, DataPolicyBody, LimitsBody, RetryBody, TargetBody, TimeoutsBody};
 pub(crate) use body::{check_guardrails_absent, check_labels, check_patterns, check_upstream_model};
+pub use hold::HoldBody;
 pub use text::{MAX_NAME_CHARS, SecretText, Time, Usd};
 pub(crate) use text::{limit_amount, name, retention, retention_text, time, time_zone};

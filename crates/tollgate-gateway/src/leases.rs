@@ -4,7 +4,7 @@
 //! is ended before that: nothing is produced that nobody holds money for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -38,7 +38,7 @@ pub(crate) struct RunningStream {
     pub(crate) tier: ServiceTier,
     pub(crate) input_tokens: u64,
     /// No request costs more than was held.
-    pub(crate) granted: NanoUsd,
+    granted: AtomicI64,
     text_bytes: AtomicU64,
     n_text_events: AtomicU64,
     has_ended: AtomicBool,
@@ -53,7 +53,7 @@ impl RunningStream {
         granted: NanoUsd,
     ) -> Self {
         let (text_bytes, n_text_events) = (AtomicU64::new(0), AtomicU64::new(0));
-        let has_ended = AtomicBool::new(false);
+        let (has_ended, granted) = (AtomicBool::new(false), AtomicI64::new(granted.0));
         Self { stop, sheet, tier, input_tokens, granted, text_bytes, n_text_events, has_ended }
     }
 
@@ -61,6 +61,11 @@ impl RunningStream {
     pub(crate) fn progressed(&self, text_bytes: u64, n_text_events: u64) {
         self.text_bytes.store(text_bytes, Ordering::Relaxed);
         self.n_text_events.store(n_text_events, Ordering::Relaxed);
+    }
+
+    /// Its hold has grown.
+    pub(crate) fn grown(&self, granted: NanoUsd) {
+        self.granted.fetch_max(granted.0, Ordering::Relaxed);
     }
 
     /// It is settled: whatever becomes of its hold is right.
@@ -75,7 +80,7 @@ impl RunningStream {
             .with(Meter::Input, self.input_tokens)
             .with(Meter::Output, counted_output(bytes, events))
             .with(Meter::Request, 1);
-        self.sheet.total(&usage, self.tier).min(self.granted)
+        self.sheet.total(&usage, self.tier).min(NanoUsd(self.granted.load(Ordering::Relaxed)))
     }
 
     /// Ends it unless it has ended; answers whether that was necessary.

@@ -20,6 +20,7 @@ mod reserve;
 mod route;
 mod settle;
 mod settle_queue;
+mod slice_plan;
 
 mod answer;
 mod attempt;

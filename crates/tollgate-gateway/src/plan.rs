@@ -1,6 +1,7 @@
 //! What a request may reach and what it can cost at most: the plan, priced.
 
 mod prompt;
+mod slices;
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(crate) struct PricedCandidate {
     pub(crate) input_bound: u64,
     /// Tokens of one answer at most, before the money is asked.
     pub(crate) output_cap: u64,
+    /// Answer tokens, over all answers, that are held for at a time; `None` for all there can be.
+    pub(crate) slice_tokens: Option<u64>,
 }
 
 /// A request that policy allows, with its price.
@@ -39,8 +42,10 @@ pub(crate) struct PricedPlan {
     pub(crate) prediction_tokens: u64,
     /// Whether a wallet or a budget must pay.
     pub(crate) is_paid: bool,
-    /// The most it can cost.
+    /// What is held for it at first: the most it can cost, or a slice of that.
     pub(crate) amount: NanoUsd,
+    /// The most it can cost.
+    pub(crate) worst_case: NanoUsd,
     /// The most it can cost when its answers are cut to the floor.
     pub(crate) minimum: NanoUsd,
     /// Tokens to reserve against token rate limits.
@@ -52,8 +57,19 @@ pub(crate) struct PricedPlan {
 impl PricedCandidate {
     /// The most `output_cap` tokens per answer can cost here.
     pub(crate) fn bound(&self, output_cap: u64, plan: &PricedPlanShape) -> NanoUsd {
-        let all = output_cap.saturating_mul(plan.n_choices).saturating_add(plan.prediction_tokens);
+        self.bound_in_all(output_cap.saturating_mul(plan.n_choices), plan)
+    }
+
+    /// The most that many answer tokens, over all answers, can cost here.
+    pub(crate) fn bound_in_all(&self, tokens: u64, plan: &PricedPlanShape) -> NanoUsd {
+        let all = tokens.saturating_add(plan.prediction_tokens);
         self.sheet.upper_bound(self.input_bound, all, plan.tier, plan.reach)
+    }
+
+    /// Answer tokens, over all answers, that `money` pays for here; as many as one likes where output is free.
+    pub(crate) fn affordable_in_all(&self, money: NanoUsd, plan: &PricedPlanShape) -> u64 {
+        let all = self.sheet.affordable_output(money, self.input_bound, plan.tier, plan.reach);
+        all.map_or(u64::MAX, |all| all.saturating_sub(plan.prediction_tokens))
     }
 
     /// Tokens per answer that `money` affords here, at most the cap; the cap where output is free.
@@ -98,8 +114,9 @@ impl PricedPlan {
     pub(crate) fn count_exactly(&mut self, skim: &RequestSkim, body: &[u8], floor: u64) -> bool {
         prompt::count_exactly(Arc::make_mut(&mut self.candidates), skim, body);
         let before = self.minimum;
-        let (amount, minimum) = dearest_of(&self.candidates, &self.shape(), floor);
-        self.amount = amount.min(MAX_LIMIT);
+        let (worst_case, minimum) = dearest_of(&self.candidates, &self.shape(), floor);
+        self.worst_case = worst_case.min(MAX_LIMIT);
+        self.amount = slices::first_hold(&self.candidates, worst_case, &self.shape(), floor).min(MAX_LIMIT);
         self.minimum = minimum;
         minimum < before
     }
@@ -124,7 +141,10 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     let mut unpriced = None;
     for candidate in &plan.candidates {
         match price_candidate(candidate, &input, &shape, config) {
-            Ok(priced) => candidates.push(priced),
+            Ok(mut priced) => {
+                priced.slice_tokens = slices::slice_tokens(&plan, &priced, &input, &shape);
+                candidates.push(priced);
+            }
             Err(refusal) => unpriced = unpriced.or(Some(refusal)),
         }
     }
@@ -132,12 +152,13 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
     }
     let floor = config.output_floor_tokens;
-    let (amount, minimum) = dearest_of(&candidates, &shape, floor);
+    let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
     let input_estimate = input_token_estimate(input.skim, input.body.len());
     let rate_output = input.skim.client_output_cap().unwrap_or(floor);
     let mut priced = PricedPlan {
         // no wallet or budget can hold more, so no answer may cost more
-        amount: amount.min(MAX_LIMIT),
+        amount: slices::first_hold(&candidates, worst_case, &shape, floor).min(MAX_LIMIT),
+        worst_case: worst_case.min(MAX_LIMIT),
         minimum,
         rate_tokens: input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices)),
         plan,
@@ -222,7 +243,7 @@ fn price_candidate(
         (Some(cap), None) | (None, Some(cap)) => cap,
         (None, None) => config.default_output_cap_tokens,
     };
-    Ok(PricedCandidate { candidate: Arc::clone(candidate), sheet, input_bound, output_cap })
+    Ok(PricedCandidate { candidate: Arc::clone(candidate), sheet, input_bound, output_cap, slice_tokens: None })
 }
 
 /// Refuses what a provider bills without any bound that the request or the catalogue knows.

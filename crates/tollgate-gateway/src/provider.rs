@@ -120,6 +120,10 @@ fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
     if !plan.is_paid || plan.n_choices == 0 || !priced.charges_output(&shape) {
         return None;
     }
+    if priced.slice_tokens.is_some() {
+        // the money for the rest is held on the way
+        return Some(priced.output_cap);
+    }
     Some(priced.affordable_cap(reservation.grant.granted, &shape))
 }
 

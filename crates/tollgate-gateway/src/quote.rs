@@ -64,7 +64,7 @@ fn describe(priced: &Priced) -> Value {
     json!({
         "object": "quote",
         "model": priced.requested_model,
-        "worst_case_cost_usd": plan.amount,
+        "worst_case_cost_usd": plan.worst_case,
         "minimum_cost_usd": plan.minimum,
         "hold_usd": held,
         "candidates": candidates,

@@ -1,5 +1,8 @@
 //! Relaying a stream: back-pressure by being polled, settlement at its end, cancellation by being dropped.
 
+mod growth;
+mod slices;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -24,6 +27,8 @@ use crate::gates::ProviderPlace;
 use crate::leases::RunningStream;
 use crate::provider::{LEFT, with_request};
 use crate::settle::{Ending, Reservation};
+
+use self::slices::SliceHold;
 
 /// Bytes that may gather before the first content: beyond it the stream is relayed as it is.
 const MAX_UNCOMMITTED_BYTES: usize = 256 << 10;
@@ -117,6 +122,8 @@ pub(crate) struct RelayBody {
     /// What the renewal of its lease knows of it; `None` where no candidate is left to price it.
     running: Option<Arc<RunningStream>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Where its answer is held for in slices.
+    slices: Option<Box<SliceHold>>,
     _place: ProviderPlace,
 }
 
@@ -136,6 +143,7 @@ impl RelayBody {
         let running = reservation.streams();
         let stop = running.as_ref().map_or(&reservation.gateway().out_of_grace, |running| &running.stop);
         let stop = Box::pin(stop.clone().cancelled_owned());
+        let slices = SliceHold::of(&reservation);
         let mut body = Self {
             reservation,
             upstream: Some(start.body),
@@ -146,8 +154,13 @@ impl RelayBody {
             deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
             running,
             stop,
+            slices,
             _place: place,
         };
+        if body.slices.is_some() {
+            body.begin_in_slices(start.end);
+            return body;
+        }
         body.take_events();
         match start.end {
             Some(end) => body.finish(end),
@@ -158,6 +171,9 @@ impl RelayBody {
 
     /// The next bytes for the client; `None` at the end. Never fails: what breaks is told as an error event.
     pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.slices.is_some() {
+            return self.poll_in_slices(context);
+        }
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Poll::Ready(Some(bytes));
@@ -288,10 +304,16 @@ impl RelayBody {
     }
 
     fn settle(&mut self, outcome: RequestOutcome, status: u16) {
+        if !self.is_settled {
+            let (usage, basis) = self.usage();
+            self.settle_at(usage, basis, outcome, status);
+        }
+    }
+
+    fn settle_at(&mut self, usage: Usage, basis: SettlementBasis, outcome: RequestOutcome, status: u16) {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
-        let (usage, basis) = self.usage();
         if let Some(running) = &self.running {
             running.ended();
         }

@@ -225,7 +225,12 @@ fn limit_checks(context: &KeyContext) -> Vec<LimitCheck> {
     context.limits.iter().map(|spec| LimitCheck { owner: owner(spec.scope), limits: spec.limits }).collect()
 }
 
-fn money(context: &KeyContext, refusal: &MoneyRefusal, required: NanoUsd, held_only: bool) -> Refusal {
+pub(crate) fn money(
+    context: &KeyContext,
+    refusal: &MoneyRefusal,
+    required: NanoUsd,
+    held_only: bool,
+) -> Refusal {
     let scope = match refusal.node {
         MoneyNode::Wallet => MoneyScope { name: "wallet", window: None },
         MoneyNode::Budget(budget) => {

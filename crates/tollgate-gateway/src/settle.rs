@@ -126,6 +126,11 @@ impl Reservation {
         Some(stream)
     }
 
+    /// Its hold has grown.
+    pub(crate) fn grown(&mut self, granted: NanoUsd) {
+        self.grant.granted = self.grant.granted.max(granted);
+    }
+
     pub(crate) fn gateway(&self) -> &Pod {
         &self.gateway
     }

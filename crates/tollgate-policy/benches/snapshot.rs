@@ -44,6 +44,7 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         fallbacks: Vec::new(),
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
+        hold_slice_tokens: None,
     };
     let tenant = TenantPolicy {
         id: TenantId::from_u128(1),
@@ -62,7 +63,11 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         limits: RateLimits::default(),
     };
     vec![
-        PolicyObject::Settings(Settings { key_pepper: KeyPepper::new([3; 32]), default_models: Vec::new() }),
+        PolicyObject::Settings(Settings {
+            key_pepper: KeyPepper::new([3; 32]),
+            default_models: Vec::new(),
+            hold_slice_tokens: None,
+        }),
         PolicyObject::Provider(provider),
         PolicyObject::Model(model),
         PolicyObject::Tenant(tenant),

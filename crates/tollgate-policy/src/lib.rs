@@ -16,8 +16,9 @@ pub use access::{AuthDenied, BudgetScope, BudgetSpec, KeyContext, LimitSpec};
 pub use margin::MarginRule;
 pub use objects::{
     Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
-    ModelPolicy, ObjectKind, PolicyObject, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn,
-    RetryPolicy, Settings, Strategy, Target, TenantPolicy, Timeouts,
+    MAX_HOLD_SLICE_TOKENS, MIN_HOLD_SLICE_TOKENS, ModelPolicy, ObjectKind, PolicyObject, ProjectPolicy,
+    ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy, Settings, Strategy, Target, TenantPolicy,
+    Timeouts, is_hold_slice,
 };
 pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
 pub use set::{ObjectRef, PolicyChange, PolicySet};

@@ -281,6 +281,18 @@ impl Default for Timeouts {
     }
 }
 
+/// Whether streams can hold for that many answer tokens at a time: zero is the whole answer, and a slice must
+/// be worth its round trip.
+#[must_use]
+pub const fn is_hold_slice(tokens: u32) -> bool {
+    tokens == 0 || (tokens >= MIN_HOLD_SLICE_TOKENS && tokens <= MAX_HOLD_SLICE_TOKENS)
+}
+
+/// The smallest slice: as many answer tokens as a request must be able to pay for at all.
+pub const MIN_HOLD_SLICE_TOKENS: u32 = 256;
+/// The largest slice: no model answers with more.
+pub const MAX_HOLD_SLICE_TOKENS: u32 = 1_000_000;
+
 /// A virtual model: what applications ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelPolicy {
@@ -298,6 +310,9 @@ pub struct ModelPolicy {
     pub retry: RetryPolicy,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Answer tokens that a stream holds for at a time; zero for the whole answer, `None` for what
+    /// [`Settings::hold_slice_tokens`] says.
+    pub hold_slice_tokens: Option<u32>,
 }
 
 /// What a budget limits.
@@ -332,6 +347,9 @@ pub struct Settings {
     pub key_pepper: KeyPepper,
     /// The model of requests that name none, per surface.
     pub default_models: Vec<(Surface, String)>,
+    /// Answer tokens that a stream holds for at a time where its model does not say; zero or `None` for the
+    /// whole answer.
+    pub hold_slice_tokens: Option<u32>,
 }
 
 /// Which collection an object belongs to. The order is that of dependence: parents before children.

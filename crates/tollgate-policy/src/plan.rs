@@ -25,6 +25,8 @@ pub struct Candidate {
     pub context_tokens: Option<u64>,
     /// The public tokenizer its prompts are counted with, where the catalogue knows.
     pub tokenizer: Option<Tokenizer>,
+    /// Whether every answer token shows in a stream as it is made. Not where the model thinks unseen.
+    pub is_output_visible: bool,
 }
 
 /// The ordered candidates of one requested model.
@@ -38,6 +40,8 @@ pub struct RoutePlan {
     pub retry: RetryPolicy,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Answer tokens that a stream holds for at a time; `None` for the whole answer.
+    pub hold_slice_tokens: Option<u64>,
 }
 
 /// Why there is no plan.

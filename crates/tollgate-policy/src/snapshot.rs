@@ -73,6 +73,8 @@ struct ModelFacts {
     max_output_tokens: Option<u64>,
     context_tokens: Option<u64>,
     tokenizer: Option<Tokenizer>,
+    /// It thinks before it answers.
+    reasons: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,9 @@ struct ProviderEntry {
     /// Of models that `*` prices and a margin rule names.
     named_any: HashMap<String, Arc<PriceTimeline>>,
     facts: HashMap<String, ModelFacts>,
+    /// Whether thoughts are streamed; who is no vendor of the catalogue is taken to be an inference server,
+    /// which streams what it makes.
+    streams_thoughts: bool,
 }
 
 impl ProviderEntry {
@@ -92,7 +97,10 @@ impl ProviderEntry {
     }
 
     fn candidate(&self, model: &str) -> Candidate {
-        let facts = self.facts.get(model).copied().unwrap_or_default();
+        let facts = self.facts.get(model).copied();
+        // a model that the catalogue does not know yet may think
+        let reasons = facts.is_none_or(|facts| facts.reasons);
+        let facts = facts.unwrap_or_default();
         Candidate {
             provider: Arc::clone(&self.provider),
             model: Arc::from(model),
@@ -101,6 +109,7 @@ impl ProviderEntry {
             max_output_tokens: facts.max_output_tokens.filter(|tokens| *tokens > 0),
             context_tokens: facts.context_tokens,
             tokenizer: facts.tokenizer,
+            is_output_visible: self.streams_thoughts || !reasons,
         }
     }
 }
@@ -118,6 +127,7 @@ pub struct Snapshot {
     n_objects: usize,
     pepper: KeyPepper,
     default_models: Vec<(Surface, String)>,
+    hold_slice_tokens: Option<u64>,
     keys: HashMap<KeyHash, KeyEntry>,
     providers: HashMap<String, ProviderEntry>,
     /// Virtual models and every priced `provider/model`, by the name a client writes.
@@ -230,7 +240,7 @@ impl Snapshot {
         }
         let (provider, model) = requested.split_once('/')?;
         let entry = self.providers.get(provider).filter(|_| !model.is_empty())?;
-        Some(Arc::new(direct_plan(requested, entry.candidate(model))))
+        Some(Arc::new(direct_plan(requested, entry.candidate(model), self.hold_slice_tokens)))
     }
 
     /// The models a key may ask for, sorted by name.
@@ -258,12 +268,13 @@ impl Snapshot {
     }
 }
 
-fn direct_plan(name: &str, candidate: Candidate) -> RoutePlan {
+fn direct_plan(name: &str, candidate: Candidate, hold_slice_tokens: Option<u64>) -> RoutePlan {
     RoutePlan {
         name: Arc::from(name),
         candidates: vec![Arc::new(candidate)],
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
+        hold_slice_tokens,
     }
 }
 

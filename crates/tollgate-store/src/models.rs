@@ -15,8 +15,8 @@ use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, name, strategy, targets, fallbacks, retry, timeouts, created_at_ms, updated_at_ms
-             FROM models",
+            "SELECT id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, created_at_ms,
+             updated_at_ms FROM models",
             $conditions
         )
     };
@@ -39,6 +39,8 @@ pub struct ModelRecord {
     pub retry: RetryPolicy,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Answer tokens that a stream holds for at a time; zero for the whole answer, `None` for the settings'.
+    pub hold_slice_tokens: Option<u32>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -57,6 +59,7 @@ impl ModelRecord {
             fallbacks: self.fallbacks.clone(),
             retry: self.retry.clone(),
             timeouts: self.timeouts,
+            hold_slice_tokens: self.hold_slice_tokens,
         }
     }
 }
@@ -79,6 +82,7 @@ impl Store {
             fallbacks: model.fallbacks,
             retry: model.retry,
             timeouts: model.timeouts,
+            hold_slice_tokens: model.hold_slice_tokens,
             created_at: ctx.now,
             updated_at: ctx.now,
         };
@@ -189,8 +193,9 @@ pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<ModelRecord>, StoreErro
 async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     tx.sql(
         "INSERT INTO models
-             (id, name, strategy, targets, fallbacks, retry, timeouts, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             (id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, created_at_ms,
+             updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .id(model.id)
     .bind(&model.name)
@@ -199,6 +204,7 @@ async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     .json(&model.fallbacks)
     .json(&model.retry)
     .json(&model.timeouts)
+    .bind(model.hold_slice_tokens.map(i64::from))
     .bind(model.created_at.0)
     .bind(model.updated_at.0)
     .execute_one()
@@ -208,7 +214,7 @@ async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
 async fn write(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE models SET name = $2, strategy = $3, targets = $4, fallbacks = $5, retry = $6, timeouts = $7,
-             updated_at_ms = $8
+             hold_slice_tokens = $8, updated_at_ms = $9
          WHERE id = $1",
     )
     .id(model.id)
@@ -218,6 +224,7 @@ async fn write(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     .json(&model.fallbacks)
     .json(&model.retry)
     .json(&model.timeouts)
+    .bind(model.hold_slice_tokens.map(i64::from))
     .bind(model.updated_at.0)
     .execute_one()
     .await
@@ -232,6 +239,7 @@ fn read(row: &Row) -> Result<ModelRecord, StoreError> {
         fallbacks: row.json("fallbacks")?,
         retry: row.json("retry")?,
         timeouts: row.json("timeouts")?,
+        hold_slice_tokens: row.optional_u32("hold_slice_tokens")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

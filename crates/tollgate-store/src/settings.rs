@@ -17,6 +17,8 @@ pub struct SettingsRecord {
     pub default_models: Vec<(Surface, String)>,
     /// What every new tenant that pays in advance is given to try with.
     pub trial: Option<TrialCredit>,
+    /// Answer tokens that a stream holds for at a time where its model does not say; `None` for the whole answer.
+    pub hold_slice_tokens: Option<u32>,
     /// When they were last changed.
     pub updated_at: UnixMillis,
 }
@@ -59,16 +61,19 @@ impl Store {
             }
             after.updated_at = ctx.now;
             tx.sql(
-                "INSERT INTO settings (id, default_models, trial_credit_nano_usd, trial_days, updated_at_ms)
-                 VALUES (1, $1, $2, $3, $4)
+                "INSERT INTO settings (id, default_models, trial_credit_nano_usd, trial_days, hold_slice_tokens,
+                     updated_at_ms)
+                 VALUES (1, $1, $2, $3, $4, $5)
                  ON CONFLICT (id) DO UPDATE SET
                      default_models = excluded.default_models,
                      trial_credit_nano_usd = excluded.trial_credit_nano_usd,
-                     trial_days = excluded.trial_days, updated_at_ms = excluded.updated_at_ms",
+                     trial_days = excluded.trial_days,
+                     hold_slice_tokens = excluded.hold_slice_tokens, updated_at_ms = excluded.updated_at_ms",
             )
             .json(&after.default_models)
             .bind(after.trial.map(|trial| trial.amount.0))
             .bind(after.trial.map(|trial| i64::from(trial.days)))
+            .bind(after.hold_slice_tokens.map(i64::from))
             .bind(after.updated_at.0)
             .execute_one()
             .await?;
@@ -112,7 +117,8 @@ impl Store {
 
 pub(crate) async fn find(db: &mut impl Sql) -> Result<SettingsRecord, StoreError> {
     let query = db.sql(
-        "SELECT default_models, trial_credit_nano_usd, trial_days, updated_at_ms FROM settings WHERE id = 1",
+        "SELECT default_models, trial_credit_nano_usd, trial_days, hold_slice_tokens, updated_at_ms
+         FROM settings WHERE id = 1",
     );
     Ok(query.read_optional(read).await?.unwrap_or_default())
 }
@@ -123,6 +129,7 @@ fn read(row: &Row) -> Result<SettingsRecord, StoreError> {
     Ok(SettingsRecord {
         default_models: row.json("default_models")?,
         trial: trial.map(|(amount, days)| TrialCredit { amount, days }),
+        hold_slice_tokens: row.optional_u32("hold_slice_tokens")?,
         updated_at: row.moment("updated_at_ms")?,
     })
 }

@@ -15,7 +15,9 @@ pub(crate) use self::fallbacks::check_fallbacks;
 use super::lookup::missing;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
-use crate::parts::{CacheBody, RetryBody, TargetBody, Time, TimeoutsBody, check_guardrails_absent, name};
+use crate::parts::{
+    CacheBody, HoldBody, RetryBody, TargetBody, Time, TimeoutsBody, check_guardrails_absent, name,
+};
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// Strategies that a later release will know.
@@ -47,6 +49,9 @@ pub struct CreateModel {
     /// Time limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<TimeoutsBody>,
+    /// How much of an answer is held for at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldBody>,
     /// Not supported yet beyond `mode: off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheBody>,
@@ -80,6 +85,10 @@ pub struct UpdateModel {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<TimeoutsBody>)]
     pub timeouts: Option<Option<TimeoutsBody>>,
+    /// How much of an answer is held for at a time; `null` is what the installation says.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<HoldBody>)]
+    pub hold: Option<Option<HoldBody>>,
 }
 
 /// A virtual model.
@@ -99,6 +108,8 @@ pub struct ModelView {
     pub retry: RetryBody,
     /// Time limits.
     pub timeouts: TimeoutsBody,
+    /// How much of an answer is held for at a time.
+    pub hold: HoldBody,
     /// When it was created.
     pub created_at: Time,
     /// When it was last changed.
@@ -115,6 +126,7 @@ impl CreateModel {
         check_targets(&self.targets, &format!("{path}targets"), problems);
         self.retry.clone().unwrap_or_default().check(&format!("{path}retry"), problems);
         self.timeouts.clone().unwrap_or_default().check(&format!("{path}timeouts"), problems);
+        self.hold.unwrap_or_default().check(&format!("{path}hold"), problems);
         if let Some(cache) = &self.cache {
             cache.check(&format!("{path}cache"), problems);
         }
@@ -231,10 +243,12 @@ impl App {
         self.check_relations(&input.name, None, &input.fallbacks, &mut problems).await?;
         let retry = input.retry.unwrap_or_default().check("retry", &mut Problems::default());
         let timeouts = input.timeouts.unwrap_or_default().check("timeouts", &mut Problems::default());
+        let hold_slice_tokens = input.hold.unwrap_or_default().slice_tokens;
         problems.finish()?;
         let (id, strategy) = (self.new_id()?, Strategy::Priority);
         let (name, fallbacks) = (input.name, input.fallbacks);
-        let policy = ModelPolicy { id, name, strategy, targets, fallbacks, retry, timeouts };
+        let policy =
+            ModelPolicy { id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens };
         let record = self.parts.store.create_model(&self.context(actor), policy).await?;
         self.model_views(vec![record]).await?.pop().ok_or_else(no_view)
     }
@@ -289,6 +303,7 @@ impl App {
         let retry = input.retry.map(|retry| retry.unwrap_or_default().check("retry", &mut problems));
         let timeouts =
             input.timeouts.map(|timeouts| timeouts.unwrap_or_default().check("timeouts", &mut problems));
+        let hold = input.hold.map(|hold| hold.unwrap_or_default().check("hold", &mut problems));
         let fallbacks = input.fallbacks.map_or_else(|| record.fallbacks.clone(), Option::unwrap_or_default);
         let new_name = input.name.unwrap_or_else(|| record.name.clone());
         self.check_relations(&new_name, Some(&record.name), &fallbacks, &mut problems).await?;
@@ -306,6 +321,7 @@ impl App {
                 record.retry = retry.clone();
             }
             record.timeouts = timeouts.unwrap_or(record.timeouts);
+            record.hold_slice_tokens = hold.unwrap_or(record.hold_slice_tokens);
         };
         let record = self.parts.store.update_model(&self.context(actor), record.id, change).await?;
         self.model_views(vec![record]).await?.pop().ok_or_else(no_view)
@@ -367,6 +383,7 @@ fn model_view(record: ModelRecord, providers: &HashMap<ProviderId, String>) -> M
         fallbacks: record.fallbacks,
         retry: (&record.retry).into(),
         timeouts: (&record.timeouts).into(),
+        hold: HoldBody { slice_tokens: record.hold_slice_tokens },
         created_at: Time(record.created_at),
         updated_at: Time(record.updated_at),
     }

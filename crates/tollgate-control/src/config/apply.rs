@@ -46,7 +46,7 @@ pub enum ChangeAction {
 pub struct Change {
     /// What became of it.
     pub action: ChangeAction,
-    /// `provider`, `model`, `defaults`, `price`, `trial`, `tenant`, `project`, `key`, `budget`, `credit`.
+    /// `provider`, `model`, `defaults`, `hold`, `price`, `trial`, `tenant`, `project`, `key`, `budget`, `credit`.
     pub kind: String,
     /// Its name, with those of its parents: `acme/support-bot/prod`.
     pub name: String,
@@ -140,6 +140,7 @@ impl App {
         applying.providers(&document).await?;
         applying.models(&document).await?;
         applying.defaults(&document).await?;
+        applying.hold(&document).await?;
         applying.trial(&document).await?;
         applying.tenants(&document).await?;
         if options.prune {
@@ -248,6 +249,7 @@ impl Applying<'_> {
                 fallbacks: fields.has("fallbacks").then(|| Some(wanted.fallbacks.clone())),
                 retry: fields.has("retry").then(|| wanted.retry.clone()),
                 timeouts: fields.has("timeouts").then(|| wanted.timeouts.clone()),
+                hold: fields.has("hold").then_some(wanted.hold),
                 ..UpdateModel::default()
             };
             self.app.update_model(self.actor, &is.id, update).await?;

@@ -103,5 +103,6 @@ pub(super) fn model(is: &ModelView, wanted: &ConfigModel) -> Fields {
     fields.note("retry", is.retry.check("", &mut unused) != retry);
     let timeouts = wanted.timeouts.clone().unwrap_or_default().check("", &mut unused);
     fields.note("timeouts", is.timeouts.check("", &mut unused) != timeouts);
+    fields.note("hold", is.hold != wanted.hold.unwrap_or_default());
     fields
 }

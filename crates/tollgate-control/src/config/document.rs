@@ -9,7 +9,7 @@ use tollgate_domain::{Labels, Meter};
 use utoipa::ToSchema;
 
 use crate::app::{BillingName, BudgetWindowName, CreateModel, CreatePrice, CreateProvider, TrialBody};
-use crate::parts::{DataPolicyBody, LimitsBody, SecretText};
+use crate::parts::{DataPolicyBody, HoldBody, LimitsBody, SecretText};
 
 /// One problem of a document.
 pub type ConfigProblem = crate::FieldProblem;
@@ -36,6 +36,9 @@ pub struct ConfigDocument {
     /// Prices over the built-in catalogue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<ConfigPrice>,
+    /// How much of an answer is held for at a time, for models that do not say.
+    #[serde(default, skip_serializing_if = "HoldBody::is_empty")]
+    pub hold: HoldBody,
     /// What every tenant that is created by the admin API and pays in advance is given to try with, in USD;
     /// nothing where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl Default for ConfigDocument {
             models: Vec::new(),
             defaults: BTreeMap::new(),
             prices: Vec::new(),
+            hold: HoldBody::default(),
             trial_credit: None,
             trial_days: None,
             tenants: Vec::new(),

@@ -46,6 +46,7 @@ impl App {
             models,
             defaults: self.default_models(actor).await?.defaults,
             prices: export_prices(&prices, &tenant_records, self.now()),
+            hold: self.default_hold(actor).await?,
             trial_credit: trial.credit,
             trial_days: trial.days,
             tenants,
@@ -152,6 +153,7 @@ fn model(view: ModelView) -> ConfigModel {
         fallbacks: view.fallbacks,
         retry: Some(view.retry),
         timeouts: Some(view.timeouts),
+        hold: Some(view.hold).filter(|hold| !hold.is_empty()),
         cache: None,
         guardrails: Vec::new(),
     }

@@ -45,6 +45,7 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
     };
     check_defaults(&document.defaults, exists, "defaults", &mut problems);
     document.trial().check(&mut problems);
+    document.hold.check("hold", &mut problems);
     for (index, price) in document.prices.iter().enumerate() {
         check_price(price, &known, &format!("prices[{index}]."), &mut problems);
     }

@@ -291,3 +291,36 @@ async fn applying_needs_the_permission_and_a_document_that_holds() {
     assert_eq!(paths(&refused), ["models[0].targets[0].provider"]);
     assert_eq!(changed(&apply(&world, partial, PLAIN).await), ["Create model m "]);
 }
+
+#[tokio::test]
+async fn slices_of_holds_are_applied_and_exported_for_a_model_and_for_all() {
+    let world = World::new().await;
+    let sliced = |default: Value, model: Value| {
+        let mut value = example();
+        value["hold"] = json!({ "slice_tokens": default });
+        value["models"][0]["hold"] = json!({ "slice_tokens": model });
+        value
+    };
+    let export = async || {
+        let exported = world.app().export_config(&world.admin).await.unwrap();
+        let model = exported.models.iter().find(|model| model.name == "chat-default").unwrap();
+        (exported.hold.slice_tokens, model.hold.and_then(|hold| hold.slice_tokens))
+    };
+    apply(&world, example(), PLAIN).await;
+    assert_eq!(export().await, (None, None));
+    let report = apply(&world, sliced(json!(4_096), json!(0)), PLAIN).await;
+    assert_eq!(
+        changed(&report),
+        ["Update model chat-default hold", "Create hold slice_tokens 4096 tokens at a time"]
+    );
+    assert_eq!(export().await, (Some(4_096), Some(0)));
+    assert!(!apply(&world, sliced(json!(4_096), json!(0)), PLAIN).await.has_changes());
+    apply(&world, sliced(Value::Null, Value::Null), PLAIN).await;
+    assert_eq!(export().await, (Some(4_096), None), "what a file does not say of the whole stays");
+    apply(&world, example(), PRUNE).await;
+    assert_eq!(export().await, (None, None));
+    let wrong = sliced(json!(255), json!(1_000_001));
+    let mut found: Vec<_> = validate(&document(wrong)).into_iter().map(|problem| problem.path).collect();
+    found.sort();
+    assert_eq!(found, ["hold.slice_tokens", "models[0].hold.slice_tokens"]);
+}

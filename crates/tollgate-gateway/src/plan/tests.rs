@@ -40,10 +40,12 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
             max_output_tokens: None,
             context_tokens: None,
             tokenizer: None,
+            is_output_visible: true,
         }),
         sheet: PriceSheet::from_rows(&[row(Meter::Input, input), row(Meter::Output, output)]),
         input_bound,
         output_cap,
+        slice_tokens: None,
     }
 }
 
@@ -157,6 +159,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         candidates: vec![Arc::clone(&candidate.candidate)],
         retry: tollgate_policy::RetryPolicy::default(),
         timeouts: tollgate_policy::Timeouts::default(),
+        hold_slice_tokens: None,
     };
     let mut plan = PricedPlan {
         plan: Arc::new(route),
@@ -167,6 +170,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         prediction_tokens: 0,
         is_paid: true,
         amount,
+        worst_case: amount,
         minimum,
         rate_tokens: 0,
         input_estimate: 0,

@@ -37,10 +37,12 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
             max_output_tokens: None,
             context_tokens: None,
             tokenizer: None,
+            is_output_visible: true,
         }),
         sheet: PriceSheet::from_rows(std::iter::empty::<&PriceRow>()),
         input_bound: 1,
         output_cap: 1,
+        slice_tokens: None,
     };
     providers.iter().map(priced).collect()
 }

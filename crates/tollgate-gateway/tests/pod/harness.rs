@@ -46,6 +46,9 @@ pub(crate) struct Setup {
     pub(crate) config: GatewayConfig,
     pub(crate) prices: Vec<(Option<Meter>, i64)>,
     pub(crate) data_policy: DataPolicy,
+    pub(crate) hold_slice_tokens: Option<u32>,
+    /// Instead of one in this process.
+    pub(crate) ledger: Option<Ledger>,
 }
 
 impl Default for Setup {
@@ -63,6 +66,8 @@ impl Default for Setup {
                 (Some(Meter::Output), OUTPUT_PRICE * 1_000_000),
             ],
             data_policy: DataPolicy::OPEN,
+            hold_slice_tokens: None,
+            ledger: None,
         }
     }
 }
@@ -85,7 +90,7 @@ impl Pod {
         let mock = MockProvider::start().await.unwrap();
         let second = MockProvider::start().await.unwrap();
         let clock = Arc::new(ManualClock::new(NOW));
-        let ledger = Ledger::memory(clock.clone());
+        let ledger = setup.ledger.clone().unwrap_or_else(|| Ledger::memory(clock.clone()));
         seed(&ledger, &setup).await;
         let metrics = Metrics::new();
         let policy = PolicyState::new(Arc::new(Catalog::embedded().unwrap()), metrics.clone());
@@ -176,6 +181,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
         PolicyObject::Settings(Settings {
             key_pepper: pepper.clone(),
             default_models: vec![(Surface::Chat, "both".to_owned())],
+            hold_slice_tokens: setup.hold_slice_tokens,
         }),
         provider(1, "mock", &mock.base_url()),
         provider(2, "second", &second.base_url()),
@@ -189,6 +195,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             fallbacks: Vec::new(),
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
+            hold_slice_tokens: None,
         }),
         PolicyObject::Model(ModelPolicy {
             id: ModelId::from_u128(2),
@@ -198,6 +205,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             fallbacks: Vec::new(),
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
+            hold_slice_tokens: None,
         }),
     ];
     objects.extend(account(setup, &pepper));

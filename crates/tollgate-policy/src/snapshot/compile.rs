@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     BudgetOwner, Dialect, KeyPolicy, MarginRule, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy,
-    Settings, TenantPolicy,
+    Settings, TenantPolicy, is_hold_slice,
 };
 use foldhash::HashMapExt as _;
 use std::collections::HashSet;
 
+use tollgate_catalog::Capability;
 use tollgate_domain::{KeyId, ModelId, ProjectId, TenantId};
 
 /// The objects of a set, sorted by kind.
@@ -38,17 +39,19 @@ struct Sorted<'a> {
 pub(super) fn compile(set: &PolicySet, revision: u64, catalog: &Catalog) -> Result<Snapshot, SnapshotError> {
     let sorted = sort(set)?;
     let settings = sorted.settings.ok_or(SnapshotError::NoSettings)?;
+    let hold_slice_tokens = slice_of_settings(settings)?;
     let providers = compile_providers(&sorted, catalog)?;
     let names: HashMap<ProviderId, &str> =
         sorted.providers.iter().map(|provider| (provider.id, provider.name.as_str())).collect();
-    let mut plans = compile_virtual_models(&sorted, &providers, &names)?;
-    let (listed, bare) = add_direct_plans(&mut plans, &providers, &sorted);
+    let mut plans = compile_virtual_models(&sorted, &providers, &names, hold_slice_tokens)?;
+    let (listed, bare) = add_direct_plans(&mut plans, &providers, &sorted, hold_slice_tokens);
     let (keys, tenants) = compile_keys(&sorted, &prices_of_tenants(&sorted, &providers))?;
     Ok(Snapshot {
         revision,
         n_objects: set.len(),
         pepper: settings.key_pepper.clone(),
         default_models: settings.default_models.clone(),
+        hold_slice_tokens,
         keys,
         providers,
         plans,
@@ -177,6 +180,7 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
                 max_output_tokens: Some(model.max_output_tokens),
                 context_tokens: Some(model.context_tokens).filter(|tokens| *tokens > 0),
                 tokenizer: model.tokenizer,
+                reasons: model.capabilities.contains(&Capability::Reasoning),
             };
             facts.insert((*name).to_owned(), known);
         }
@@ -188,6 +192,7 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
         any_model: prices.any_model,
         named_any: prices.named_any,
         facts,
+        streams_thoughts: vendor.is_none_or(|vendor| vendor.streams_thoughts),
     }
 }
 
@@ -199,6 +204,7 @@ fn compile_virtual_models(
     sorted: &Sorted<'_>,
     providers: &HashMap<String, ProviderEntry>,
     names: &HashMap<ProviderId, &str>,
+    hold_slice_tokens: Option<u64>,
 ) -> Result<Plans, SnapshotError> {
     let mut by_name: HashMap<&str, &ModelPolicy> = HashMap::new();
     for model in &sorted.models {
@@ -222,6 +228,7 @@ fn compile_virtual_models(
             candidates,
             retry: model.retry.clone(),
             timeouts: model.timeouts,
+            hold_slice_tokens: model.hold_slice_tokens.map_or(hold_slice_tokens, slice),
         };
         plans.insert(name, Arc::new(plan));
     }
@@ -239,7 +246,27 @@ fn check_model(model: &ModelPolicy) -> Result<(), SnapshotError> {
     if model.targets.iter().any(|target| target.model.trim().is_empty()) {
         return invalid("a target's model is blank");
     }
+    if !model.hold_slice_tokens.is_none_or(is_hold_slice) {
+        return invalid("its slice of a hold is too small or too large");
+    }
     Ok(())
+}
+
+/// A slice of zero is the whole answer.
+fn slice(tokens: u32) -> Option<u64> {
+    Some(u64::from(tokens)).filter(|tokens| *tokens > 0)
+}
+
+fn slice_of_settings(settings: &Settings) -> Result<Option<u64>, SnapshotError> {
+    if !settings.hold_slice_tokens.is_none_or(is_hold_slice) {
+        let reason = "the slice of a hold is too small or too large".to_owned();
+        return Err(SnapshotError::Invalid {
+            kind: "settings",
+            id: "of the installation".to_owned(),
+            reason,
+        });
+    }
+    Ok(settings.hold_slice_tokens.and_then(slice))
 }
 
 /// What the walk along the fallbacks of one model has found so far.
@@ -298,6 +325,7 @@ fn add_direct_plans(
     plans: &mut Plans,
     providers: &HashMap<String, ProviderEntry>,
     sorted: &Sorted<'_>,
+    hold_slice_tokens: Option<u64>,
 ) -> (Vec<ModelInfo>, HashMap<String, Arc<RoutePlan>>) {
     let own: Arc<str> = Arc::from("tollgate");
     let mut listed: Vec<ModelInfo> =
@@ -310,7 +338,7 @@ fn add_direct_plans(
         let owned_by: Arc<str> = Arc::from(provider);
         for model in entry.timelines.keys() {
             let name: Arc<str> = Arc::from(format!("{provider}/{model}"));
-            let plan = Arc::new(direct_plan(&name, entry.candidate(model)));
+            let plan = Arc::new(direct_plan(&name, entry.candidate(model), hold_slice_tokens));
             bare.entry(model.clone()).or_insert_with(|| Arc::clone(&plan));
             // An operator's virtual model of the same name goes before the provider's own.
             if plans.contains_key(&name) {

@@ -88,6 +88,7 @@ fn model(id: ModelId, name: &str, targets: Vec<Target>, fallbacks: &[&str]) -> M
         fallbacks: fallbacks.iter().map(|name| (*name).to_owned()).collect(),
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
+        hold_slice_tokens: None,
     }
 }
 
@@ -153,7 +154,11 @@ fn key() -> KeyPolicy {
 }
 
 fn settings() -> Settings {
-    Settings { key_pepper: pepper(), default_models: vec![(Surface::Chat, "chat-default".to_owned())] }
+    Settings {
+        key_pepper: pepper(),
+        default_models: vec![(Surface::Chat, "chat-default".to_owned())],
+        hold_slice_tokens: None,
+    }
 }
 
 /// One of everything, all of it valid.

@@ -24,7 +24,8 @@ pub(super) fn settings(message: v1::Settings) -> Decoded<Settings> {
         default_models.push((surface, reading.text("default_models", default.model)?));
     }
     let key_pepper = KeyPepper::new(reading.bytes_32("key_pepper", &message.key_pepper)?);
-    Ok(Settings { key_pepper, default_models })
+    let hold_slice_tokens = reading.hold_slice(message.hold_slice_tokens)?;
+    Ok(Settings { key_pepper, default_models, hold_slice_tokens })
 }
 
 fn credential(reading: &Reading, message: v1::Credential) -> Decoded<CredentialPolicy> {
@@ -136,6 +137,7 @@ pub(super) fn model(message: v1::Model) -> Decoded<ModelPolicy> {
         fallbacks: reading.texts("fallbacks", message.fallbacks)?,
         retry: retry(&reading, message.retry)?,
         timeouts: timeouts(&reading, message.timeouts)?,
+        hold_slice_tokens: reading.hold_slice(message.hold_slice_tokens)?,
         name: reading.text("name", message.name)?,
     })
 }

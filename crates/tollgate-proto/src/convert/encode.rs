@@ -33,6 +33,7 @@ pub(super) fn settings(settings: &Settings) -> v1::Settings {
                 model: model.clone(),
             })
             .collect(),
+        hold_slice_tokens: settings.hold_slice_tokens,
     }
 }
 
@@ -108,6 +109,7 @@ pub(super) fn model(model: &ModelPolicy) -> v1::Model {
             idle_ms: model.timeouts.idle_ms,
             total_ms: model.timeouts.total_ms,
         }),
+        hold_slice_tokens: model.hold_slice_tokens,
     }
 }
 

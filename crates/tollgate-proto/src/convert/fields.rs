@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tollgate_domain::{Id, KeyHash};
-use tollgate_policy::RateLimits;
+use tollgate_policy::{RateLimits, is_hold_slice};
 use uuid::Uuid;
 
 use super::ConvertError;
@@ -65,6 +65,15 @@ impl Reading {
         value: Option<u64>,
     ) -> Result<Option<u64>, ConvertError> {
         value.map(|value| self.positive(field, value)).transpose()
+    }
+
+    pub(super) fn hold_slice(&self, tokens: Option<u32>) -> Result<Option<u32>, ConvertError> {
+        match tokens {
+            Some(tokens) if !is_hold_slice(tokens) => {
+                Err(self.refuse("hold_slice_tokens", "is too small or too large"))
+            }
+            tokens => Ok(tokens),
+        }
     }
 
     pub(super) fn hash(&self, field: &'static str, bytes: &[u8]) -> Result<KeyHash, ConvertError> {

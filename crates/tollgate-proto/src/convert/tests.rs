@@ -13,9 +13,9 @@ use tollgate_domain::{
 };
 use tollgate_policy::{
     Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
-    MarginRule, ModelPolicy, ObjectRef, PolicyChange, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy,
-    RateLimits, Retention, RetryOn, RetryPolicy, Settings, Strategy as TargetStrategy, Target, TenantPolicy,
-    Timeouts,
+    MAX_HOLD_SLICE_TOKENS, MIN_HOLD_SLICE_TOKENS, MarginRule, ModelPolicy, ObjectRef, PolicyChange,
+    PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy,
+    Settings, Strategy as TargetStrategy, Target, TenantPolicy, Timeouts,
 };
 
 use crate::{MAX_CHUNK_BYTES, SnapshotAssembler, snapshot_chunks, v1};
@@ -48,9 +48,15 @@ fn limits() -> impl Strategy<Value = RateLimits> {
 
 fn settings() -> impl Strategy<Value = PolicyObject> {
     let surface = prop::sample::select(vec![Surface::Chat, Surface::Completions, Surface::Embeddings]);
-    (any::<[u8; 32]>(), vec((surface, name()), 0..3)).prop_map(|(pepper, default_models)| {
-        PolicyObject::Settings(Settings { key_pepper: KeyPepper::new(pepper), default_models })
-    })
+    (any::<[u8; 32]>(), vec((surface, name()), 0..3), slice()).prop_map(
+        |(pepper, default_models, hold_slice_tokens)| {
+            PolicyObject::Settings(Settings {
+                key_pepper: KeyPepper::new(pepper),
+                default_models,
+                hold_slice_tokens,
+            })
+        },
+    )
 }
 
 fn provider() -> impl Strategy<Value = PolicyObject> {
@@ -113,6 +119,10 @@ fn margin() -> impl Strategy<Value = PolicyObject> {
     )
 }
 
+fn slice() -> impl Strategy<Value = Option<u32>> {
+    prop::option::of(prop_oneof![Just(0), MIN_HOLD_SLICE_TOKENS..=MAX_HOLD_SLICE_TOKENS])
+}
+
 fn model() -> impl Strategy<Value = PolicyObject> {
     let target = (id(), name(), any::<u32>()).prop_map(|(provider, model, priority)| Target {
         provider,
@@ -129,10 +139,19 @@ fn model() -> impl Strategy<Value = PolicyObject> {
             total_ms,
         },
     );
-    (id(), name(), vec(target, 1..4), names(), retry, timeouts).prop_map(
-        |(id, name, targets, fallbacks, retry, timeouts)| {
+    (id(), name(), vec(target, 1..4), names(), retry, timeouts, slice()).prop_map(
+        |(id, name, targets, fallbacks, retry, timeouts, hold_slice_tokens)| {
             let strategy = TargetStrategy::Priority;
-            PolicyObject::Model(ModelPolicy { id, name, strategy, targets, fallbacks, retry, timeouts })
+            PolicyObject::Model(ModelPolicy {
+                id,
+                name,
+                strategy,
+                targets,
+                fallbacks,
+                retry,
+                timeouts,
+                hold_slice_tokens,
+            })
         },
     )
 }
@@ -323,6 +342,7 @@ fn secrets_are_not_printed() {
     let settings = PolicyObject::Settings(Settings {
         key_pepper: KeyPepper::new([201; 32]),
         default_models: Vec::new(),
+        hold_slice_tokens: None,
     });
     let chunk = &snapshot_chunks(1, [&provider, &settings, &sample_key(4)])[0];
     let printed = format!("{chunk:?}");

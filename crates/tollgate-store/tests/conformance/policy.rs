@@ -118,10 +118,12 @@ async fn objects_are_read_as_written(fixture: &Fixture) {
 
     let set = |settings: &mut tollgate_store::SettingsRecord| {
         settings.default_models = vec![(Surface::Chat, "model-1".to_owned())];
+        settings.hold_slice_tokens = Some(512);
     };
     let written = store.update_settings(&ctx(), set).await.unwrap();
     assert_eq!(store.settings().await.unwrap(), written);
     assert_eq!(written.default_models, [(Surface::Chat, "model-1".to_owned())]);
+    assert_eq!(written.hold_slice_tokens, Some(512));
 }
 
 async fn updates_change_and_no_change_writes_nothing(fixture: &Fixture) {

@@ -128,6 +128,7 @@ pub(crate) fn model(n: u128, provider: u128) -> ModelPolicy {
         fallbacks: vec!["chat-cheap".to_owned()],
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
+        hold_slice_tokens: Some(4_096),
     }
 }
 

@@ -23,11 +23,13 @@ pub enum LedgerCall {
     OutboxRead,
     /// Acknowledge journaled events.
     OutboxAcknowledge,
+    /// Hold for the next slice of an answer.
+    Grow,
 }
 
 impl LedgerCall {
     /// Every call, in the order of declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Admit,
         Self::Settle,
         Self::SettleMany,
@@ -38,6 +40,7 @@ impl LedgerCall {
         Self::SetKeyRevoked,
         Self::OutboxRead,
         Self::OutboxAcknowledge,
+        Self::Grow,
     ];
 
     /// The label.
@@ -54,6 +57,7 @@ impl LedgerCall {
             Self::SetKeyRevoked => "set_key_revoked",
             Self::OutboxRead => "outbox_read",
             Self::OutboxAcknowledge => "outbox_acknowledge",
+            Self::Grow => "grow",
         }
     }
 }

@@ -4,7 +4,9 @@
 //! Once content has begun, an ordinary delta costs a few substring searches and a walk over the delta
 //! itself; only frames with usage, a finish reason or an unexpected shape are read whole.
 
+mod cut;
 mod frame;
+mod relayed_text;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +15,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use tollgate_domain::{NanoUsd, Surface, Usage, UsageError};
 
+pub use self::cut::{CutNotice, CutUsage, StreamHead, cut_events};
 use self::frame::{Look, Progress};
+pub use self::relayed_text::collect_text;
 use super::error::ProviderError;
 use super::usage::{UsageSpan, with_cost};
 use crate::sse::{Decoder, Piece, SseError, data_event};
@@ -62,6 +66,18 @@ enum Show {
 impl std::fmt::Debug for UsageFrame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "UsageFrame({} bytes)", self.raw.len())
+    }
+}
+
+impl RelayEvent {
+    /// The frames as the provider sent them; empty for its errors.
+    #[must_use]
+    pub fn frames(&self) -> &[u8] {
+        match self {
+            Self::Forward(bytes) => bytes,
+            Self::Usage { frame, .. } => &frame.raw,
+            Self::ProviderError(_) => &[],
+        }
     }
 }
 

@@ -20,8 +20,10 @@ models:
     targets: [{ provider: p, model: m, qqqqqqqqqqqq: 1 }]
     retry: { qqqqqqqqqqqq: 1 }
     timeouts: { qqqqqqqqqqqq: 1 }
+    hold: { qqqqqqqqqqqq: 1 }
     cache: { mode: off, qqqqqqqqqqqq: 1 }
 prices: [{ provider: p, model: m, qqqqqqqqqqqq: 1 }]
+hold: { qqqqqqqqqqqq: 1 }
 tenants:
   - name: t
     qqqqqqqqqqqq: 1

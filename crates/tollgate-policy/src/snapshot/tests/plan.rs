@@ -194,3 +194,31 @@ fn the_model_list_is_sorted_and_whole() {
     ];
     assert_eq!(shown, expected);
 }
+
+#[test]
+fn slices_of_holds_are_the_model_s_own_or_the_installation_s() {
+    let targets = || vec![target(LOCAL, "llama", 0)];
+    let all = Settings { hold_slice_tokens: Some(4_096), ..settings() };
+    let own = ModelPolicy { hold_slice_tokens: Some(512), ..model(CHEAP, "chat-cheap", targets(), &[]) };
+    let whole = ModelPolicy { hold_slice_tokens: Some(0), ..model(CHAT, "chat-default", targets(), &[]) };
+    let objects = [PolicyObject::Settings(all), PolicyObject::Model(own.clone()), PolicyObject::Model(whole)];
+    let snapshot = snapshot_with(objects);
+    let slice = |requested| snapshot.plan(&context(&snapshot), requested).unwrap().hold_slice_tokens;
+    assert_eq!((slice("chat-cheap"), slice("chat-default")), (Some(512), None));
+    assert_eq!((slice("openai/gpt-5-mini"), slice("local/unlisted")), (Some(4_096), Some(4_096)));
+    let snapshot = snapshot_with([PolicyObject::Model(own)]);
+    let slice = |requested| snapshot.plan(&context(&snapshot), requested).unwrap().hold_slice_tokens;
+    assert_eq!((slice("chat-cheap"), slice("chat-default"), slice("gpt-5-mini")), (Some(512), None, None));
+}
+
+#[test]
+fn what_a_vendor_s_unknown_model_thinks_may_not_be_seen() {
+    let snapshot = snapshot_with([]);
+    let is_seen = |requested| {
+        let plan = snapshot.plan(&context(&snapshot), requested).unwrap();
+        plan.candidates[0].is_output_visible
+    };
+    assert!(is_seen("openai/gpt-5-mini"), "the catalogue knows that it does not think");
+    assert!(!is_seen("openai/gpt-9-thinking"), "nothing is known of it");
+    assert!(is_seen("local/llama"), "no vendor's: what it makes it streams");
+}

@@ -108,6 +108,12 @@ const FALLBACKS: Argument =
 const MAX_ATTEMPTS: Argument = inner("max_attempts", "retry.max_attempts", Kind::Whole, "Attempts in all");
 const TOTAL_TIMEOUT: Argument =
     inner("total_timeout", "timeouts.total", Kind::Text, "For the whole request, such as 300s");
+const SLICE_TOKENS: Argument = inner(
+    "slice_tokens",
+    "hold.slice_tokens",
+    Kind::Whole,
+    "Answer tokens that a stream holds for at a time; 0 for the whole answer",
+);
 
 pub(super) const MODELS: Resource = Resource {
     name: "models",
@@ -144,6 +150,7 @@ pub(super) const MODELS: Resource = Resource {
                 field("strategy", Kind::Text, "Order of the targets: priority"),
                 MAX_ATTEMPTS,
                 TOTAL_TIMEOUT,
+                SLICE_TOKENS,
             ],
             columns: &[],
         },
@@ -161,6 +168,7 @@ pub(super) const MODELS: Resource = Resource {
                 field("strategy", Kind::Text, "Order of the targets: priority"),
                 MAX_ATTEMPTS,
                 TOTAL_TIMEOUT,
+                SLICE_TOKENS,
             ],
             columns: &[],
         },
