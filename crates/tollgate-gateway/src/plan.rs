@@ -108,6 +108,11 @@ impl PricedPlan {
         }
     }
 
+    /// Whether some budget is smaller than the least that is held, even when nothing of it is spent.
+    pub(crate) fn is_beyond_a_budget(&self, context: &KeyContext) -> bool {
+        context.budgets.iter().any(|budget| budget.limit < self.minimum)
+    }
+
     /// For when the cheap bound does not fit the money: counts the prompt's text with the tokenizers that are
     /// public, and says whether the least the request can be held for has fallen. The first count of a
     /// process loads the tokenizer; each costs up to some ten milliseconds.
@@ -155,7 +160,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
     let input_estimate = input_token_estimate(input.skim, input.body.len());
     let rate_output = input.skim.client_output_cap().unwrap_or(floor);
-    let mut priced = PricedPlan {
+    let priced = PricedPlan {
         // no wallet or budget can hold more, so no answer may cost more
         amount: slices::first_hold(&candidates, worst_case, &shape, floor).min(MAX_LIMIT),
         worst_case: worst_case.min(MAX_LIMIT),
@@ -170,9 +175,6 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         is_paid: input.context.has_money_gate(),
         input_estimate,
     };
-    if is_beyond_every_period(input.context, minimum) {
-        priced.count_exactly(input.skim, input.body, floor);
-    }
     if priced.minimum > MAX_LIMIT {
         let minimum = priced.minimum;
         let message =
@@ -190,11 +192,6 @@ fn dearest_of(candidates: &[PricedCandidate], shape: &PricedPlanShape, floor: u6
     let amount = dearest(&|priced| priced.bound(priced.output_cap, shape));
     let minimum = dearest(&|priced| priced.bound(priced.output_cap.min(floor), shape));
     (amount, minimum)
-}
-
-/// Whether some budget is smaller than that even when nothing of it is spent.
-fn is_beyond_every_period(context: &KeyContext, minimum: NanoUsd) -> bool {
-    context.budgets.iter().any(|budget| budget.limit < minimum)
 }
 
 fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
@@ -243,7 +240,13 @@ fn price_candidate(
         (Some(cap), None) | (None, Some(cap)) => cap,
         (None, None) => config.default_output_cap_tokens,
     };
-    Ok(PricedCandidate { candidate: Arc::clone(candidate), sheet, input_bound, output_cap, slice_tokens: None })
+    Ok(PricedCandidate {
+        candidate: Arc::clone(candidate),
+        sheet,
+        input_bound,
+        output_cap,
+        slice_tokens: None,
+    })
 }
 
 /// Refuses what a provider bills without any bound that the request or the catalogue knows.

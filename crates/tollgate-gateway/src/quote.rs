@@ -24,7 +24,11 @@ pub(crate) fn quote(
 ) -> Result<Response<GatewayBody>, Refusal> {
     let surface = surface_of(&body)?;
     let trace = RequestTrace::disabled();
-    let priced = price(gateway, Received { request, started, surface, caller, headers, body, trace })?;
+    let mut priced = price(gateway, Received { request, started, surface, caller, headers, body, trace })?;
+    // as a request is, whose cheap bound the ledger refuses
+    if priced.plan.is_beyond_a_budget(&priced.caller.context) {
+        priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);
+    }
     Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))
 }
 

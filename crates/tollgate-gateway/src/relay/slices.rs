@@ -89,7 +89,7 @@ impl SliceHold {
         let slice = priced.slice_tokens.filter(|_| request.plan.is_paid)?;
         let shape = request.plan.shape();
         let cap = priced.output_cap.saturating_mul(shape.n_choices);
-        let held = priced.affordable_in_all(reservation.grant.granted, &shape);
+        let held = held_in_all(priced, &shape, reservation.grant.granted);
         let encoding = priced.candidate.tokenizer.map(|tokenizer| match tokenizer {
             Tokenizer::Cl100k => Encoding::Cl100k,
             Tokenizer::O200k => Encoding::O200k,
@@ -323,7 +323,7 @@ impl RelayBody {
         let (Some(slices), Some(priced)) = (&mut self.slices, self.reservation.current()) else { return };
         slices.growing = None;
         let (shape, used) = (slices.shape, slices.used(text_bytes));
-        let within = |money: NanoUsd| priced.affordable_in_all(money, &shape);
+        let within = |money: NanoUsd| held_in_all(priced, &shape, money);
         match growth {
             Growth::Grown(_) if slices.claim == Claim::Asked || slices.claim == Claim::Rest => {
                 slices.claim = if slices.claim == Claim::Rest { Claim::Refused } else { Claim::None };
@@ -365,7 +365,7 @@ impl RelayBody {
         });
         let Some(usage) = usage else { return NanoUsd::ZERO };
         self.reservation.note_served_tier(self.relay.service_tier());
-        self.reservation.price(&with_request(usage)).provider_cost
+        self.reservation.price(&with_request(usage)).claimed
     }
 
     /// Asks for what is claimed, once nothing else is asked; answers whether it does so now.
@@ -455,6 +455,15 @@ impl RelayBody {
     fn settle_cut(&mut self, usage: Usage, kind: ErrorKind) {
         self.settle_at(usage, SettlementBasis::Counted, RequestOutcome::Error(kind), 200);
     }
+}
+
+/// Answer tokens, over all answers, that `money` holds for: all there can be where it is as much as they cost.
+fn held_in_all(priced: &PricedCandidate, shape: &PricedPlanShape, money: NanoUsd) -> u64 {
+    let cap = priced.output_cap.saturating_mul(shape.n_choices);
+    if money >= priced.bound_in_all(cap, shape).min(MAX_LIMIT) {
+        return cap;
+    }
+    priced.affordable_in_all(money, shape)
 }
 
 /// What the level that refused has left.
