@@ -4,7 +4,7 @@
 use super::{
     Attempt, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface, UsageEvent,
 };
-use crate::{ErrorKind, Id, Meter, NanoUsd, PricePerMillion, UnixMillis, Usage};
+use crate::{AppliedMargin, BasisPoints, ErrorKind, Id, Meter, NanoUsd, PricePerMillion, UnixMillis, Usage};
 
 /// The layout; a reader refuses what it does not know. To be raised with every change of it, and where a variant
 /// is added to an enumeration elsewhere than at its end.
@@ -53,8 +53,9 @@ impl UsageEvent {
             out.push(meter as u8);
             number(out, units);
         }
-        count(out, self.charge.len());
-        self.charge.iter().for_each(|line| charge_line(out, line));
+        charge(out, &self.charge);
+        option(out, self.margin, margin);
+        option(out, self.provider_charge.as_deref(), charge);
         out.push(self.basis as u8);
         outcome(out, self.outcome);
         out.extend_from_slice(&self.status.to_le_bytes());
@@ -102,11 +103,22 @@ fn option<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8
     }
 }
 
+fn charge(out: &mut Vec<u8>, lines: &[ChargeLine]) {
+    count(out, lines.len());
+    lines.iter().for_each(|line| charge_line(out, line));
+}
+
+fn margin(out: &mut Vec<u8>, margin: AppliedMargin) {
+    id(out, margin.rule);
+    out.extend_from_slice(&margin.basis_points.get().to_le_bytes());
+}
+
 fn charge_line(out: &mut Vec<u8>, line: &ChargeLine) {
     out.push(line.meter as u8);
     number(out, line.units);
     out.extend_from_slice(&line.price.0.to_le_bytes());
     option(out, line.price_row, id);
+    out.push(u8::from(line.tenant_price));
     text(out, &line.source);
 }
 
@@ -160,6 +172,8 @@ impl Reader<'_> {
             provider_cost: NanoUsd(self.signed()?),
             usage: self.usage()?,
             charge: self.list(Self::charge_line)?,
+            margin: self.option(Self::margin)?,
+            provider_charge: self.option(|reader| reader.list(Self::charge_line))?,
             basis: *BASES.get(usize::from(self.byte()?))?,
             outcome: self.outcome()?,
             status: u16::from_le_bytes(self.array()?),
@@ -238,8 +252,15 @@ impl Reader<'_> {
             units: self.number()?,
             price: PricePerMillion(self.signed()?),
             price_row: self.option(Self::id)?,
+            tenant_price: self.byte()? != 0,
             source: self.text()?,
         })
+    }
+
+    fn margin(&mut self) -> Option<AppliedMargin> {
+        let rule = self.id()?;
+        let basis_points = BasisPoints::new(i32::from_le_bytes(self.array()?))?;
+        Some(AppliedMargin { rule, basis_points })
     }
 
     fn outcome(&mut self) -> Option<RequestOutcome> {

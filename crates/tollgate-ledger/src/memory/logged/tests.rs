@@ -66,6 +66,8 @@ fn settlement(hold: u8, has_event: bool) -> Settlement {
         provider_cost: NanoUsd(1_234),
         usage: Usage::ZERO,
         charge: Vec::new(),
+        margin: None,
+        provider_charge: None,
         basis: SettlementBasis::Provider,
         outcome: RequestOutcome::Ok,
         status: 200,
