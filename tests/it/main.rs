@@ -7,6 +7,7 @@ mod documentation;
 mod idempotency;
 mod installation;
 mod killed;
+mod margins;
 mod money;
 mod recovery;
 mod resilience;

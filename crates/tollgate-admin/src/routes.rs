@@ -3,6 +3,7 @@
 mod budgets;
 mod catalog;
 mod keys;
+mod margins;
 mod models;
 mod operations;
 mod prices;
@@ -38,6 +39,7 @@ pub(crate) fn operations() -> (Router<AdminState>, OpenApi) {
         .merge(providers::operations())
         .merge(models::operations())
         .merge(prices::operations())
+        .merge(margins::operations())
         .merge(usage::operations())
         .merge(statements::operations())
         .merge(requests::operations())

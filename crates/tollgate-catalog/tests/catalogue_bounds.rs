@@ -1,10 +1,12 @@
-//! Every built-in model in every tier it has, with random requests and random usages inside their bounds:
-//! what is charged is never above what is held.
+//! Every built-in model in every tier it has, for customers with random margins and rows of their own, with random
+//! requests and random usages inside their bounds: what is charged is never above what is held.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use tollgate_catalog::{Catalog, CatalogModel, PriceSheet, Reach, ServiceTier, UnitBounds};
-use tollgate_domain::{Meter, NanoUsd, Usage};
+use tollgate_catalog::{Catalog, CatalogModel, PriceRow, PriceSheet, Reach, ServiceTier, UnitBounds};
+use tollgate_domain::{
+    AppliedMargin, BasisPoints, MarginId, Meter, NanoUsd, PricePerMillion, TenantId, Usage,
+};
 
 /// Random usages per model and tier.
 const N_USAGES: u64 = 1_000;
@@ -98,6 +100,32 @@ fn tiers(model: &CatalogModel<'_>) -> Vec<ServiceTier> {
     std::iter::once(ServiceTier::Standard).chain(own).collect()
 }
 
+/// What some customer pays: everybody's price, that with a margin, or rows of its own over it.
+fn customer(numbers: &mut Numbers, general: &PriceSheet, rows: &[PriceRow]) -> PriceSheet {
+    let points = i32::try_from(numbers.up_to(1_010_000)).unwrap() - 10_000;
+    let basis_points = BasisPoints::new(if points % 3 == 0 { points % 10_000 } else { points }).unwrap();
+    let margin = Some(AppliedMargin { rule: MarginId::from_u128(1), basis_points });
+    match numbers.next() % 4 {
+        0 | 1 => general.clone(),
+        2 => general.with_margin(margin),
+        _ => {
+            let own: Vec<PriceRow> = rows.iter().filter_map(|row| own_row(numbers, row)).collect();
+            PriceSheet::for_tenant(Some(general), &own, margin)
+        }
+    }
+}
+
+/// A tenant's row in place of `row`, or none; now and then one for another class of the same.
+fn own_row(numbers: &mut Numbers, row: &PriceRow) -> Option<PriceRow> {
+    let meter = match numbers.next() % 4 {
+        0 => Meter::ALL[usize::try_from(numbers.next()).unwrap_or(0) % Meter::ALL.len()],
+        1 => row.meter?,
+        _ => return None,
+    };
+    let price = PricePerMillion(i64::try_from(numbers.up_to(row.price.0.unsigned_abs() * 3)).unwrap());
+    Some(PriceRow { tenant: Some(TenantId::from_u128(1)), meter: Some(meter), price, ..row.clone() })
+}
+
 /// With that much money the answer that is afforded costs no more, and one token more would.
 fn assert_affordable(sheet: &PriceSheet, money: NanoUsd, request: &Request, tier: ServiceTier, told: &str) {
     let bound = |output| sheet.upper_bound(request.input_bound, output, tier, request.reach);
@@ -119,9 +147,11 @@ fn no_usage_inside_its_bounds_costs_more_than_is_held() {
     for vendor in catalog.vendors() {
         for model in vendor.models() {
             n_models += 1;
-            let sheet = PriceSheet::from_rows(&model.price_rows(&vendor.name));
+            let rows = model.price_rows(&vendor.name);
+            let general = PriceSheet::from_rows(&rows);
             for tier in tiers(&model) {
                 for _ in 0..N_REQUESTS {
+                    let sheet = customer(&mut numbers, &general, &rows);
                     let request = request(&mut numbers, &model);
                     let Request { input_bound, output_cap, reach } = request;
                     let held = sheet.upper_bound(input_bound, output_cap, tier, reach);

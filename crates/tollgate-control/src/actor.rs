@@ -85,6 +85,8 @@ pub enum Resource {
     Model,
     /// Price rows.
     Price,
+    /// Margin rules.
+    Margin,
     /// Default models per surface.
     Settings,
     /// Spend reports.
@@ -101,7 +103,7 @@ pub enum Resource {
 
 impl Resource {
     /// Every resource.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Tenant,
         Self::Project,
         Self::Key,
@@ -111,6 +113,7 @@ impl Resource {
         Self::Provider,
         Self::Model,
         Self::Price,
+        Self::Margin,
         Self::Settings,
         Self::Usage,
         Self::Request,
@@ -132,6 +135,7 @@ impl Resource {
             Self::Provider => "provider",
             Self::Model => "model",
             Self::Price => "price",
+            Self::Margin => "margin",
             Self::Settings => "settings",
             Self::Usage => "usage",
             Self::Request => "request",

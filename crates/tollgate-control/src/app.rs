@@ -10,6 +10,7 @@ mod holds;
 mod idempotency;
 mod keys;
 mod lookup;
+mod margins;
 mod models;
 mod nodes;
 mod prices;
@@ -39,12 +40,13 @@ pub use credits::{CreateCredit, CreditKindName, CreditReason, CreditView};
 pub use holds::{HoldQuery, HoldView};
 pub use idempotency::{IdempotentAnswer, IdempotentState, IdempotentWrite};
 pub use keys::{CreateKey, CreatedKey, KeyStateName, KeyView, RotateKey, UpdateKey};
+pub use margins::{CreateMargin, MarginQuery, MarginView};
 pub use models::{CreateModel, ModelView, UpdateModel};
 pub use nodes::{NodeRefusalView, NodeView};
 pub use prices::{CreatePrice, PriceQuery, PriceView};
 pub use projects::{CreateProject, ProjectView, UpdateProject};
 pub use providers::{CreateProvider, CredentialView, ProviderView, UpdateProvider};
-pub use requests::{AttemptView, ChargeLineView, RequestQuery, RequestView};
+pub use requests::{AttemptView, ChargeLineView, MarginLineView, RequestQuery, RequestView};
 pub use settings::{DefaultModelsView, UpdateDefaultModels};
 pub use statements::{
     StatementChargeView, StatementCreditView, StatementKindView, StatementQuery, StatementSumView,
@@ -54,8 +56,9 @@ pub use tenants::{BillingName, CreateTenant, TenantView, UpdateTenant};
 pub use usage::{UsageBucketName, UsageQuery, UsageReport, UsageRowView};
 pub use verification::{FindingView, VerificationState, VerificationView};
 
+pub(crate) use margins::MarginTerms;
 pub(crate) use models::check_fallbacks;
-pub(crate) use prices::{parse_price, placed, price_text};
+pub(crate) use prices::{parse_price, price_text};
 pub(crate) use settings::check_defaults;
 pub(crate) use trial::TrialBody;
 pub(crate) use verification::LEDGER_TABLE;

@@ -6,14 +6,15 @@ mod diff;
 mod document;
 mod export;
 mod hold;
+mod margins;
 mod prices;
 mod tenants;
 mod validate;
 
 pub use apply::{ApplyOptions, ApplyReport, Change, ChangeAction, GeneratedSecret};
 pub use document::{
-    ConfigBudget, ConfigDocument, ConfigKey, ConfigModel, ConfigPrice, ConfigProblem, ConfigProject,
-    ConfigProvider, ConfigTenant,
+    ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigModel, ConfigPrice, ConfigProblem,
+    ConfigProject, ConfigProvider, ConfigTenant,
 };
 pub use validate::{KnownNames, validate, validate_against};
 

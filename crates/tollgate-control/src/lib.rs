@@ -24,9 +24,9 @@ mod tests;
 pub use actor::{Action, Actor, AdminLogins, Resource, ResourceOwner, Role, Verb, authorize, authorize_some};
 pub use app::*;
 pub use config::{
-    ApplyOptions, ApplyReport, Change, ChangeAction, ConfigBudget, ConfigDocument, ConfigKey, ConfigModel,
-    ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, GeneratedSecret, KnownNames,
-    validate, validate_against,
+    ApplyOptions, ApplyReport, Change, ChangeAction, ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin,
+    ConfigModel, ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, GeneratedSecret,
+    KnownNames, validate, validate_against,
 };
 pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus};
 pub use error::{AppError, FieldProblem};

@@ -8,5 +8,6 @@ mod credits;
 mod feed;
 mod harness;
 mod journal;
+mod margins;
 mod money;
 mod pushes;

@@ -18,10 +18,7 @@ use crate::statement_page;
 
 /// The operations of this resource.
 pub(super) fn operations() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(get_statement))
-        .routes(routes!(get_statement_by_plural))
-        .routes(routes!(start_verification, get_verification))
+    OpenApiRouter::new().routes(routes!(get_statement)).routes(routes!(start_verification, get_verification))
 }
 
 /// The shape of a statement.
@@ -97,29 +94,6 @@ async fn get_statement(
 ) -> Result<Response, ApiError> {
     let statement = state.app.statement(&actor, &tenant, &query).await?;
     Ok(answer(format.unwrap_or_else(|| accepted(&headers)), statement))
-}
-
-/// The same as `/tenants/{tenant}/statement`
-#[utoipa::path(
-    get,
-    path = "/tenants/{tenant}/statements",
-    tag = "credits",
-    params(("tenant" = String, Path, description = "id or name"), StatementQuery, FormatQuery),
-    responses((
-        status = 200,
-        description = "the statement; with `format=csv` as a table, with `format=html` as a page to print",
-        content((StatementView = "application/json"), (String = "text/csv"), (String = "text/html")),
-    )),
-)]
-async fn get_statement_by_plural(
-    state: State<AdminState>,
-    caller: Caller,
-    tenant: Named,
-    query: Params<StatementQuery>,
-    format: Params<FormatQuery>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    get_statement(state, caller, tenant, query, format, headers).await
 }
 
 /// Begin to derive every balance and sum anew, unless that is under way; look at it with GET

@@ -70,8 +70,8 @@ async fn get_usage(
 }
 
 /// Columns that every report ends with.
-const COUNTS: [&str; 6] =
-    ["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "errors"];
+const COUNTS: [&str; 7] =
+    ["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "provider_cost_usd", "errors"];
 
 /// A header line, then a line per row: the bucket where asked for, the groups as asked for, the counts.
 fn table(query: &UsageQuery, report: &UsageReport) -> String {
@@ -88,6 +88,7 @@ fn table(query: &UsageQuery, report: &UsageReport) -> String {
             row.cached_tokens.to_string(),
             row.output_tokens.to_string(),
             row.cost_usd.clone(),
+            row.provider_cost_usd.clone().unwrap_or_default(),
             row.errors.to_string(),
         ];
         let cells = groups.iter().map(|group| group_cell(row, group));

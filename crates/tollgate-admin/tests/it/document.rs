@@ -37,6 +37,10 @@ const CALLS: &[&str] = &[
     "POST /prices",
     "GET /prices/{price}",
     "DELETE /prices/{price}",
+    "GET /margins",
+    "POST /margins",
+    "GET /margins/{margin}",
+    "DELETE /margins/{margin}",
     "GET /projects/{project}",
     "PATCH /projects/{project}",
     "DELETE /projects/{project}",
@@ -62,7 +66,6 @@ const CALLS: &[&str] = &[
     "GET /tenants/{tenant}/projects",
     "POST /tenants/{tenant}/projects",
     "GET /tenants/{tenant}/statement",
-    "GET /tenants/{tenant}/statements",
     "GET /usage",
 ];
 

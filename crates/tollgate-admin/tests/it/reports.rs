@@ -92,7 +92,7 @@ async fn usage_as_a_table_is_safe_in_a_spreadsheet() {
     let answer = admin.call("GET", path, &Value::Null).await.expect_status(200).unwrap();
     assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8"));
     let expected = concat!(
-        "tenant,user,label:department,requests,input_tokens,cached_tokens,output_tokens,cost_usd,errors\r\n",
+        "tenant,user,label:department,requests,input_tokens,cached_tokens,output_tokens,cost_usd,provider_cost_usd,errors\r\n",
         "acme,'=cmd|' /C calc'!A0,\"support, \"\"tier 2\"\"\",3,300,0,150,0.000375,1\r\n",
     );
     assert_eq!(answer.text(), expected);
@@ -146,7 +146,7 @@ async fn statements_are_objects_tables_and_pages() {
     let admin = with_three_requests().await;
     let credit = json!({"amount": "5", "kind": "topup", "reference": "=1+1<script>"});
     admin.post("/tenants/acme/credits", credit).await;
-    for path in ["/tenants/acme/statement?month=2026-11", "/tenants/acme/statements"] {
+    for path in ["/tenants/acme/statement?month=2026-11", "/tenants/acme/statement"] {
         let statement = admin.get(path).await;
         for (field, value) in [
             ("month", json!("2026-11")),

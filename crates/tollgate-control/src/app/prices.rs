@@ -1,6 +1,7 @@
 //! The operator's price rows: immutable, each from a moment on.
 
 use serde::{Deserialize, Serialize};
+use tollgate_catalog::sanity::check_price;
 use tollgate_catalog::{PriceRow, ServiceTier};
 use tollgate_domain::{Meter, NanoUsd, PricePerMillion, TenantId, UnixMillis};
 use tollgate_store::{PageRequest, PriceFilter, PriceRecord};
@@ -29,7 +30,7 @@ pub struct CreatePrice {
     /// The model's name there; `*` prices what has no row of its own.
     #[schema(example = "gpt-5-mini")]
     pub model: String,
-    /// Not supported yet: the only tenant it is for.
+    /// Only for this tenant, by name or id: what it pays instead of everybody's price, without a margin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// What it prices: `input`, `cached_input`, `output`, `request`, …; absent only where `free`.
@@ -50,7 +51,8 @@ pub struct CreatePrice {
     #[serde(default)]
     pub context_from: u64,
     /// From when it holds (RFC 3339). Where absent: from now on where it replaces a row, else since ever, so
-    /// that a pod whose clock is behind has a model's first price too. In the past only for a first row.
+    /// that a pod whose clock is behind has a model's first price too. In the past only for a first row. A tenant's
+    /// row holds from now on, and in the past only where the tenant was charged nothing since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "2027-01-01T00:00:00Z")]
     pub effective_from: Option<String>,
@@ -120,22 +122,20 @@ pub(crate) fn price_text(meter: Option<Meter>, price: PricePerMillion) -> String
     }
 }
 
-/// A price as it is written, read.
+/// A price as it is written, read. One that no vendor's list has is taken for a slip of the decimal point.
 pub(crate) fn parse_price(meter: Meter, text: &str) -> Result<PricePerMillion, String> {
     let parsed =
         if meter.is_token() { PricePerMillion::parse(text) } else { PricePerMillion::parse_per_unit(text) };
-    parsed.map_err(|error| error.to_string())
+    let price = parsed.map_err(|error| error.to_string())?;
+    check_price(meter, price).map_or(Ok(price), |slip| Err(format!("{slip}: check its unit")))
 }
 
 impl CreatePrice {
-    /// Notes every problem; the row where there is none. A row without a start begins `now` until it is placed.
+    /// Notes every problem; the row where there is none, for everybody until its tenant is looked up. A row
+    /// without a start begins `now` until it is placed.
     pub(crate) fn check(&self, path: &str, now: UnixMillis, problems: &mut Problems) -> Option<PriceRow> {
         problems.take(format!("{path}provider"), name(&self.provider));
         check_upstream_model(&self.model, &format!("{path}model"), problems);
-        if self.tenant.is_some() {
-            // No pod would take policy with such a row in it.
-            problems.add(format!("{path}tenant"), "not supported yet: prices for one tenant; leave it out");
-        }
         let tier = self.service_tier.as_deref().map_or(Some(ServiceTier::Standard), |text| {
             let tier = ServiceTier::from_name(text).ok_or("must be one of standard, flex, priority, batch");
             problems.take(format!("{path}service_tier"), tier)
@@ -216,7 +216,7 @@ async fn view(record: PriceRecord, names: &mut Names) -> Result<PriceView, AppEr
 ///
 /// # Errors
 /// It would change what was charged for the same thing at a time that has passed.
-pub(crate) fn placed(
+fn placed(
     row: PriceRow,
     has_start: bool,
     existing: &[PriceRecord],
@@ -270,15 +270,34 @@ impl App {
         let row = input.check("", now, &mut problems);
         problems.finish()?;
         let row = row.ok_or_else(|| AppError::Internal("a checked price has no row".to_owned()))?;
+        let tenant = self.named_tenant(actor, input.tenant.as_deref()).await?;
         let filter = PriceFilter {
             provider: Some(row.provider.clone()),
             model: Some(row.model.clone()),
             tenant: None,
         };
-        let existing = self.all_prices(&filter).await?;
-        let row = placed(row, input.effective_from.is_some(), &existing, now)?;
+        let existing = if tenant.is_none() { self.all_prices(&filter).await? } else { Vec::new() };
+        let row = PriceRow { tenant, ..row };
+        let row = self.placed_price(row, input.effective_from.is_some(), &existing, now).await?;
         let record = self.parts.store.create_price(&self.context(actor), self.new_id()?, row).await?;
         view(record, &mut self.names()).await
+    }
+
+    /// The row with its start, see [`placed`]. A tenant's own row takes the place of what everybody pays, so that
+    /// it begins now, and in the past only where the tenant was charged nothing since.
+    pub(crate) async fn placed_price(
+        &self,
+        row: PriceRow,
+        has_start: bool,
+        existing: &[PriceRecord],
+        now: UnixMillis,
+    ) -> Result<PriceRow, AppError> {
+        if row.tenant.is_none() {
+            return placed(row, has_start, existing, now);
+        }
+        let start = has_start.then_some(row.effective_from);
+        let effective_from = self.refuse_rewriting(row.tenant, start, now).await?;
+        Ok(PriceRow { effective_from, ..row })
     }
 
     /// Creates placed rows together: pods see all of them or none.

@@ -85,8 +85,19 @@ pub struct ChargeLineView {
     pub price: String,
     /// The operator's price row.
     pub price_id: Option<String>,
+    /// Whether the row is the tenant's own: no margin is put on it.
+    pub tenant_price: bool,
     /// Where the price comes from.
     pub source: String,
+}
+
+/// The margin of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MarginLineView {
+    /// The rule.
+    pub margin_id: String,
+    /// How many percent were added.
+    pub percent: String,
 }
 
 /// A finished request: its receipt.
@@ -130,14 +141,18 @@ pub struct RequestView {
     pub held: Usd,
     /// What was charged.
     pub cost: Usd,
-    /// What the provider is expected to bill.
-    pub provider_cost: Usd,
+    /// What the provider is expected to bill; `null` for whoever runs one tenant only.
+    pub provider_cost: Option<Usd>,
     /// Where the amount comes from: `provider`, `counted`, `estimated`.
     pub basis: String,
     /// Counts by meter.
     pub usage: BTreeMap<String, u64>,
-    /// The price lines that make `cost`.
+    /// The price lines that make `cost`, before the margin.
     pub charge: Vec<ChargeLineView>,
+    /// The margin on those lines that are not the tenant's own prices; `null` where there was none.
+    pub margin: Option<MarginLineView>,
+    /// The price lines that make `provider_cost`; `null` for whoever runs one tenant only.
+    pub provider_charge: Option<Vec<ChargeLineView>>,
     /// All attempts in order.
     pub attempts: Vec<AttemptView>,
     /// When it was admitted.
@@ -175,11 +190,21 @@ fn charge_view(line: ChargeLine) -> ChargeLineView {
         units: line.units,
         price: price_text(Some(line.meter), line.price),
         price_id: line.price_row.map(|id| id.to_string()),
+        tenant_price: line.tenant_price,
         source: line.source,
     }
 }
 
-async fn view(event: UsageEvent, names: &mut Names) -> Result<RequestView, AppError> {
+async fn view(event: UsageEvent, actor: &Actor, names: &mut Names) -> Result<RequestView, AppError> {
+    // what the operator pays is none of a tenant's business
+    let sees_provider = actor.own_tenant().is_none();
+    let provider_charge = event.provider_charge.unwrap_or_else(|| event.charge.clone());
+    let provider_charge =
+        sees_provider.then(|| provider_charge.into_iter().map(charge_view).collect::<Vec<_>>());
+    let margin = event.margin.map(|margin| MarginLineView {
+        margin_id: margin.rule.to_string(),
+        percent: margin.basis_points.to_string(),
+    });
     Ok(RequestView {
         id: event.request.to_string(),
         tenant: names.tenant(event.tenant).await?,
@@ -200,10 +225,12 @@ async fn view(event: UsageEvent, names: &mut Names) -> Result<RequestView, AppEr
         hold_id: event.hold.to_string(),
         held: Usd(event.held),
         cost: Usd(event.cost),
-        provider_cost: Usd(event.provider_cost),
+        provider_cost: sees_provider.then_some(Usd(event.provider_cost)),
         basis: event.basis.name().to_owned(),
         usage: event.usage.iter().map(|(meter, units)| (meter.name().to_owned(), units)).collect(),
         charge: event.charge.into_iter().map(charge_view).collect(),
+        margin,
+        provider_charge,
         attempts: event.attempts.into_iter().map(attempt_view).collect(),
         admitted_at: Time(event.admitted_at),
         finished_at: Time(event.finished_at),
@@ -252,7 +279,7 @@ impl App {
         let mut names = self.names();
         let mut data = Vec::with_capacity(page.items.len());
         for event in page.items {
-            data.push(view(event, &mut names).await?);
+            data.push(view(event, actor, &mut names).await?);
         }
         Ok(List { data, next: page.next.map(|next| next.to_string()) })
     }
@@ -270,7 +297,7 @@ impl App {
         match authorize(actor, read, ResourceOwner::Tenant(event.tenant)) {
             Err(AppError::NotFound { .. }) => Err(not_found()),
             Err(other) => Err(other),
-            Ok(()) => view(event, &mut self.names()).await,
+            Ok(()) => view(event, actor, &mut self.names()).await,
         }
     }
 }

@@ -108,6 +108,10 @@ pub struct UsageRowView {
     /// What was charged.
     #[schema(value_type = String)]
     pub cost_usd: String,
+    /// What the providers are expected to bill; absent for whoever runs one tenant only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub provider_cost_usd: Option<String>,
     /// Requests that ended in an error.
     pub errors: u64,
 }
@@ -172,7 +176,9 @@ pub(super) fn span(
     (from, to)
 }
 
-fn view(row: UsageRow) -> UsageRowView {
+fn view(row: UsageRow, actor: &Actor) -> UsageRowView {
+    // what the operator pays is none of a tenant's business
+    let sees_provider = actor.own_tenant().is_none();
     let mut view = UsageRowView {
         bucket: row.bucket_starts_at.map(Time),
         requests: row.requests,
@@ -180,6 +186,7 @@ fn view(row: UsageRow) -> UsageRowView {
         cached_tokens: row.cached_tokens,
         output_tokens: row.output_tokens,
         cost_usd: Usd(row.cost).0.to_string(),
+        provider_cost_usd: sees_provider.then(|| row.provider_cost.to_string()),
         errors: row.errors,
         ..UsageRowView::default()
     };
@@ -231,6 +238,6 @@ impl App {
         let query =
             tollgate_store::UsageQuery { group_by, bucket, from, to, tenant, project, key, model, provider };
         let rows = self.parts.store.usage(&query).await?;
-        Ok(UsageReport { data: rows.into_iter().map(view).collect() })
+        Ok(UsageReport { data: rows.into_iter().map(|row| view(row, actor)).collect() })
     }
 }

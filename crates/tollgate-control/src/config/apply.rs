@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::diff;
 use super::document::{ConfigDocument, ConfigModel, ConfigProvider};
+use super::margins::For;
 use super::validate::{KnownNames, validate_against};
 use crate::app::{App, UpdateDefaultModels, UpdateModel, UpdateProvider};
 use crate::error::Problems;
@@ -46,7 +47,8 @@ pub enum ChangeAction {
 pub struct Change {
     /// What became of it.
     pub action: ChangeAction,
-    /// `provider`, `model`, `defaults`, `hold`, `price`, `trial`, `tenant`, `project`, `key`, `budget`, `credit`.
+    /// `provider`, `model`, `defaults`, `hold`, `price`, `margin`, `trial`, `tenant`, `project`, `key`, `budget`,
+    /// `credit`.
     pub kind: String,
     /// Its name, with those of its parents: `acme/support-bot/prod`.
     pub name: String,
@@ -136,13 +138,16 @@ impl App {
         let report = ApplyReport { dry_run: options.dry_run, ..ApplyReport::default() };
         let mut applying = Applying { app: self, actor, options, report };
         // Prices name providers and models by text only: first, so that nothing leads anywhere unpriced.
-        applying.prices(&document).await?;
+        applying.prices(&document, For::Everybody).await?;
+        applying.margins(&document, For::Everybody).await?;
         applying.providers(&document).await?;
         applying.models(&document).await?;
         applying.defaults(&document).await?;
         applying.hold(&document).await?;
         applying.trial(&document).await?;
         applying.tenants(&document).await?;
+        applying.prices(&document, For::Tenants).await?;
+        applying.margins(&document, For::Tenants).await?;
         if options.prune {
             applying.prune_models(&document).await?;
         }
@@ -152,7 +157,12 @@ impl App {
     async fn known_names(&self) -> Result<KnownNames, AppError> {
         let providers = self.all_providers().await?.into_iter().map(|provider| provider.name);
         let models = self.all_models().await?.into_iter().map(|model| (model.name, model.fallbacks));
-        Ok(KnownNames { providers: providers.collect(), models: models.collect() })
+        let tenants = self.all_tenants().await?.into_iter().map(|tenant| tenant.name);
+        Ok(KnownNames {
+            providers: providers.collect(),
+            models: models.collect(),
+            tenants: tenants.collect(),
+        })
     }
 }
 

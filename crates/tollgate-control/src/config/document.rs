@@ -8,7 +8,9 @@ use serde_json::Value;
 use tollgate_domain::{Labels, Meter};
 use utoipa::ToSchema;
 
-use crate::app::{BillingName, BudgetWindowName, CreateModel, CreatePrice, CreateProvider, TrialBody};
+use crate::app::{
+    BillingName, BudgetWindowName, CreateMargin, CreateModel, CreatePrice, CreateProvider, TrialBody,
+};
 use crate::parts::{DataPolicyBody, HoldBody, LimitsBody, SecretText};
 
 /// One problem of a document.
@@ -39,6 +41,9 @@ pub struct ConfigDocument {
     /// How much of an answer is held for at a time, for models that do not say.
     #[serde(default, skip_serializing_if = "HoldBody::is_empty")]
     pub hold: HoldBody,
+    /// What customers pay on top of the providers' prices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub margins: Vec<ConfigMargin>,
     /// What every tenant that is created by the admin API and pays in advance is given to try with, in USD;
     /// nothing where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,12 +72,16 @@ impl Default for ConfigDocument {
             defaults: BTreeMap::new(),
             prices: Vec::new(),
             hold: HoldBody::default(),
+            margins: Vec::new(),
             trial_credit: None,
             trial_days: None,
             tenants: Vec::new(),
         }
     }
 }
+
+/// A margin's entry: the same as in the admin API.
+pub type ConfigMargin = CreateMargin;
 
 /// A tenant's entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -196,7 +205,7 @@ macro_rules! config_price {
             pub provider: String,
             /// The model's name there; `*` prices what has no row of its own.
             pub model: String,
-            /// Not supported yet: the only tenant it is for.
+            /// Only for this tenant.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub tenant: Option<String>,
             /// The model is free of charge.

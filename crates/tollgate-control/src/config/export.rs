@@ -45,6 +45,7 @@ impl App {
             providers,
             models,
             defaults: self.default_models(actor).await?.defaults,
+            margins: self.export_margins(&tenant_records).await?,
             prices: export_prices(&prices, &tenant_records, self.now()),
             hold: self.default_hold(actor).await?,
             trial_credit: trial.credit,

@@ -8,21 +8,29 @@ use tollgate_store::{PriceFilter, PriceRecord};
 
 use super::apply::{Applying, ChangeAction, below};
 use super::document::ConfigDocument;
+use super::margins::For;
 use crate::AppError;
-use crate::app::placed;
 use crate::error::Problems;
 
 impl Applying<'_> {
     /// All new rows are written together: no pod sees a model with some of its prices only. Rows that go are
     /// none in force, and go after the new ones have come.
-    pub(super) async fn prices(&mut self, document: &ConfigDocument) -> Result<(), AppError> {
+    pub(super) async fn prices(&mut self, document: &ConfigDocument, whom: For) -> Result<(), AppError> {
         let now = self.app.now();
         let all = self.app.all_prices(&PriceFilter::default()).await?;
         let (mut named, mut new_rows) = (BTreeSet::new(), Vec::new());
-        for (index, price) in document.prices.iter().enumerate() {
+        let entries = document.prices.iter().enumerate();
+        for (index, price) in entries.filter(|(_, entry)| whom.is_meant(entry.tenant.as_ref())) {
+            let path = format!("prices[{index}]");
+            let tenant = self.tenant_of_entry(price.tenant.as_deref(), &path).await?;
             for wanted in price.rows() {
                 let mut unused = Problems::default();
                 let Some(row) = wanted.check("", now, &mut unused) else { continue };
+                let Some(tenant) = tenant else {
+                    self.report.note(ChangeAction::Create, "price", price_name(&row), "");
+                    continue;
+                };
+                let row = PriceRow { tenant, ..row };
                 let has_start = wanted.effective_from.is_some();
                 if let Some(record) = standing(&all, &row, has_start, now) {
                     named.insert(record.id);
@@ -30,8 +38,8 @@ impl Applying<'_> {
                     continue;
                 }
                 self.report.note(ChangeAction::Create, "price", price_name(&row), "");
-                let row = placed(row, has_start, &all, now);
-                new_rows.push(row.map_err(|error| below(error, &format!("prices[{index}]")))?);
+                let row = self.app.placed_price(row, has_start, &all, now).await;
+                new_rows.push(row.map_err(|error| below(error, &path))?);
             }
         }
         if self.is_real() && !new_rows.is_empty() {
@@ -39,8 +47,11 @@ impl Applying<'_> {
             created.map_err(|error| below(error, "prices"))?;
         }
         if self.options.prune {
-            let is_future =
-                |record: &&PriceRecord| record.row.effective_from > now && !named.contains(&record.id);
+            let is_future = |record: &&PriceRecord| {
+                whom.is_meant(record.row.tenant.as_ref())
+                    && record.row.effective_from > now
+                    && !named.contains(&record.id)
+            };
             for record in all.iter().filter(is_future) {
                 if self.is_real() {
                     self.app.delete_price(self.actor, &record.id.to_string()).await?;

@@ -7,7 +7,9 @@ use tollgate_catalog::ServiceTier;
 use tollgate_domain::{ApiKeySecret, UnixMillis};
 
 use super::VERSION;
-use super::document::{ConfigBudget, ConfigDocument, ConfigKey, ConfigPrice, ConfigProblem, ConfigTenant};
+use super::document::{
+    ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigPrice, ConfigProblem, ConfigTenant,
+};
 use crate::app::{CreateKey, CreateProject, CreateTenant, check_defaults, check_fallbacks, parse_price};
 use crate::error::Problems;
 use crate::parts::{limit_amount, name};
@@ -19,6 +21,8 @@ pub struct KnownNames {
     pub providers: BTreeSet<String>,
     /// Virtual models and their fallbacks.
     pub models: BTreeMap<String, Vec<String>>,
+    /// Tenants.
+    pub tenants: BTreeSet<String>,
 }
 
 /// Every problem of a document that is to stand for itself.
@@ -36,6 +40,7 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
     }
     let mut known = known.clone();
     known.providers.extend(document.providers.iter().map(|provider| provider.name.clone()));
+    known.tenants.extend(document.tenants.iter().map(|tenant| tenant.name.clone()));
     known.models.extend(document.models.iter().map(|model| (model.name.clone(), model.fallbacks.clone())));
     check_providers(document, &mut problems);
     check_models(document, &known, &mut problems);
@@ -50,6 +55,7 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
         check_price(price, &known, &format!("prices[{index}]."), &mut problems);
     }
     check_prices_differ(&document.prices, &mut problems);
+    check_margins(&document.margins, &known, &mut problems);
     check_unique(document.tenants.iter().map(|tenant| &tenant.name), "tenants", &mut problems);
     for (index, tenant) in document.tenants.iter().enumerate() {
         check_tenant(tenant, &format!("tenants[{index}]."), &mut problems);
@@ -111,8 +117,41 @@ fn check_price(price: &ConfigPrice, known: &KnownNames, path: &str, problems: &m
     (whole.provider, whole.model) = (price.provider.clone(), price.model.clone());
     (whole.meter, whole.price, whole.free) = (None, None, true);
     whole.check(path, UnixMillis(0), problems);
-    if name(&price.provider).is_ok() && !known.providers.contains(&price.provider) {
-        problems.add(format!("{path}provider"), format!("there is no provider `{}`", price.provider));
+    check_names(Some(&price.provider), price.tenant.as_ref(), known, path, problems);
+}
+
+/// The provider and the tenant that an entry names exist.
+fn check_names(
+    provider: Option<&String>,
+    tenant: Option<&String>,
+    known: &KnownNames,
+    path: &str,
+    problems: &mut Problems,
+) {
+    if let Some(provider) = provider.filter(|provider| name(provider).is_ok())
+        && !known.providers.contains(provider)
+    {
+        problems.add(format!("{path}provider"), format!("there is no provider `{provider}`"));
+    }
+    if let Some(tenant) = tenant
+        && !known.tenants.contains(tenant)
+    {
+        problems.add(format!("{path}tenant"), format!("there is no tenant `{}`", tenant.escape_debug()));
+    }
+}
+
+/// One tenant, provider and model have one margin from one moment on.
+fn check_margins(margins: &[ConfigMargin], known: &KnownNames, problems: &mut Problems) {
+    let mut seen = BTreeMap::new();
+    for (index, margin) in margins.iter().enumerate() {
+        let path = format!("margins[{index}].");
+        margin.check(&path, problems);
+        check_names(margin.provider.as_ref(), margin.tenant.as_ref(), known, &path, problems);
+        let thing = (&margin.tenant, &margin.provider, &margin.model, &margin.effective_from);
+        if let Some(first) = seen.insert(thing, index) {
+            let text = format!("the same is in margins[{first}] already: write it once");
+            problems.add(path.trim_end_matches('.'), text);
+        }
     }
 }
 
@@ -123,7 +162,8 @@ fn check_prices_differ(prices: &[ConfigPrice], problems: &mut Problems) {
         for row in price.rows() {
             let tier = row.service_tier.as_deref().and_then(ServiceTier::from_name).unwrap_or_default();
             let field = row.meter.clone().unwrap_or_else(|| "free".to_owned());
-            let thing = (row.provider, row.model, row.meter, tier, row.context_from, row.effective_from);
+            let of_model = (row.provider, row.model, row.tenant);
+            let thing = (of_model, row.meter, tier, row.context_from, row.effective_from);
             match seen.entry(thing) {
                 Entry::Vacant(entry) => {
                     entry.insert(index);

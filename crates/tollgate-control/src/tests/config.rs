@@ -168,7 +168,7 @@ fn urls_with_secrets_and_prices_that_stand_twice_are_refused() {
     );
     prices.push(json!({ "provider": "openai", "model": "gpt-5-mini", "service_tier": "flex", "input": "1" }));
     prices.push(json!({ "provider": "local-vllm", "model": "*", "free": true }));
-    prices.push(json!({ "provider": "scraper", "model": "page-v1", "tenant": "acme", "page": "1" }));
+    prices.push(json!({ "provider": "scraper", "model": "page-v1", "tenant": "nobody", "page": "1" }));
     let found: Vec<String> = validate(&document(twice)).into_iter().map(|problem| problem.path).collect();
     assert_eq!(found, ["prices[7].tenant", "prices[4].input", "prices[6].free"]);
 }

@@ -1,5 +1,6 @@
 //! The admin API as a table: every resource, verb, argument and column.
 
+mod margins;
 mod money;
 mod reports;
 mod routing;
@@ -15,6 +16,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
     routing::PROVIDERS,
     routing::MODELS,
     money::PRICES,
+    margins::MARGINS,
     money::BUDGETS,
     money::CREDITS,
     money::STATEMENTS,

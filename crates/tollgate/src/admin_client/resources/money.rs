@@ -42,6 +42,7 @@ pub(super) const PRICES: Resource = Resource {
             arguments: &[
                 required(field("provider", Kind::Text, "The provider's name")),
                 required(field("model", Kind::Text, "The model's name there, or * for all without a row")),
+                field("tenant", Kind::Text, "Only for this tenant, by name or id"),
                 field(
                     "meter",
                     Kind::Text,

@@ -53,6 +53,7 @@ pub(super) const USAGE: Resource = Resource {
             "output_tokens",
             "errors",
             "cost_usd",
+            "provider_cost_usd",
         ],
     }],
 };
@@ -89,6 +90,7 @@ pub(super) const REQUESTS: Resource = Resource {
                 "usage.input",
                 "usage.output",
                 "cost",
+                "provider_cost",
                 "basis",
                 "duration_ms",
                 "id",
