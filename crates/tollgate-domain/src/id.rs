@@ -148,6 +148,10 @@ ids! {
     NodeId = NodeMarker;
     /// A person or machine that may use the admin API.
     UserId = UserMarker;
+    /// A place that events are sent to.
+    WebhookId = WebhookMarker;
+    /// An alert that was raised; also the identity of the message that tells it.
+    AlertId = AlertMarker;
 }
 
 #[cfg(test)]

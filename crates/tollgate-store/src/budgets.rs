@@ -1,11 +1,12 @@
 //! Budgets of tenants, projects and keys.
 
 use serde::Serialize;
-use tollgate_domain::{BudgetId, BudgetWindow, NanoUsd, TenantId, UnixMillis};
+use tollgate_domain::{BudgetId, BudgetShare, BudgetWindow, NanoUsd, TenantId, UnixMillis};
 use tollgate_policy::{BudgetOwner, BudgetPolicy, ObjectKind};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql};
+use crate::journal::parts;
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{Page, PageRequest, Store, StoreError, WriteContext};
@@ -15,8 +16,8 @@ use crate::{keys, projects, tenants};
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, created_at_ms,
-                 updated_at_ms
+            "SELECT id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, alert_at,
+                 created_at_ms, updated_at_ms
              FROM budgets",
             $conditions
         )
@@ -36,6 +37,8 @@ pub struct BudgetRecord {
     pub window: BudgetWindow,
     /// How much.
     pub limit: NanoUsd,
+    /// At which shares of the limit somebody wants to be told, ascending; a pod does not need to know.
+    pub alert_at: Vec<BudgetShare>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -69,6 +72,19 @@ impl Store {
         ctx: &WriteContext,
         budget: BudgetPolicy,
     ) -> Result<BudgetRecord, StoreError> {
+        self.create_alerting_budget(ctx, budget, Vec::new()).await
+    }
+
+    /// The same with the shares of its limit at which somebody wants to be told, ascending.
+    ///
+    /// # Errors
+    /// As [`Store::create_budget`].
+    pub async fn create_alerting_budget(
+        &self,
+        ctx: &WriteContext,
+        budget: BudgetPolicy,
+        alert_at: Vec<BudgetShare>,
+    ) -> Result<BudgetRecord, StoreError> {
         run_tx!(self, "create_budget", |tx| {
             tx.lock_policy().await?;
             let record = BudgetRecord {
@@ -77,6 +93,7 @@ impl Store {
                 owner: budget.owner,
                 window: budget.window,
                 limit: budget.limit,
+                alert_at: alert_at.clone(),
                 created_at: ctx.now,
                 updated_at: ctx.now,
             };
@@ -118,7 +135,39 @@ impl Store {
         Ok(Page::cut(items, page.rows(), |budget| budget.id))
     }
 
-    /// Changes a budget's window or limit as [`Store::update_tenant`] does; its owner stays.
+    /// The budgets of these owners (tenants, projects, keys) that somebody wants to be told about.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn alerting_budgets_of(&self, owners: &[Uuid]) -> Result<Vec<BudgetRecord>, StoreError> {
+        let mut found = Vec::new();
+        for part in parts(owners) {
+            let mut reader = self.reader();
+            let mut query = reader.sql(select!(" WHERE alert_at <> '[]' AND owner_id IN ("));
+            for (index, owner) in part.iter().enumerate() {
+                query = if index == 0 { query } else { query.push(", ") }.push_bind(*owner);
+            }
+            found.extend(query.push(")").read_all(read).await?);
+        }
+        Ok(found)
+    }
+
+    /// All budgets that somebody wants to be told about, by id.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn list_alerting_budgets(
+        &self,
+        page: PageRequest<BudgetId>,
+    ) -> Result<Page<BudgetRecord, BudgetId>, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql(select!(" WHERE alert_at <> '[]' AND id > $1"));
+        let query = query.bind(page.after.map_or(Uuid::nil(), |id| id.as_uuid()));
+        let items = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        Ok(Page::cut(items, page.rows(), |budget| budget.id))
+    }
+
+    /// Changes a budget's window, limit or alerts as [`Store::update_tenant`] does; its owner stays.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` on `window`.
@@ -238,8 +287,9 @@ async fn insert(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
     let (scope, owner_id) = owner_columns(budget.owner);
     tx.sql(
         "INSERT INTO budgets
-             (id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, tenant_id, owner_scope, owner_id, time_window, limit_nano_usd, created_at_ms, updated_at_ms,
+              alert_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .id(budget.id)
     .id(budget.tenant)
@@ -249,18 +299,23 @@ async fn insert(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
     .bind(budget.limit.0)
     .bind(budget.created_at.0)
     .bind(budget.updated_at.0)
+    .json(&budget.alert_at)
     .execute_one()
     .await
 }
 
 async fn write(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
-    tx.sql("UPDATE budgets SET time_window = $2, limit_nano_usd = $3, updated_at_ms = $4 WHERE id = $1")
-        .id(budget.id)
-        .bind(budget.window.name())
-        .bind(budget.limit.0)
-        .bind(budget.updated_at.0)
-        .execute_one()
-        .await
+    tx.sql(
+        "UPDATE budgets SET time_window = $2, limit_nano_usd = $3, updated_at_ms = $4, alert_at = $5
+         WHERE id = $1",
+    )
+    .id(budget.id)
+    .bind(budget.window.name())
+    .bind(budget.limit.0)
+    .bind(budget.updated_at.0)
+    .json(&budget.alert_at)
+    .execute_one()
+    .await
 }
 
 fn read(row: &Row) -> Result<BudgetRecord, StoreError> {
@@ -277,6 +332,7 @@ fn read(row: &Row) -> Result<BudgetRecord, StoreError> {
         owner,
         window: row.named("time_window")?,
         limit: row.money("limit_nano_usd")?,
+        alert_at: row.json("alert_at")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

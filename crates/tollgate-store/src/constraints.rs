@@ -105,6 +105,8 @@ const UNIQUE: &[Meaning] = &[
         "reference",
         "the reference was used before",
     ),
+    unique("webhooks_pk", "webhooks.id", "webhook", "id", "the id is in use"),
+    unique("webhooks_name_unique", "webhooks.name", "webhook", "name", "a webhook of that name exists"),
 ];
 
 const CHECKS: &[Meaning] = &[

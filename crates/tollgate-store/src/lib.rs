@@ -4,11 +4,13 @@
 //! transaction through `store::run_tx`. Then one file per aggregate, each showing its SQL whole:
 //! `tenants`, `projects`, `keys`, `budgets`, `providers`, `models`, `prices`, `margins`, `settings` are
 //! policy; `policy_log` numbers their changes; `audit` says who made them. `credits` and `journal`
-//! are money, `requests` and `usage_report` read it.
+//! are money, `requests` and `usage_report` read it. `alerts` are told once each, by `webhooks` and their
+//! `webhook_deliveries`.
 //!
 //! Every write takes a [`WriteContext`] first, appends an audit row, and, where it changes policy, a row of
 //! `policy_changes` with the next revision, all in the same transaction.
 
+mod alerts;
 mod audit;
 mod budgets;
 mod constraints;
@@ -18,6 +20,7 @@ mod credits;
 mod db;
 mod error;
 mod idempotency;
+mod job_runs;
 mod journal;
 mod keys;
 mod listen;
@@ -40,7 +43,10 @@ mod store;
 mod tenants;
 mod usage_report;
 mod verify;
+mod webhook_deliveries;
+mod webhooks;
 
+pub use alerts::{AlertKind, NewAlert};
 pub use audit::{AuditFilter, AuditRecord};
 pub use budgets::{BudgetFilter, BudgetRecord};
 pub use context::{ActorKind, WriteContext};
@@ -66,3 +72,5 @@ pub use store::Store;
 pub use tenants::TenantRecord;
 pub use usage_report::{UsageBucket, UsageDimension, UsageGroup, UsageQuery, UsageRow};
 pub use verify::{Finding, JournalProof, MAX_FINDINGS};
+pub use webhook_deliveries::{ClaimedDelivery, DeliveryOutcome, DeliveryRecord, DeliveryState};
+pub use webhooks::{NewWebhook, WebhookRecord};

@@ -9,13 +9,14 @@ use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{NewCredit, Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{budgets, credits, journal, margins, prices, projects};
+use crate::{budgets, credits, journal, margins, prices, projects, webhooks};
 
 /// The columns of a tenant that is not deleted, with further conditions.
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, name, billing, time_zone, blocked, limits, data_policy, created_at_ms, updated_at_ms
+            "SELECT id, name, billing, time_zone, blocked, limits, data_policy, alert_below,
+                 created_at_ms, updated_at_ms
              FROM tenants WHERE deleted_at_ms IS NULL",
             $conditions
         )
@@ -40,6 +41,8 @@ pub struct TenantRecord {
     pub limits: RateLimits,
     /// Where its data may go.
     pub data_policy: DataPolicy,
+    /// Below which balances of its wallet somebody wants to be told, descending; a pod does not need to know.
+    pub alert_below: Vec<NanoUsd>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -104,6 +107,7 @@ impl Store {
             blocked: tenant.blocked,
             limits: tenant.limits,
             data_policy: tenant.data_policy,
+            alert_below: Vec::new(),
             created_at: ctx.now,
             updated_at: ctx.now,
         };
@@ -223,6 +227,7 @@ impl Store {
             }
             prices::delete_of_tenant(tx, ctx, id).await?;
             margins::delete_of_tenant(tx, ctx, id).await?;
+            webhooks::delete_of_tenant(tx, ctx, id).await?;
             if tx.sql(HAS_JOURNAL).id(id).fetch_optional().await?.is_some() {
                 let mark = "UPDATE tenants SET deleted_at_ms = $2 WHERE id = $1";
                 tx.sql(mark).id(id).bind(ctx.now.0).execute_one().await?;
@@ -293,7 +298,7 @@ async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
 async fn write(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE tenants SET name = $2, billing = $3, time_zone = $4, blocked = $5, limits = $6,
-             data_policy = $7, updated_at_ms = $8
+             data_policy = $7, updated_at_ms = $8, alert_below = $9
          WHERE id = $1",
     )
     .id(tenant.id)
@@ -304,6 +309,7 @@ async fn write(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     .json(&tenant.limits)
     .json(&tenant.data_policy)
     .bind(tenant.updated_at.0)
+    .json(&tenant.alert_below)
     .execute_one()
     .await
 }
@@ -319,6 +325,7 @@ fn read(row: &Row) -> Result<TenantRecord, StoreError> {
         blocked: row.get("blocked")?,
         limits: row.json("limits")?,
         data_policy: row.json("data_policy")?,
+        alert_below: row.json("alert_below")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })
