@@ -13,6 +13,7 @@ mod requests;
 mod statements;
 mod tenants;
 mod usage;
+mod webhooks;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -44,7 +45,8 @@ pub(crate) fn operations() -> (Router<AdminState>, OpenApi) {
         .merge(statements::operations())
         .merge(requests::operations())
         .merge(operations::operations())
-        .merge(catalog::operations());
+        .merge(catalog::operations())
+        .merge(webhooks::operations());
     OpenApiRouter::with_openapi(shared_schemas()).nest(PREFIX, resources).split_for_parts()
 }
 

@@ -99,6 +99,8 @@ pub enum Resource {
     Node,
     /// The configuration document.
     Config,
+    /// Webhooks and their deliveries.
+    Webhook,
 }
 
 impl Resource {
@@ -120,6 +122,7 @@ impl Resource {
         Self::Audit,
         Self::Node,
         Self::Config,
+        Self::Webhook,
     ];
 
     /// The word for it in messages and in the audit log.
@@ -142,6 +145,7 @@ impl Resource {
             Self::Audit => "audit",
             Self::Node => "node",
             Self::Config => "configuration",
+            Self::Webhook => "webhook",
         }
     }
 }

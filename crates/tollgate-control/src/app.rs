@@ -5,6 +5,7 @@ mod audit;
 mod balances;
 mod budgets;
 mod credits;
+mod drift;
 mod hold;
 mod holds;
 mod idempotency;
@@ -23,6 +24,7 @@ mod tenants;
 mod trial;
 mod usage;
 mod verification;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ pub use audit::{AuditQuery, AuditView};
 pub use balances::{BalanceSource, BalanceView, LedgerEntryView};
 pub use budgets::{BudgetQuery, BudgetScopeName, BudgetView, BudgetWindowName, CreateBudget, UpdateBudget};
 pub use credits::{CreateCredit, CreditKindName, CreditReason, CreditView};
+pub use drift::{DriftFindingView, DriftQuery, DriftState, DriftView};
 pub use holds::{HoldQuery, HoldView};
 pub use idempotency::{IdempotentAnswer, IdempotentState, IdempotentWrite};
 pub use keys::{CreateKey, CreatedKey, KeyStateName, KeyView, RotateKey, UpdateKey};
@@ -55,6 +58,10 @@ pub use statements::{
 pub use tenants::{BillingName, CreateTenant, TenantView, UpdateTenant};
 pub use usage::{UsageBucketName, UsageQuery, UsageReport, UsageRowView};
 pub use verification::{FindingView, VerificationState, VerificationView};
+pub use webhooks::{
+    CreateWebhook, CreatedWebhook, DeliveryQuery, DeliveryStateName, DeliveryView, UpdateWebhook,
+    WebhookEventName, WebhookTest, WebhookView,
+};
 
 pub(crate) use margins::MarginTerms;
 pub(crate) use models::check_fallbacks;
@@ -83,6 +90,10 @@ pub(crate) struct AppParts {
     pub(crate) verifications: crate::jobs::Verifications,
     pub(crate) revocations: crate::jobs::RevocationPushes,
     pub(crate) reseeds: crate::jobs::Reseeds,
+    pub(crate) alerts: crate::jobs::AlertSignals,
+    pub(crate) dispatcher: crate::jobs::WebhookDispatcher,
+    pub(crate) drifts: crate::jobs::Drifts,
+    pub(crate) webhooks_may_be_private: bool,
 }
 
 /// The use cases. Cheap to clone.

@@ -10,11 +10,12 @@ mod margins;
 mod prices;
 mod tenants;
 mod validate;
+mod webhooks;
 
 pub use apply::{ApplyOptions, ApplyReport, Change, ChangeAction, GeneratedSecret};
 pub use document::{
     ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigModel, ConfigPrice, ConfigProblem,
-    ConfigProject, ConfigProvider, ConfigTenant,
+    ConfigProject, ConfigProvider, ConfigTenant, ConfigWebhook,
 };
 pub use validate::{KnownNames, validate, validate_against};
 

@@ -18,18 +18,23 @@ use crate::app::AppParts;
 use crate::compile::Compiler;
 use crate::grpc::PolicyService;
 use crate::jobs::{
-    CreditExpiry, JournalWriter, ReseedCounters, ReseedQueue, Reseeder, Reseeds, RevocationPushes,
-    SuspectCounters, SuspectSettler, Verifications, WalletPushes, sweep,
+    AlertCounters, AlertJob, CreditExpiry, DriftJob, Drifts, JournalWriter, ReseedCounters, ReseedQueue,
+    Reseeder, Reseeds, RevocationPushes, SuspectCounters, SuspectSettler, Verifications, WalletPushes, sweep,
 };
 use crate::nodes::NodeRegistry;
 use crate::policy_feed::{PolicyFeed, PolicyFeedTask};
 use crate::roster::PodRoster;
-use crate::{AdminLogins, App, AppError, JournalStatus, MasterKey, PolicyVersion, SecretsError};
+use crate::{
+    AdminLogins, AlertStatus, App, AppError, DriftStatus, JournalStatus, MasterKey, PolicyVersion,
+    SecretsError, WebhookTransport,
+};
 
 /// The name under which a database remembers its master key's fingerprint.
 const FINGERPRINT: &str = "master_key_fingerprint";
 /// How often what has expired is deleted.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+/// For how long finished deliveries, and alerts whose period has ended, are kept: 30 days.
+const ALERTS_KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// How often the ledger is asked which events of this process are journaled.
 const CONFIRM_EVERY: Duration = Duration::from_millis(500);
 /// Longer than the journal drains: then the process ends anyway.
@@ -46,12 +51,30 @@ pub struct ControlConfig {
     pub hold_lease: Duration,
     /// How long after the end of its lease a hold whose pod died is settled at what is known.
     pub suspect_after: Duration,
+    /// How messages reach webhooks; without one they wait for a replica that has it.
+    pub webhook_transport: Option<WebhookTransport>,
+    /// Whether webhooks may lead to private addresses.
+    pub webhooks_may_be_private: bool,
+    /// At which full hour (UTC, 0 to 23) the ledger's counters are compared with the journal every night; `None` for
+    /// only when asked.
+    pub drift_hour: Option<u8>,
+    /// Whether what is found then is repaired; else it is only told.
+    pub drift_repair: bool,
 }
 
 impl Default for ControlConfig {
     fn default() -> Self {
         let (hold_lease, suspect_after) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
-        Self { admin_token: None, plane_token: None, hold_lease, suspect_after }
+        Self {
+            admin_token: None,
+            plane_token: None,
+            hold_lease,
+            suspect_after,
+            webhook_transport: None,
+            webhooks_may_be_private: false,
+            drift_hour: None,
+            drift_repair: true,
+        }
     }
 }
 
@@ -97,6 +120,8 @@ pub struct Control {
     journal: JournalWriter,
     reseeds: Arc<ReseedCounters>,
     suspects: Arc<SuspectCounters>,
+    alerts: Arc<AlertCounters>,
+    drifts: Drifts,
     service: PolicyService,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -127,10 +152,16 @@ impl Control {
         let catalog = Arc::new(Catalog::embedded()?);
         let feed_task = PolicyFeedTask::start(store.clone(), compiler, Arc::clone(&catalog), nodes.clone());
         let (feed_task, feed) = feed_task.await?;
-        let journal = JournalWriter::new(store.clone(), ledger.clone());
+        let alert_job = AlertJob::new(&store, &clock, credentials.clone(), config.webhook_transport.clone());
+        let alerts = alert_job.signals.clone();
+        let journal = JournalWriter::new(store.clone(), ledger.clone(), alerts.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(feed_task.run(stop.clone()));
         tasks.spawn(journal.clone().run(stop.clone()));
+        let dispatcher = alert_job.dispatcher.clone();
+        let alert_counters = Arc::clone(&alert_job.counters);
+        tasks.spawn(dispatcher.clone().run(stop.clone()));
+        tasks.spawn(alert_job.run(stop.clone()));
         tasks.spawn(wallets.clone().run(store.clone(), ledger.clone(), stop.clone()));
         tasks.spawn(revocations.clone().run(store.clone(), ledger.clone(), stop.clone()));
         let expiry = CreditExpiry::new(&store, &ledger, &clock, &wallets);
@@ -148,6 +179,17 @@ impl Control {
         let suspects = Arc::clone(&recovery.suspects.counters);
         recovery.start(journal.clone(), &tasks, &stop);
         let reseed_counters = Arc::clone(&reseeds.counters);
+        let drifts = Drifts::default();
+        let drift_job = DriftJob {
+            store: store.clone(),
+            ledger: ledger.clone(),
+            clock: Arc::clone(&clock),
+            journal: journal.clone(),
+            reseeds: reseeds.clone(),
+            drifts: drifts.clone(),
+            nightly: config.drift_hour.map(|hour| (hour, config.drift_repair)),
+        };
+        tasks.spawn(drift_job.run(stop.clone()));
         let app = App::new(AppParts {
             store,
             ledger,
@@ -162,6 +204,10 @@ impl Control {
             verifications,
             revocations,
             reseeds,
+            alerts,
+            dispatcher,
+            drifts: drifts.clone(),
+            webhooks_may_be_private: config.webhooks_may_be_private,
         });
         let service = PolicyService {
             app: app.clone(),
@@ -173,7 +219,18 @@ impl Control {
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        Ok(Self { app, feed, journal, reseeds: reseed_counters, suspects, service, tasks, stop })
+        Ok(Self {
+            app,
+            feed,
+            journal,
+            reseeds: reseed_counters,
+            suspects,
+            alerts: alert_counters,
+            drifts,
+            service,
+            tasks,
+            stop,
+        })
     }
 
     /// The use cases.
@@ -216,6 +273,18 @@ impl Control {
             suspects_settled: read(&self.suspects.settled),
             suspects_nano_usd: read(&self.suspects.nano_usd),
         }
+    }
+
+    /// How alerts and their messages fare.
+    #[must_use]
+    pub fn alert_status(&self) -> AlertStatus {
+        self.alerts.status()
+    }
+
+    /// What the comparisons of the ledger with the journal have found.
+    #[must_use]
+    pub fn drift_status(&self) -> DriftStatus {
+        self.drifts.status()
     }
 
     /// How the journal writer fares.
@@ -372,6 +441,7 @@ async fn housekeeping(store: Store, clock: Arc<dyn Clock>, stop: CancellationTok
         prepare_partitions(&store, clock.as_ref()).await;
         let pruned = async {
             store.prune_policy_changes().await?;
+            store.prune_alerts(clock.now().plus_ms(-ALERTS_KEPT_MS)).await?;
             store.prune_idempotency(clock.now()).await
         };
         if let Err(error) = pruned.await {

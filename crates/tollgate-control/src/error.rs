@@ -171,6 +171,20 @@ impl Problems {
         result.map_err(|error| self.add(path, error)).ok()
     }
 
+    /// The same for a list: where one entry is at fault, its index belongs to the path.
+    pub(crate) fn take_list<T>(
+        &mut self,
+        path: &str,
+        result: Result<T, (Option<usize>, String)>,
+    ) -> Option<T> {
+        result
+            .map_err(|(index, message)| {
+                let at = index.map(|index| format!("[{index}]")).unwrap_or_default();
+                self.add(format!("{path}{at}"), message);
+            })
+            .ok()
+    }
+
     pub(crate) fn into_vec(self) -> Vec<FieldProblem> {
         self.0
     }

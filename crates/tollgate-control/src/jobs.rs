@@ -1,7 +1,10 @@
 //! Work in the background: finished requests into the journal, tenants into the ledger and again when it was
 //! lost, holds of pods that died, wallet limits and flags of keys that the ledger did not take at once.
 
+mod alerts;
 mod credit_expiry;
+mod deliveries;
+mod drift;
 mod journal;
 mod recovered;
 mod reseed;
@@ -12,7 +15,15 @@ mod suspects;
 mod verification;
 mod wallets;
 
+pub use alerts::AlertStatus;
+#[cfg(test)]
+pub(crate) use alerts::Touched;
+pub(crate) use alerts::messages as alert_messages;
+pub(crate) use alerts::{AlertCounters, AlertJob, AlertSignals};
 pub(crate) use credit_expiry::CreditExpiry;
+pub(crate) use deliveries::WebhookDispatcher;
+pub use drift::DriftStatus;
+pub(crate) use drift::{DriftJob, Drifts};
 pub use journal::JournalStatus;
 pub(crate) use journal::JournalWriter;
 pub use recovered::{RecoveredReport, journal_recovered};

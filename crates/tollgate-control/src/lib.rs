@@ -20,20 +20,22 @@ mod roster;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub use actor::{Action, Actor, AdminLogins, Resource, ResourceOwner, Role, Verb, authorize, authorize_some};
 pub use app::*;
 pub use config::{
     ApplyOptions, ApplyReport, Change, ChangeAction, ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin,
-    ConfigModel, ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, GeneratedSecret,
-    KnownNames, validate, validate_against,
+    ConfigModel, ConfigPrice, ConfigProblem, ConfigProject, ConfigProvider, ConfigTenant, ConfigWebhook,
+    GeneratedSecret, KnownNames, validate, validate_against,
 };
 pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus};
 pub use error::{AppError, FieldProblem};
-pub use jobs::{JournalStatus, RecoveredReport, journal_recovered};
+pub use jobs::{AlertStatus, DriftStatus, JournalStatus, RecoveredReport, journal_recovered};
 pub use parts::{
     CacheBody, CredentialBody, DataPolicyBody, HoldBody, LimitsBody, MAX_NAME_CHARS, RetryBody, SecretText,
-    TargetBody, Time, TimeoutsBody, Usd,
+    ShareNumber, TargetBody, Time, TimeoutsBody, Usd,
 };
 pub use policy_feed::PolicyVersion;
 pub use secrets::{MasterKey, SecretsError};
+pub use webhooks::{WebhookMessage, WebhookTransport};

@@ -1,9 +1,12 @@
 //! Pieces that the admin API's bodies and the configuration file share, and how each is checked.
 
+mod alert;
 mod body;
 mod hold;
 mod text;
 
+pub use alert::ShareNumber;
+pub(crate) use alert::{alert_levels, alert_shares};
 pub use body::{CacheBody, CredentialBody, DataPolicyBody, LimitsBody, RetryBody, TargetBody, TimeoutsBody};
 pub(crate) use body::{check_guardrails_absent, check_labels, check_patterns, check_upstream_model};
 pub use hold::HoldBody;

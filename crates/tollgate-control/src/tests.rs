@@ -1,10 +1,12 @@
 //! Use cases, configuration, the policy channel and the journal writer over SQLite in memory and the
 //! in-process ledger.
 
+mod alerts;
 mod app;
 mod channel;
 mod config;
 mod credits;
+mod drift;
 mod feed;
 mod harness;
 mod journal;

@@ -1,12 +1,12 @@
 //! Alerts: each is raised once, with what is to be delivered of it, in one transaction.
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{AlertId, TenantId, UnixMillis};
+use tollgate_domain::{AlertId, NanoUsd, TenantId, UnixMillis};
 use uuid::Uuid;
 
-use crate::db::Sql;
-use crate::store::run_tx;
-use crate::{Store, StoreError, webhook_deliveries, webhooks};
+use crate::db::{Row, Sql};
+use crate::store::{run_snapshot, run_tx};
+use crate::{Store, StoreError, journal, webhook_deliveries, webhooks};
 
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,5 +122,85 @@ impl Store {
             let ended = "DELETE FROM alerts WHERE occasion_ends_at_ms < $1 AND created_at_ms < $1";
             Ok(deliveries + tx.sql(ended).bind(before.0).execute().await?)
         })
+    }
+}
+
+/// What a wallet was given and charged in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalletHistory {
+    /// Each credit's number, from 1, with the balance right after it.
+    after_credits: Vec<(i64, NanoUsd)>,
+    balance: Option<NanoUsd>,
+}
+
+impl WalletHistory {
+    /// Of credits as (number, amount, charged in all before it), in the order of their numbers.
+    fn of(credits: impl IntoIterator<Item = (i64, NanoUsd, NanoUsd)>, settled: NanoUsd) -> Self {
+        let (mut sum, mut after_credits) = (NanoUsd::ZERO, Vec::new());
+        for (number, amount, settled_before) in credits {
+            sum = sum.saturating_add(amount);
+            after_credits.push((number, sum.saturating_sub(settled_before)));
+        }
+        let balance = (!after_credits.is_empty()).then(|| sum.saturating_sub(settled));
+        Self { after_credits, balance }
+    }
+
+    /// What is left by the journal; `None` for a wallet that was never given anything.
+    #[must_use]
+    pub fn balance(&self) -> Option<NanoUsd> {
+        self.balance
+    }
+
+    /// The number of the last credit that left the balance at `level` or above: what is below it now has fallen
+    /// below it since then. 0 where it never was.
+    #[must_use]
+    pub fn last_at_or_above(&self, level: NanoUsd) -> i64 {
+        let last = self.after_credits.iter().rev().find(|(_, balance)| *balance >= level);
+        last.map_or(0, |(number, _)| *number)
+    }
+}
+
+impl Store {
+    /// What a wallet was given and charged, by the journal.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn wallet_history(&self, tenant: TenantId) -> Result<WalletHistory, StoreError> {
+        run_snapshot!(self, |tx| {
+            let query = tx.sql(
+                "SELECT sequence, amount_nano_usd, settled_before_nano_usd FROM credits WHERE tenant_id = $1
+                 ORDER BY sequence",
+            );
+            let read = |row: &Row| {
+                Ok((
+                    row.get("sequence")?,
+                    row.money("amount_nano_usd")?,
+                    row.money("settled_before_nano_usd")?,
+                ))
+            };
+            let credits = query.id(tenant).read_all(read).await?;
+            Ok(WalletHistory::of(credits, journal::settled(tx, tenant).await?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wallet_that_is_filled_again_may_fall_again() {
+        let usd = NanoUsd::from_usd;
+        let credits =
+            [(1, usd(10), usd(0)), (2, usd(1), usd(8)), (3, usd(20), usd(10)), (4, usd(-5), usd(28))];
+        let history = WalletHistory::of(credits, usd(25));
+        // after each: 10, 3, 21, -2
+        assert_eq!(history.balance(), Some(usd(1)));
+        for (level, number) in [(2, 3), (3, 3), (5, 3), (21, 3), (22, 0)] {
+            assert_eq!(history.last_at_or_above(usd(level)), number, "{level}");
+        }
+        assert_eq!(WalletHistory::of(credits[..2].to_vec(), usd(9)).last_at_or_above(usd(5)), 1);
+        assert_eq!(WalletHistory::of(credits[..2].to_vec(), usd(9)).last_at_or_above(usd(3)), 2);
+        assert_eq!(WalletHistory::of([], usd(9)).balance(), None);
     }
 }

@@ -46,7 +46,7 @@ mod verify;
 mod webhook_deliveries;
 mod webhooks;
 
-pub use alerts::{AlertKind, NewAlert};
+pub use alerts::{AlertKind, NewAlert, WalletHistory};
 pub use audit::{AuditFilter, AuditRecord};
 pub use budgets::{BudgetFilter, BudgetRecord};
 pub use context::{ActorKind, WriteContext};

@@ -154,6 +154,23 @@ impl Store {
         Ok(Page::cut(items, page.rows(), |tenant| tenant.id))
     }
 
+    /// Those of the tenants whose wallet's balance somebody wants to be told about.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn alerting_wallets_of(&self, tenants: &[TenantId]) -> Result<Vec<TenantRecord>, StoreError> {
+        let mut found = Vec::new();
+        for part in journal::parts(tenants) {
+            let mut reader = self.reader();
+            let mut query = reader.sql(select!(" AND alert_below <> '[]' AND id IN ("));
+            for (index, tenant) in part.iter().enumerate() {
+                query = if index == 0 { query } else { query.push(", ") }.push_bind(tenant.as_uuid());
+            }
+            found.extend(query.push(")").read_all(read).await?);
+        }
+        Ok(found)
+    }
+
     /// Changes a tenant: `change` edits the stored record inside the transaction and may be called again
     /// when that is retried. Changes of id and times are ignored; no difference writes nothing.
     ///

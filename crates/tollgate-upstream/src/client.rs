@@ -174,7 +174,7 @@ async fn await_head(
     }
 }
 
-fn tls_config(config: &UpstreamConfig) -> Result<ClientConfig, ConfigError> {
+pub(crate) fn tls_config(config: &UpstreamConfig) -> Result<ClientConfig, ConfigError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = &config.extra_ca_file {
         add_certificates(&mut roots, path)

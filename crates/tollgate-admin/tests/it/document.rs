@@ -24,6 +24,8 @@ const CALLS: &[&str] = &[
     "POST /keys/{key}/block",
     "POST /keys/{key}/rotate",
     "POST /keys/{key}/unblock",
+    "GET /ledger/drift",
+    "POST /ledger/drift",
     "GET /ledger/verify",
     "POST /ledger/verify",
     "GET /models",
@@ -67,6 +69,13 @@ const CALLS: &[&str] = &[
     "POST /tenants/{tenant}/projects",
     "GET /tenants/{tenant}/statement",
     "GET /usage",
+    "GET /webhooks",
+    "POST /webhooks",
+    "GET /webhooks/{webhook}",
+    "PATCH /webhooks/{webhook}",
+    "DELETE /webhooks/{webhook}",
+    "GET /webhooks/{webhook}/deliveries",
+    "POST /webhooks/{webhook}/test",
 ];
 
 async fn document(admin: &TestAdmin) -> Value {

@@ -11,7 +11,7 @@ use super::balances::BalanceSource;
 use super::lookup::{Names, missing};
 use super::{App, List, ListQuery};
 use crate::error::Problems;
-use crate::parts::{Time, Usd, limit_amount};
+use crate::parts::{ShareNumber, Time, Usd, alert_shares, limit_amount};
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize, authorize_some};
 
 /// Over which span a budget counts, by the tenant's calendar.
@@ -84,6 +84,9 @@ pub struct CreateBudget {
     /// How much, in USD.
     #[schema(example = "100.00")]
     pub limit: String,
+    /// At which shares of the limit an alert is raised, once per period each: 0.8 is 80 % of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alert_at: Vec<ShareNumber>,
 }
 
 /// Changes to a budget.
@@ -96,6 +99,9 @@ pub struct UpdateBudget {
     /// Over which span: only the one it has. Another span takes another budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<BudgetWindowName>,
+    /// At which shares of the limit an alert is raised, all of them anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_at: Option<Vec<ShareNumber>>,
 }
 
 /// Which budgets.
@@ -146,6 +152,8 @@ pub struct BudgetView {
     pub held: Usd,
     /// What is left: limit − spent − held, at least zero.
     pub remaining: Usd,
+    /// At which shares of the limit an alert is raised.
+    pub alert_at: Vec<ShareNumber>,
     /// When the present period ends; `null` for `total`.
     pub resets_at: Option<Time>,
     /// Where `spent` and `held` come from.
@@ -218,11 +226,15 @@ impl App {
         let Some((tenant, owner)) = self.budget_owner(actor, Verb::Create, named).await? else {
             return Err(AppError::invalid("", "name one of `tenant`, `project` and `key`"));
         };
-        let limit = limit_amount(&input.limit).map_err(|message| AppError::invalid("limit", message))?;
+        let mut problems = Problems::default();
+        let limit = problems.take("limit", limit_amount(&input.limit)).unwrap_or_default();
+        let alert_at = problems.take_list("alert_at", alert_shares(&input.alert_at)).unwrap_or_default();
+        problems.finish()?;
         let policy = BudgetPolicy { id: self.new_id()?, owner, window: input.window.into(), limit };
         // The ledger learns what was spent before any pod can charge the new budget.
         self.seed_budget(tenant, &policy).await?;
-        let record = self.parts.store.create_budget(&self.context(actor), policy).await?;
+        let record = self.parts.store.create_alerting_budget(&self.context(actor), policy, alert_at).await?;
+        self.parts.alerts.budget_changed(&record);
         self.budget_view(record, &mut self.names()).await
     }
 
@@ -276,6 +288,8 @@ impl App {
         let record = self.permitted_budget(actor, Verb::Update, budget).await?;
         let mut problems = Problems::default();
         let limit = input.limit.and_then(|limit| problems.take("limit", limit_amount(&limit)));
+        let alert_at =
+            input.alert_at.and_then(|alert_at| problems.take_list("alert_at", alert_shares(&alert_at)));
         if input.window.is_some_and(|window| BudgetWindow::from(window) != record.window) {
             // The ledger counts by budget and period: in other periods, what was spent would count as nothing.
             let text =
@@ -283,8 +297,14 @@ impl App {
             problems.add("window", text);
         }
         problems.finish()?;
-        let change = move |record: &mut BudgetRecord| record.limit = limit.unwrap_or(record.limit);
+        let change = move |record: &mut BudgetRecord| {
+            record.limit = limit.unwrap_or(record.limit);
+            if let Some(alert_at) = &alert_at {
+                record.alert_at.clone_from(alert_at);
+            }
+        };
         let record = self.parts.store.update_budget(&self.context(actor), record.id, change).await?;
+        self.parts.alerts.budget_changed(&record);
         self.budget_view(record, &mut self.names()).await
     }
 
@@ -322,6 +342,7 @@ impl App {
             spent: Usd(balance.settled),
             held: Usd(balance.held),
             remaining: Usd(remaining.max(tollgate_domain::NanoUsd::ZERO)),
+            alert_at: record.alert_at.into_iter().map(ShareNumber::from).collect(),
             resets_at: (!is_endless).then_some(Time(periods.current.ends_at)),
             source,
             created_at: Time(record.created_at),

@@ -236,6 +236,7 @@ impl App {
             self.pay_out(actor, credit).await?
         } else {
             let (record, _) = self.parts.store.grant_credit(&self.context(actor), credit).await?;
+            self.parts.alerts.wallet_changed(tenant.id);
             self.parts.wallets.push(&self.parts.store, &self.parts.ledger, tenant.id).await;
             record
         };
@@ -262,6 +263,7 @@ impl App {
         let given = store.grant_credit_beside(&self.context(actor), credit, used).await;
         // also after a failure: what was to be written may have been. Where the ledger does not have the new limit
         // the reservation stays in its place, and ends as the hold of a dead pod does
+        self.parts.alerts.wallet_changed(tenant);
         if self.parts.wallets.push(store, ledger, tenant).await {
             reservation.release(ledger).await;
         }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::trial::TRIAL_REFERENCE;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
-use crate::parts::{DataPolicyBody, LimitsBody, Time, name, time_zone};
+use crate::parts::{DataPolicyBody, LimitsBody, Time, Usd, alert_levels, name, time_zone};
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// How a tenant pays.
@@ -64,6 +64,9 @@ pub struct CreateTenant {
     /// Where its data may go.
     #[serde(default)]
     pub data_policy: DataPolicyBody,
+    /// Below which balances of its wallet, in USD, an alert is raised, each time the balance falls below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alert_below: Vec<String>,
 }
 
 /// Changes to a tenant: absent is unchanged, `null` resets.
@@ -91,6 +94,10 @@ pub struct UpdateTenant {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<DataPolicyBody>)]
     pub data_policy: Option<Option<DataPolicyBody>>,
+    /// Below which balances an alert is raised, all of them anew; `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub alert_below: Option<Option<Vec<String>>>,
 }
 
 /// A tenant.
@@ -110,6 +117,8 @@ pub struct TenantView {
     pub limits: LimitsBody,
     /// Where its data may go.
     pub data_policy: DataPolicyBody,
+    /// Below which balances of its wallet, in USD, an alert is raised.
+    pub alert_below: Vec<Usd>,
     /// When it was created.
     pub created_at: Time,
     /// When it was last changed.
@@ -126,6 +135,7 @@ impl From<TenantRecord> for TenantView {
             blocked: record.blocked,
             limits: record.limits.into(),
             data_policy: record.data_policy.into(),
+            alert_below: record.alert_below.into_iter().map(Usd).collect(),
             created_at: Time(record.created_at),
             updated_at: Time(record.updated_at),
         }
@@ -139,6 +149,7 @@ impl CreateTenant {
         problems.take(format!("{path}time_zone"), time_zone(self.time_zone.as_deref()));
         self.limits.check(&format!("{path}limits"), problems);
         self.data_policy.check(&format!("{path}data_policy"), problems);
+        problems.take_list(&format!("{path}alert_below"), alert_levels(&self.alert_below));
     }
 }
 
@@ -207,7 +218,12 @@ impl App {
             None => None,
         };
         let context = self.context(actor);
-        let record = self.parts.store.create_tenant_with_credit(&context, policy, credit).await?;
+        let mut record = self.parts.store.create_tenant_with_credit(&context, policy, credit).await?;
+        let alert_below = alert_levels(&input.alert_below).unwrap_or_default();
+        if !alert_below.is_empty() {
+            let change = |record: &mut TenantRecord| record.alert_below.clone_from(&alert_below);
+            record = self.parts.store.update_tenant(&context, record.id, change).await?;
+        }
         self.seed_new_tenant(record.id).await;
         Ok(record.into())
     }
@@ -255,6 +271,9 @@ impl App {
         let limits = input.limits.map(|limits| limits.unwrap_or_default().check("limits", &mut problems));
         let data_policy =
             input.data_policy.map(|policy| policy.unwrap_or_default().check("data_policy", &mut problems));
+        let alert_below = input
+            .alert_below
+            .and_then(|levels| problems.take_list("alert_below", alert_levels(&levels.unwrap_or_default())));
         problems.finish()?;
         let (blocked, is_to_prepay) = (input.blocked, input.billing == Some(BillingName::Prepaid));
         if blocked == Some(false) && record.blocked {
@@ -273,11 +292,15 @@ impl App {
             if let Some(policy) = &data_policy {
                 record.data_policy = policy.clone();
             }
+            if let Some(levels) = &alert_below {
+                record.alert_below.clone_from(levels);
+            }
         };
         let record = self.parts.store.update_tenant(&self.context(actor), record.id, change).await?;
         if blocked.is_some() {
             self.push_key_flags(record.id, &self.keys_of(record.id).await?).await;
         }
+        self.parts.alerts.wallet_changed(record.id);
         if is_to_prepay {
             self.parts.wallets.push(&self.parts.store, &self.parts.ledger, record.id).await;
         }

@@ -48,7 +48,7 @@ pub struct Change {
     /// What became of it.
     pub action: ChangeAction,
     /// `provider`, `model`, `defaults`, `hold`, `price`, `margin`, `trial`, `tenant`, `project`, `key`, `budget`,
-    /// `credit`.
+    /// `credit`, `webhook`.
     pub kind: String,
     /// Its name, with those of its parents: `acme/support-bot/prod`.
     pub name: String,
@@ -148,6 +148,7 @@ impl App {
         applying.tenants(&document).await?;
         applying.prices(&document, For::Tenants).await?;
         applying.margins(&document, For::Tenants).await?;
+        applying.webhooks(&document).await?;
         if options.prune {
             applying.prune_models(&document).await?;
         }

@@ -2,7 +2,7 @@
 
 use crate::app::{KeyView, ModelView, ProjectView, ProviderView, TenantView};
 use crate::error::Problems;
-use crate::parts::{DataPolicyBody, LimitsBody, retention, time, time_zone};
+use crate::parts::{DataPolicyBody, LimitsBody, alert_levels, retention, time, time_zone};
 
 use super::document::{ConfigKey, ConfigModel, ConfigProject, ConfigProvider, ConfigTenant};
 
@@ -48,6 +48,8 @@ pub(super) fn tenant(is: &TenantView, wanted: &ConfigTenant) -> Fields {
     fields.note("time_zone", Ok(is.time_zone.clone()) != zone);
     fields.note("limits", limits_differ(&is.limits, &wanted.limits));
     fields.note("data_policy", data_policy_differs(&is.data_policy, &wanted.data_policy));
+    let levels: Vec<_> = is.alert_below.iter().map(|level| level.0).collect();
+    fields.note("alert_below", Ok(levels) != alert_levels(&wanted.alert_below));
     fields
 }
 

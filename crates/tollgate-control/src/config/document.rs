@@ -9,9 +9,10 @@ use tollgate_domain::{Labels, Meter};
 use utoipa::ToSchema;
 
 use crate::app::{
-    BillingName, BudgetWindowName, CreateMargin, CreateModel, CreatePrice, CreateProvider, TrialBody,
+    BillingName, BudgetWindowName, CreateMargin, CreateModel, CreatePrice, CreateProvider, CreateWebhook,
+    TrialBody,
 };
-use crate::parts::{DataPolicyBody, HoldBody, LimitsBody, SecretText};
+use crate::parts::{DataPolicyBody, HoldBody, LimitsBody, SecretText, ShareNumber};
 
 /// One problem of a document.
 pub type ConfigProblem = crate::FieldProblem;
@@ -19,6 +20,9 @@ pub type ConfigProblem = crate::FieldProblem;
 pub type ConfigProvider = CreateProvider;
 /// A virtual model's entry.
 pub type ConfigModel = CreateModel;
+
+/// A webhook's entry; it needs its secret.
+pub type ConfigWebhook = CreateWebhook;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,6 +59,9 @@ pub struct ConfigDocument {
     /// Tenants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<ConfigTenant>,
+    /// Where events are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<ConfigWebhook>,
 }
 
 impl ConfigDocument {
@@ -76,6 +83,7 @@ impl Default for ConfigDocument {
             trial_credit: None,
             trial_days: None,
             tenants: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -111,6 +119,9 @@ pub struct ConfigTenant {
         serialize_with = "DataPolicyBody::serialize_short"
     )]
     pub data_policy: DataPolicyBody,
+    /// Below which balances of its wallet, in USD, an alert is raised, each time the balance falls below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alert_below: Vec<String>,
     /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_users: Option<Value>,
@@ -189,9 +200,9 @@ pub struct ConfigBudget {
     pub limit: String,
     /// Over which span.
     pub window: BudgetWindowName,
-    /// Not supported yet: must be empty.
+    /// At which shares of the limit an alert is raised, once per period each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alert_at: Vec<Value>,
+    pub alert_at: Vec<ShareNumber>,
 }
 
 macro_rules! config_price {

@@ -51,6 +51,7 @@ impl App {
             trial_credit: trial.credit,
             trial_days: trial.days,
             tenants,
+            webhooks: self.export_webhooks(actor).await?,
         })
     }
 
@@ -89,6 +90,7 @@ impl App {
             budgets: own_budgets(&budgets, &view.id),
             limits: view.limits,
             data_policy: view.data_policy,
+            alert_below: view.alert_below.iter().map(|level| level.0.to_string()).collect(),
             end_users: None,
             projects,
             name: view.name,
@@ -110,9 +112,14 @@ fn own_budgets(budgets: &[BudgetView], owner: &str) -> Vec<ConfigBudget> {
     let entry = |budget: &BudgetView| ConfigBudget {
         limit: budget.limit.0.to_string(),
         window: budget.window,
-        alert_at: Vec::new(),
+        alert_at: budget.alert_at.clone(),
     };
     own.into_iter().map(entry).collect()
+}
+
+/// The variable a webhook's secret is to be found in: `WEBHOOK_OPS_SECRET`.
+pub(super) fn webhook_secret_reference(name: &str) -> SecretText {
+    secret_reference("WEBHOOK", name)
 }
 
 /// The variable a credential's secret is to be found in: `OPENAI_MAIN_SECRET`.

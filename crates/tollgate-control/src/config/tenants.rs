@@ -9,7 +9,7 @@ use crate::app::{
     BudgetQuery, BudgetView, CreateBudget, CreateCredit, CreateKey, CreateProject, CreateTenant,
     CreditKindName, ListQuery, RotateKey, UpdateBudget, UpdateKey, UpdateProject, UpdateTenant,
 };
-use crate::parts::limit_amount;
+use crate::parts::{alert_shares, limit_amount};
 use crate::{App, AppError};
 
 /// Whose budgets: its id, by scope. `None` for an owner that a dry run did not create.
@@ -95,6 +95,7 @@ impl Applying<'_> {
                 time_zone: Some(wanted.time_zone.clone()),
                 limits: Some(Some(wanted.limits)),
                 data_policy: Some(Some(wanted.data_policy.clone())),
+                alert_below: Some(Some(wanted.alert_below.clone())),
                 ..UpdateTenant::default()
             };
             self.app.update_tenant(self.actor, &is.id, update).await?;
@@ -119,6 +120,7 @@ impl Applying<'_> {
             blocked: false,
             limits: wanted.limits,
             data_policy: wanted.data_policy.clone(),
+            alert_below: wanted.alert_below.clone(),
         };
         // What the file says of its credit is all that it gets.
         let tenant = self.app.create_tenant_with(self.actor, body, false).await?;
@@ -298,16 +300,21 @@ impl Applying<'_> {
             if self.is_real() && owner.id().is_some() {
                 let (tenant, project, key) = owner.named();
                 let (window, limit) = (wanted.window, wanted.limit.clone());
-                self.app
-                    .create_budget(self.actor, CreateBudget { tenant, project, key, window, limit })
-                    .await?;
+                let alert_at = wanted.alert_at.clone();
+                let body = CreateBudget { tenant, project, key, window, limit, alert_at };
+                self.app.create_budget(self.actor, body).await?;
             }
             return Ok(());
         };
         let mut fields = diff::Fields::default();
         fields.note("limit", Ok(is.limit.0) != limit_amount(&wanted.limit));
+        fields.note("alert_at", alert_shares(&is.alert_at) != alert_shares(&wanted.alert_at));
         if self.is_real() && !fields.is_empty() {
-            let update = UpdateBudget { limit: Some(wanted.limit.clone()), window: None };
+            let update = UpdateBudget {
+                limit: Some(wanted.limit.clone()),
+                window: None,
+                alert_at: Some(wanted.alert_at.clone()),
+            };
             self.app.update_budget(self.actor, &is.id, update).await?;
         }
         self.report.note_existing("budget", name, &fields);

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tollgate_catalog::ServiceTier;
 use tollgate_domain::{ApiKeySecret, UnixMillis};
 
-use super::VERSION;
 use super::document::{
     ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigPrice, ConfigProblem, ConfigTenant,
 };
+use super::{VERSION, webhooks};
 use crate::app::{CreateKey, CreateProject, CreateTenant, check_defaults, check_fallbacks, parse_price};
 use crate::error::Problems;
-use crate::parts::{limit_amount, name};
+use crate::parts::{alert_shares, limit_amount, name};
 
 /// What exists outside the document and may be referred to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,10 +61,11 @@ pub fn validate_against(document: &ConfigDocument, known: &KnownNames) -> Vec<Co
         check_tenant(tenant, &format!("tenants[{index}]."), &mut problems);
     }
     check_brought_keys(document, &mut problems);
+    webhooks::check(&document.webhooks, &mut problems);
     problems.into_vec()
 }
 
-fn check_unique<'a>(names: impl Iterator<Item = &'a String>, path: &str, problems: &mut Problems) {
+pub(super) fn check_unique<'a>(names: impl Iterator<Item = &'a String>, path: &str, problems: &mut Problems) {
     let mut seen = BTreeSet::new();
     for (index, name) in names.enumerate() {
         if !seen.insert(name) {
@@ -191,6 +192,7 @@ fn check_tenant(tenant: &ConfigTenant, path: &str, problems: &mut Problems) {
         blocked: false,
         limits: tenant.limits,
         data_policy: tenant.data_policy.clone(),
+        alert_below: tenant.alert_below.clone(),
     };
     body.check(path, problems);
     if let Some(credit) = &tenant.credit {
@@ -238,9 +240,7 @@ fn check_budgets(budgets: &[ConfigBudget], path: &str, problems: &mut Problems) 
             problems.add(format!("{path}.window"), "an owner has one budget per window");
         }
         windows.push(budget.window);
-        if !budget.alert_at.is_empty() {
-            problems.add(format!("{path}.alert_at"), "not supported yet: alerts; leave the list empty");
-        }
+        problems.take_list(&format!("{path}.alert_at"), alert_shares(&budget.alert_at));
     }
 }
 

@@ -14,6 +14,8 @@ use tollgate_domain::UsageEvent;
 use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
 use tollgate_store::{Store, StoreError};
 
+use super::AlertSignals;
+
 /// Pause after a batch that was not full, for the next one to gather: a transaction costs the same for one
 /// event as for hundreds, and under load one per few events was the dearest part of a request.
 const GATHER: Duration = Duration::from_millis(50);
@@ -66,6 +68,7 @@ pub(crate) struct JournalWriter {
     /// Reads in a row that failed.
     read_failures: Arc<AtomicU64>,
     started_at: Instant,
+    alerts: AlertSignals,
 }
 
 /// Passes over the outbox: each begins with a read.
@@ -94,9 +97,16 @@ enum JournalError {
 }
 
 impl JournalWriter {
-    pub(crate) fn new(store: Store, ledger: Ledger) -> Self {
+    pub(crate) fn new(store: Store, ledger: Ledger, alerts: AlertSignals) -> Self {
         let (counters, passes, read_failures) = (Arc::default(), Arc::default(), Arc::default());
-        Self { store, ledger, counters, passes, read_failures, started_at: Instant::now() }
+        Self { store, ledger, counters, passes, read_failures, started_at: Instant::now(), alerts }
+    }
+
+    /// Journals events that came by another way than the outbox.
+    pub(crate) async fn journal(&self, events: &[Arc<UsageEvent>]) -> Result<(), StoreError> {
+        self.store.journal_events(events).await?;
+        self.alerts.journaled(events);
+        Ok(())
     }
 
     pub(crate) fn status(&self) -> JournalStatus {
@@ -213,6 +223,8 @@ impl JournalWriter {
         if !events.is_empty() {
             let inserted = self.store.journal_events(events).await?;
             self.counters.journaled.fetch_add(inserted, Ordering::Relaxed);
+            // also for what was there before: whoever wrote it may have died before anybody was told
+            self.alerts.journaled(events);
             let repeated = (events.len() as u64).saturating_sub(inserted);
             self.counters.repeated.fetch_add(repeated, Ordering::Relaxed);
         }

@@ -315,7 +315,7 @@ impl Reseeder {
             .map(|UnjournaledEvent { event, .. }| Arc::clone(event))
             .collect();
         for part in events.chunks(EVENTS_PER_WRITE) {
-            self.store.journal_events(part).await?;
+            self.journal.journal(part).await?;
         }
         Ok(())
     }

@@ -114,6 +114,7 @@ async fn another_tenants_objects_look_missing() {
         key: None,
         window: BudgetWindowName::Day,
         limit: "1".into(),
+        alert_at: Vec::new(),
     };
     let budget = app.create_budget(&world.admin, budget).await.unwrap();
     let tenant_admin = Actor::new("bob", Role::TenantAdmin(own.id.parse().unwrap()));

@@ -13,7 +13,7 @@ use tollgate_store::Store;
 use tollgate_testkit::wait::eventually;
 
 use super::harness::{NOW, PATIENCE, World, paths};
-use crate::jobs::JournalWriter;
+use crate::jobs::{AlertSignals, JournalWriter};
 use crate::{
     BalanceSource, BillingName, BudgetView, BudgetWindowName, CreateBudget, CreateCredit, CreateTenant,
     CreatedKey, CreditKindName, ListQuery, RequestQuery, UpdateBudget, UsageQuery,
@@ -42,6 +42,7 @@ pub(super) async fn prepaid(world: &World) -> (TenantId, CreatedKey, BudgetView)
         key: Some("prod".into()),
         window: BudgetWindowName::Day,
         limit: "1".into(),
+        alert_at: Vec::new(),
     };
     let budget = world.app().create_budget(&world.admin, budget).await.unwrap();
     (tenant.id.parse().unwrap(), key, budget)
@@ -199,7 +200,10 @@ async fn nothing_is_lost_and_nothing_doubled_while_the_database_refuses() {
         };
         ledger.settle(&settlement).await.unwrap();
     }
-    let (writer, stop) = (JournalWriter::new(store.clone(), ledger.clone()), CancellationToken::new());
+    let (writer, stop) = (
+        JournalWriter::new(store.clone(), ledger.clone(), AlertSignals::default()),
+        CancellationToken::new(),
+    );
     let running = tokio::spawn(writer.clone().run(stop.clone()));
     let failing = async || writer.status().is_failing.then_some(());
     eventually(PATIENCE, "a refused batch", failing).await.unwrap();
@@ -239,6 +243,7 @@ async fn a_new_budget_counts_what_was_spent_and_a_cold_ledger_is_seeded() {
         key: None,
         window: BudgetWindowName::Month,
         limit: "10".into(),
+        alert_at: Vec::new(),
     };
     let budget = app.create_budget(admin, body.clone()).await.unwrap();
     assert_eq!((budget.spent.0.to_string().as_str(), budget.source), ("0.25", BalanceSource::Ledger));
@@ -255,7 +260,8 @@ async fn a_budget_keeps_its_window() {
     let (app, admin) = (world.app(), &world.admin);
     let (tenant, key, budget) = prepaid(&world).await;
     spend(&world, tenant, &key, &budget, 1).await;
-    let update = |window: Option<BudgetWindowName>| UpdateBudget { limit: Some("2".into()), window };
+    let update =
+        |window: Option<BudgetWindowName>| UpdateBudget { limit: Some("2".into()), window, alert_at: None };
     let refused = app.update_budget(admin, &budget.id, update(Some(BudgetWindowName::Month))).await;
     let refused = refused.unwrap_err();
     assert_eq!(paths(&refused), ["window"]);

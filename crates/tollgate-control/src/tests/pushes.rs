@@ -11,7 +11,7 @@ use tollgate_testkit::wait::eventually;
 
 use super::harness::{NOW, PATIENCE, World, start};
 use super::money::{event, prepaid};
-use crate::jobs::JournalWriter;
+use crate::jobs::{AlertSignals, JournalWriter};
 use crate::{AppError, BillingName, CreateCredit, CreatedKey, CreditKindName, KeyStateName, UpdateTenant};
 
 /// Far above any pause of a loaded machine.
@@ -158,6 +158,7 @@ async fn a_tenant_keeps_its_time_zone_while_budgets_follow_it() {
         key: None,
         window: crate::BudgetWindowName::Total,
         limit: "10".into(),
+        alert_at: Vec::new(),
     };
     app.create_budget(admin, total).await.unwrap();
     let moved = app.update_tenant(admin, "acme", berlin()).await.unwrap();
@@ -202,7 +203,10 @@ async fn an_outbox_entry_that_is_no_event_is_set_aside_and_the_others_are_journa
     };
     server.cli(&["XADD", "tg:{3}:outbox", "*", "e", "{broken"]).await.unwrap();
     ledger.settle(&settlement).await.unwrap();
-    let (writer, stop) = (JournalWriter::new(world.store.clone(), ledger.clone()), CancellationToken::new());
+    let (writer, stop) = (
+        JournalWriter::new(world.store.clone(), ledger.clone(), AlertSignals::default()),
+        CancellationToken::new(),
+    );
     let running = tokio::spawn(writer.clone().run(stop.clone()));
     let emptied = async || (ledger.outbox_len().await.unwrap() == 0).then_some(());
     eventually(PATIENCE, "an empty outbox", emptied).await.unwrap();

@@ -27,6 +27,7 @@ impl Collector for TollgateCollector {
         self.encode_ledger(&mut encoder)?;
         self.encode_policy(&mut encoder)?;
         self.encode_recovery(&mut encoder)?;
+        self.encode_alerting(&mut encoder)?;
         self.encode_queues(&mut encoder)
     }
 }
@@ -144,6 +145,30 @@ impl TollgateCollector {
         total(encoder, "tollgate_suspect_holds_settled", help, &counters.suspects_settled)?;
         let help = "What holds of pods that died were settled at, in 1e-9 USD";
         total(encoder, "tollgate_suspect_cost_nano_usd", help, &counters.suspects_nano_usd)
+    }
+
+    fn encode_alerting(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counters = &self.0;
+        let help = "Alerts that this process raised, by event";
+        let mut family = encoder.encode_descriptor("tollgate_alerts", help, None, MetricType::Counter)?;
+        for (event, count) in ["budget.threshold", "wallet.low"].into_iter().zip(&counters.alerts) {
+            counter(&mut family, &[("event", event)], count)?;
+        }
+        let help = "Attempts to send webhooks, by what became of the message";
+        let mut family =
+            encoder.encode_descriptor("tollgate_webhook_attempts", help, None, MetricType::Counter)?;
+        let results = ["delivered", "retried", "failed"];
+        for (result, count) in results.into_iter().zip(&counters.webhook_attempts) {
+            counter(&mut family, &[("result", result)], count)?;
+        }
+        let help = "Comparisons of the ledger with the journal";
+        total(encoder, "tollgate_ledger_drift_runs", help, &counters.drift_runs)?;
+        let help = "Counters of the ledger that were not what the journal said";
+        total(encoder, "tollgate_ledger_drifts", help, &counters.drifts)?;
+        let help = "By how much counters of the ledger differed, in 1e-9 USD";
+        total(encoder, "tollgate_ledger_drift_nano_usd", help, &counters.drift_nano_usd)?;
+        let help = "Tenants reseeded because their counters differed";
+        total(encoder, "tollgate_ledger_drift_repairs", help, &counters.drift_repairs)
     }
 
     fn encode_queues(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

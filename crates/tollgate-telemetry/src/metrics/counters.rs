@@ -98,6 +98,12 @@ pub(super) struct Counters {
     pub(super) reseed_us: AtomicU64,
     pub(super) suspects_settled: AtomicU64,
     pub(super) suspects_nano_usd: AtomicU64,
+    pub(super) alerts: [AtomicU64; 2],
+    pub(super) webhook_attempts: [AtomicU64; 3],
+    pub(super) drift_runs: AtomicU64,
+    pub(super) drifts: AtomicU64,
+    pub(super) drift_nano_usd: AtomicU64,
+    pub(super) drift_repairs: AtomicU64,
 }
 
 impl Default for Counters {
@@ -130,6 +136,12 @@ impl Default for Counters {
             reseed_us: AtomicU64::new(0),
             suspects_settled: AtomicU64::new(0),
             suspects_nano_usd: AtomicU64::new(0),
+            alerts: zeros(),
+            webhook_attempts: zeros(),
+            drift_runs: AtomicU64::new(0),
+            drifts: AtomicU64::new(0),
+            drift_nano_usd: AtomicU64::new(0),
+            drift_repairs: AtomicU64::new(0),
         }
     }
 }

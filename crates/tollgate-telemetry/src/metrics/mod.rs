@@ -65,6 +65,30 @@ pub struct Recovery {
     pub suspects_nano_usd: u64,
 }
 
+/// How alerts, their messages, and the comparisons of the ledger with the journal fare: counts since the process
+/// began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alerting {
+    /// Alerts about budgets.
+    pub budget_thresholds: u64,
+    /// Alerts about wallets.
+    pub wallets_low: u64,
+    /// Messages that webhooks have taken.
+    pub delivered: u64,
+    /// Attempts that failed and are repeated.
+    pub retried: u64,
+    /// Messages given up.
+    pub failed: u64,
+    /// Comparisons finished.
+    pub drift_runs: u64,
+    /// Counters that differed.
+    pub drifts: u64,
+    /// By how much in all, in nano-USD.
+    pub drift_nano_usd: u64,
+    /// Tenants written anew for it.
+    pub drift_repairs: u64,
+}
+
 /// Counts a request as in flight until it is dropped.
 #[derive(Debug)]
 #[must_use = "the request counts as in flight only while this lives"]
@@ -187,6 +211,20 @@ impl Metrics {
         counters.reseed_us.store(recovery.reseed_microseconds, Relaxed);
         counters.suspects_settled.store(recovery.suspects_settled, Relaxed);
         counters.suspects_nano_usd.store(recovery.suspects_nano_usd, Relaxed);
+    }
+
+    /// Sets how alerts and comparisons fare.
+    pub fn set_alerting(&self, alerting: &Alerting) {
+        let counters = &self.counters;
+        counters.alerts[0].store(alerting.budget_thresholds, Relaxed);
+        counters.alerts[1].store(alerting.wallets_low, Relaxed);
+        counters.webhook_attempts[0].store(alerting.delivered, Relaxed);
+        counters.webhook_attempts[1].store(alerting.retried, Relaxed);
+        counters.webhook_attempts[2].store(alerting.failed, Relaxed);
+        counters.drift_runs.store(alerting.drift_runs, Relaxed);
+        counters.drifts.store(alerting.drifts, Relaxed);
+        counters.drift_nano_usd.store(alerting.drift_nano_usd, Relaxed);
+        counters.drift_repairs.store(alerting.drift_repairs, Relaxed);
     }
 
     /// Counts events that the journal has written.

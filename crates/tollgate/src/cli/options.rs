@@ -25,8 +25,33 @@ const DEFAULT_HOLD_LEASE_SECONDS: u64 = 60;
 const DEFAULT_SUSPECT_AFTER_SECONDS: u64 = 15 * 60;
 /// Longer than any client goes on retrying.
 const DEFAULT_IDEMPOTENCY_HOURS: u64 = 24;
+/// When the least is going on, in much of the world.
+const DEFAULT_DRIFT_HOUR: &str = "3";
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
+
+/// What is done about counters of the ledger that are not what the journal says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum DriftMode {
+    /// The tenant is written anew, from the journal and the pods' holds
+    #[default]
+    Repair,
+    /// It is told in the log and by metrics
+    Report,
+}
+
+/// A full hour, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DriftHour(Option<u8>);
+
+fn drift_hour(text: &str) -> Result<DriftHour, String> {
+    if text == "off" {
+        return Ok(DriftHour(None));
+    }
+    let hour = text.parse().ok().filter(|hour| *hour < 24);
+    hour.map(|hour| DriftHour(Some(hour)))
+        .ok_or_else(|| "write an hour from 0 to 23 (UTC), or `off`".to_owned())
+}
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -67,6 +92,12 @@ pub struct ServerOptions {
     pub suspect_after_seconds: u64,
     /// For how many hours answers to requests with an idempotency key are remembered.
     pub idempotency_hours: u64,
+    /// Whether webhooks may lead to private addresses.
+    pub webhooks_allow_private_addresses: bool,
+    /// At which full hour (UTC) the ledger is compared with the journal; `None` for only when asked.
+    pub ledger_drift_hour: Option<u8>,
+    /// Whether what is found then is repaired.
+    pub ledger_drift_repair: bool,
     /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
     pub control_url: Option<String>,
     /// Bootstrap platform-admin token.
@@ -142,6 +173,15 @@ pub(super) struct ServerArgs {
     /// Hours for which the answer to a request with an `Idempotency-Key` is remembered
     #[arg(long, env = "TOLLGATE_IDEMPOTENCY_HOURS", value_name = "HOURS", default_value_t = DEFAULT_IDEMPOTENCY_HOURS, value_parser = clap::value_parser!(u64).range(1..=168))]
     idempotency_hours: u64,
+    /// Let webhooks lead to private addresses, by http as well
+    #[arg(long, env = "TOLLGATE_WEBHOOKS_ALLOW_PRIVATE_ADDRESSES")]
+    webhooks_allow_private_addresses: bool,
+    /// Full hour (UTC, 0 to 23) at which the ledger's counters are compared with the journal every night, or `off`
+    #[arg(long, env = "TOLLGATE_LEDGER_DRIFT_HOUR", value_name = "HOUR", default_value = DEFAULT_DRIFT_HOUR, value_parser = drift_hour)]
+    ledger_drift_hour: DriftHour,
+    /// What is done about counters that differ then
+    #[arg(long, env = "TOLLGATE_LEDGER_DRIFT", value_enum, default_value_t)]
+    ledger_drift: DriftMode,
     /// File with the Redis URL
     #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
     redis_url_file: Option<PathBuf>,
@@ -185,6 +225,9 @@ impl ServerArgs {
             hold_lease_seconds: self.hold_lease_seconds,
             suspect_after_seconds: self.suspect_after_seconds,
             idempotency_hours: self.idempotency_hours,
+            webhooks_allow_private_addresses: self.webhooks_allow_private_addresses,
+            ledger_drift_hour: self.ledger_drift_hour.0,
+            ledger_drift_repair: self.ledger_drift == DriftMode::Repair,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
             master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
@@ -218,6 +261,9 @@ impl StoreArgs {
             hold_lease_seconds: DEFAULT_HOLD_LEASE_SECONDS,
             suspect_after_seconds: DEFAULT_SUSPECT_AFTER_SECONDS,
             idempotency_hours: DEFAULT_IDEMPOTENCY_HOURS,
+            webhooks_allow_private_addresses: false,
+            ledger_drift_hour: None,
+            ledger_drift_repair: true,
             control_url: None,
             admin_token: None,
             master_key: None,

@@ -83,10 +83,10 @@ fn what_the_document_means_is_checked_with_lines_too() {
             &["5: models[0].targets[0].provider: there is no provider `nobody`"],
         ),
         (
-            "version: 1\ntenants:\n  - name: acme\n    credit: -5\n    budgets:\n      - limit: 1\n        window: day\n        alert_at: [0.5]\n",
+            "version: 1\ntenants:\n  - name: acme\n    credit: -5\n    budgets:\n      - limit: 1\n        window: day\n        alert_at: [0.5, 11]\n",
             &[
                 "4: tenants[0].credit: `-5` is negative; write zero or more",
-                "8: tenants[0].budgets[0].alert_at: not supported yet: alerts; leave the list empty",
+                "8: tenants[0].budgets[0].alert_at[1]: `11` is no share of a budget: write a number above 0 and up to 10 with at most four decimals, like 0.8",
             ],
         ),
         (

@@ -10,6 +10,7 @@ mod probe;
 mod process;
 mod single;
 mod telemetry;
+mod webhooks;
 
 use anyhow::Context;
 use tollgate_domain::Clock as _;

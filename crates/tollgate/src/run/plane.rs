@@ -55,6 +55,10 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
         plane_token: options.plane_token.clone(),
         hold_lease: options.hold_lease(),
         suspect_after: options.suspect_after(),
+        webhook_transport: Some(super::webhooks::transport(options.webhooks_allow_private_addresses)?),
+        webhooks_may_be_private: options.webhooks_allow_private_addresses,
+        drift_hour: options.ledger_drift_hour,
+        drift_repair: options.ledger_drift_repair,
     };
     let control =
         Arc::new(Control::start(config, store, ledger.clone(), Arc::new(SystemClock), master_key).await?);

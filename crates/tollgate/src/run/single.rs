@@ -23,7 +23,7 @@ use tollgate_gateway::{PolicyState, SeedReason, Seeder, serve};
 use tollgate_ledger::Ledger;
 use tollgate_store::Store;
 use tollgate_telemetry::Metrics;
-use tollgate_telemetry::metrics::Recovery;
+use tollgate_telemetry::metrics::{Alerting, Recovery};
 
 use super::clock::SystemClock;
 use super::data_dir::{DataDir, check_admin_token, node_id};
@@ -150,6 +150,10 @@ impl Parts {
             plane_token: options.plane_token.clone(),
             hold_lease: options.hold_lease(),
             suspect_after: options.suspect_after(),
+            webhook_transport: Some(super::webhooks::transport(options.webhooks_allow_private_addresses)?),
+            webhooks_may_be_private: options.webhooks_allow_private_addresses,
+            drift_hour: options.ledger_drift_hour,
+            drift_repair: options.ledger_drift_repair,
         };
         let control =
             Control::start(config, store, ledger.clone(), clock, MasterKey::new(master_key)).await?;
@@ -301,6 +305,7 @@ pub(super) async fn report_journal(
         metrics.journal_events_written(status.journaled.saturating_sub(journaled));
         journaled = status.journaled;
         metrics.set_recovery(&recovery_of(&control));
+        metrics.set_alerting(&alerting_of(&control));
         if let Ok(waiting) = ledger.outbox_len().await {
             metrics.set_journal_lag_events(waiting);
         }
@@ -316,6 +321,21 @@ fn recovery_of(control: &Control) -> Recovery {
         reseed_microseconds: status.reseed_microseconds,
         suspects_settled: status.suspects_settled,
         suspects_nano_usd: status.suspects_nano_usd,
+    }
+}
+
+fn alerting_of(control: &Control) -> Alerting {
+    let (alerts, drift) = (control.alert_status(), control.drift_status());
+    Alerting {
+        budget_thresholds: alerts.budget_thresholds,
+        wallets_low: alerts.wallets_low,
+        delivered: alerts.delivered,
+        retried: alerts.retried,
+        failed: alerts.failed,
+        drift_runs: drift.runs,
+        drifts: drift.drifts,
+        drift_nano_usd: drift.drift_nano_usd,
+        drift_repairs: drift.repaired,
     }
 }
 

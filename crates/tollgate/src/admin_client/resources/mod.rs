@@ -5,6 +5,7 @@ mod money;
 mod reports;
 mod routing;
 mod tenancy;
+mod webhooks;
 
 use super::verbs::{Argument, Kind, Resource, inner};
 
@@ -24,6 +25,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
     reports::REQUESTS,
     reports::HOLDS,
     reports::AUDIT,
+    webhooks::WEBHOOKS,
 ];
 
 const REQUESTS_PER_MINUTE: Argument = inner(

@@ -76,6 +76,8 @@ pub(super) const PRICES: Resource = Resource {
     ],
 };
 
+const ALERT_AT: Argument =
+    field("alert_at", Kind::Json, "Shares of the limit at which an alert is raised, such as [0.5,0.8,1]");
 const BUDGET: Argument = object("budget", "The budget's id");
 const TENANT: Argument = field("tenant", Kind::Text, "What it limits: a tenant");
 const PROJECT: Argument = field("project", Kind::Text, "What it limits: a project");
@@ -130,16 +132,17 @@ pub(super) const BUDGETS: Resource = Resource {
                 KEY,
                 required(field("limit", Kind::Text, "USD per window")),
                 required(field("window", Kind::Text, "hour, day, week, month or total")),
+                ALERT_AT,
             ],
             columns: &[],
         },
         Verb {
             name: "update",
-            about: "Change a budget's limit; another window is another budget",
+            about: "Change a budget's limit or alerts; another window is another budget",
             example: "tollgate budgets update BUDGET-ID --limit 750.00",
             method: Method::Patch,
             path: "/budgets/{budget}",
-            arguments: &[BUDGET, field("limit", Kind::Text, "USD per window")],
+            arguments: &[BUDGET, field("limit", Kind::Text, "USD per window"), ALERT_AT],
             columns: &[],
         },
         Verb {

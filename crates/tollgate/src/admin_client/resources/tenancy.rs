@@ -9,6 +9,8 @@ const TENANT: Argument = object("tenant", "The tenant's name or id");
 const PROJECT: Argument = object("project", "The project's name, tenant/project, or id");
 const KEY: Argument = object("key", "The key's name, tenant/project/key, or id");
 const BILLING: Argument = field("billing", Kind::Text, "prepaid or postpaid");
+const ALERT_BELOW: Argument =
+    field("alert_below", Kind::Words, "Balances in USD below which an alert is raised, such as 5.00,1.00");
 const TIME_ZONE: Argument =
     field("time_zone", Kind::Text, "Whose calendar its budgets follow, such as Europe/Berlin");
 const REGIONS: Argument = inner("regions", "data_policy.regions", Kind::Words, "Regions its data may go to");
@@ -55,6 +57,7 @@ pub(super) const TENANTS: Resource = Resource {
                 first("name", "Its name"),
                 BILLING,
                 TIME_ZONE,
+                ALERT_BELOW,
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
@@ -76,6 +79,7 @@ pub(super) const TENANTS: Resource = Resource {
                 BILLING,
                 field("blocked", Kind::Boolean, "Refuse all its keys"),
                 TIME_ZONE,
+                ALERT_BELOW,
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
