@@ -73,6 +73,11 @@ impl Admin {
         answer.json()
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        self.http.send_json(http::Method::PATCH, &url, body).await?.expect_status(200)?.json()
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let answer = self.http.delete(&format!("{}{path}", self.url)).await?;
         anyhow::ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.text());

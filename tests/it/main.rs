@@ -4,6 +4,7 @@ mod compose;
 mod configured;
 mod crowd;
 mod documentation;
+mod end_users;
 mod idempotency;
 mod installation;
 mod killed;

@@ -34,6 +34,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// The id or name in the path, and that of something below it.
+pub(crate) struct NamedBelow(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedBelow {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((above, below))| Self(above, below))
+            .map_err(|error| ApiError::malformed(error.body_text()))
+    }
+}
+
 /// Query parameters. That the operation has all of them, and each once, was checked in front of it.
 pub(crate) struct Params<T>(pub(crate) T);
 

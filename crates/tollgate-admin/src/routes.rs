@@ -2,6 +2,8 @@
 
 mod budgets;
 mod catalog;
+mod end_users;
+mod increases;
 mod keys;
 mod margins;
 mod models;
@@ -37,6 +39,8 @@ pub(crate) fn operations() -> (Router<AdminState>, OpenApi) {
         .merge(projects::operations())
         .merge(keys::operations())
         .merge(budgets::operations())
+        .merge(increases::operations())
+        .merge(end_users::operations())
         .merge(providers::operations())
         .merge(models::operations())
         .merge(prices::operations())

@@ -253,6 +253,18 @@ impl Control {
         self.app.seed_tenant(tenant).await
     }
 
+    /// The same for counters of end users, which a tenant is seeded without.
+    ///
+    /// # Errors
+    /// Not found; unavailable.
+    pub async fn seed_end_users(
+        &self,
+        tenant: TenantId,
+        asked: &[tollgate_policy::EndUserCounter],
+    ) -> Result<(), AppError> {
+        self.app.seed_end_users(tenant, asked).await
+    }
+
     /// The same for a gateway in this process that holds something of another epoch than the ledger's.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollgate_domain::{Clock, Id, Secret, TenantId};
+use tollgate_policy::EndUserCounter;
 use tollgate_proto::v1;
 use tollgate_proto::v1::control_plane_server::{ControlPlane, ControlPlaneServer};
 use tonic::transport::server::TcpIncoming;
@@ -74,6 +75,17 @@ impl PolicyService {
     }
 }
 
+/// Counters that one call may ask for: of one request, with a budget per window on each of three levels.
+const MAX_END_USER_COUNTERS: usize = 32;
+
+fn end_user_counters(asked: Vec<v1::EndUserCounter>) -> Result<Vec<EndUserCounter>, Status> {
+    if asked.len() > MAX_END_USER_COUNTERS {
+        return Err(Status::invalid_argument("too many end users at once"));
+    }
+    let read = asked.into_iter().map(EndUserCounter::try_from).collect::<Result<_, _>>();
+    read.map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
 #[tonic::async_trait]
 impl ControlPlane for PolicyService {
     type WatchStream = watch::ResponseStream;
@@ -95,7 +107,10 @@ impl ControlPlane for PolicyService {
         let uuid = uuid.map_err(|_| Status::invalid_argument("tenant_id is not 16 bytes"))?;
         let tenant: TenantId = Id::from_uuid(uuid);
         let request = request.into_inner();
-        let seeded = if request.wrong_epoch {
+        let seeded = if !request.end_users.is_empty() {
+            let asked = end_user_counters(request.end_users)?;
+            self.app.seed_end_users(tenant, &asked).await
+        } else if request.wrong_epoch {
             self.app.reseed_tenant(tenant, node_id(&request.node_id)).await
         } else {
             self.app.seed_tenant(tenant).await

@@ -33,8 +33,8 @@ pub use control::{Control, ControlConfig, ControlError, LocalPod, RecoveryStatus
 pub use error::{AppError, FieldProblem};
 pub use jobs::{AlertStatus, DriftStatus, JournalStatus, RecoveredReport, journal_recovered};
 pub use parts::{
-    CacheBody, CredentialBody, DataPolicyBody, HoldBody, LimitsBody, MAX_NAME_CHARS, RetryBody, SecretText,
-    ShareNumber, TargetBody, Time, TimeoutsBody, Usd,
+    CacheBody, CredentialBody, DataPolicyBody, EndUserBudgetBody, EndUsersBody, HoldBody, LimitsBody,
+    MAX_NAME_CHARS, ModelLimitBody, RetryBody, SecretText, ShareNumber, TargetBody, Time, TimeoutsBody, Usd,
 };
 pub use policy_feed::PolicyVersion;
 pub use secrets::{MasterKey, SecretsError};

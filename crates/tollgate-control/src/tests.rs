@@ -10,6 +10,7 @@ mod drift;
 mod feed;
 mod harness;
 mod journal;
+mod limits;
 mod margins;
 mod money;
 mod pushes;

@@ -126,6 +126,8 @@ ids! {
     KeyId = KeyMarker;
     /// A budget on a tenant, project, key or end user.
     BudgetId = BudgetMarker;
+    /// An amount by which a budget is raised for a time.
+    BudgetIncreaseId = BudgetIncreaseMarker;
     /// A configured provider.
     ProviderId = ProviderMarker;
     /// One credential of a provider.

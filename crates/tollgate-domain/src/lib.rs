@@ -3,6 +3,7 @@
 
 mod budget_share;
 mod clock;
+mod derived;
 mod error_kind;
 mod event;
 mod id;
@@ -22,8 +23,9 @@ pub use event::{
     SettlementBasis, Surface, UnreadableEvent, UnreadableMemo, UsageEvent,
 };
 pub use id::{
-    AlertId, BudgetId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id, IdParseError, KeyId,
-    MarginId, ModelId, NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId, UserId, WebhookId,
+    AlertId, BudgetId, BudgetIncreaseId, CredentialId, CreditId, EntropySource, EventId, HoldId, Id,
+    IdParseError, KeyId, MarginId, ModelId, NodeId, PriceId, ProjectId, ProviderId, RequestId, TenantId,
+    UserId, WebhookId,
 };
 pub use key::{ApiKeyError, ApiKeySecret, KeyHash, KeyPepper};
 pub use margin::{AppliedMargin, BasisPoints, MarginError};

@@ -75,7 +75,7 @@ async fn route(
             let path = request.uri().path();
             model_list::one(&caller, &percent_decoded(path.strip_prefix(MODEL_PREFIX).unwrap_or(path)))
         }
-        Endpoint::Key => key_info::describe(gateway, &caller).await,
+        Endpoint::Key => key_info::describe(gateway, &caller, request.headers()).await,
         Endpoint::Quote => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tollgate_domain::{ErrorKind, NanoUsd, UnixMillis};
-use tollgate_ledger::{LedgerError, LimitKind, MoneyRefusal, RateRefusal};
+use tollgate_ledger::{LedgerError, MoneyRefusal, RateRefusal};
 use tollgate_policy::{AuthDenied, PlanDenied};
 use tollgate_wire::openai::error::{ErrorBody, encode_error, encode_error_event, error_type};
 use tollgate_wire::openai::request::RequestError;
@@ -130,7 +130,7 @@ impl Refusal {
 
 /// How a budget or wallet is named to the client.
 pub(crate) struct MoneyScope {
-    /// `wallet`, `key`, `project` or `tenant`.
+    /// `wallet`, `key`, `project`, `tenant` or `end_user`.
     pub(crate) name: &'static str,
     /// The budget's window, where it is one.
     pub(crate) window: Option<&'static str>,
@@ -149,7 +149,7 @@ pub(crate) fn money_refusal(
     let available = remaining.saturating_sub(refusal.held).max(NanoUsd::ZERO);
     let what = match scope.window {
         None => "the prepaid credit".to_owned(),
-        Some(window) => format!("the {}'s {window} budget", scope.name),
+        Some(window) => format!("the {}'s {window} budget", scope.name.replace('_', " ")),
     };
     let message = if held_only {
         format!("{what} is reserved by requests in flight: try again in a moment")
@@ -178,21 +178,6 @@ pub(crate) fn money_refusal(
         should_retry: Some(held_only),
         ..Refusal::new(kind, message)
     }
-}
-
-/// The 429 of a rate limit.
-pub(crate) fn rate_refusal(refusal: &RateRefusal, owner: &'static str) -> Refusal {
-    let limit = refusal.limit;
-    let (kind, what) = match refusal.kind {
-        LimitKind::Requests => (ErrorKind::RateLimitExceeded, format!("{limit} requests per minute")),
-        LimitKind::Tokens => (ErrorKind::RateLimitExceeded, format!("{limit} tokens per minute")),
-        LimitKind::Concurrency => {
-            (ErrorKind::ConcurrencyLimitExceeded, format!("{limit} requests at the same time"))
-        }
-    };
-    let message = format!("the {owner} is limited to {what}: try again after the time in Retry-After");
-    let rate = Some(Box::new(*refusal));
-    Refusal { rate, ..Refusal::new(kind, message).with_retry_after_ms(refusal.retry_after_ms) }
 }
 
 // === conversions ===

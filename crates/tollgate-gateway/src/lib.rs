@@ -31,6 +31,7 @@ mod gates;
 mod idempotency;
 mod key_info;
 mod leases;
+mod levels;
 mod model_list;
 mod open_report;
 mod policy_feed;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tollgate_domain::{ErrorKind, Labels, RequestId, Surface};
+use tollgate_policy::KeyContext;
 use tollgate_telemetry::RequestTrace;
 use tollgate_wire::openai::request::{RequestSkim, skim};
 
@@ -75,6 +76,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
     let Received { request, started, surface, caller, headers, body, mut trace } = received;
     let skim = skim(surface, &body)?;
     let requested_model = requested_model(&caller, surface, &skim)?;
+    let end_user = end_user(&caller.context, &headers, &skim)?;
     let input = PlanInput {
         snapshot: &caller.snapshot,
         context: &caller.context,
@@ -82,10 +84,10 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
         skim: &skim,
         requested_model: &requested_model,
         body: &body,
+        end_user: end_user.as_deref(),
     };
     let plan = price_plan(input, &gateway.config)?;
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);
-    let end_user = end_user(&headers, &skim)?;
     let labels = labels(&caller, &headers)?;
     let asked_timeout = asked_timeout(&headers)?;
     let body = tollgate_domain::PromptBytes(body);
@@ -127,9 +129,33 @@ pub(crate) fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Ref
     })
 }
 
-fn end_user(headers: &HeaderMap, skim: &RequestSkim) -> Result<Option<String>, Refusal> {
-    let from_header = headers.get("x-tollgate-user").and_then(|value| value.to_str().ok());
-    let Some(user) = from_header.or(skim.user.as_deref()).filter(|user| !user.is_empty()) else {
+/// The end user as the request names it; the header goes before the body.
+fn end_user(
+    context: &KeyContext,
+    headers: &HeaderMap,
+    skim: &RequestSkim,
+) -> Result<Option<String>, Refusal> {
+    let user = named_end_user(headers, skim.user.as_deref())?;
+    if user.is_none() && context.requires_end_user() {
+        let message =
+            "this key needs to know the end user: name it in `user`, or in the header x-tollgate-user";
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("user"));
+    }
+    Ok(user)
+}
+
+/// The end user in the header, else `in_body`; a header that cannot be read is no reason to take another user's.
+pub(crate) fn named_end_user(headers: &HeaderMap, in_body: Option<&str>) -> Result<Option<String>, Refusal> {
+    let from_header = match headers.get("x-tollgate-user").map(|value| std::str::from_utf8(value.as_bytes()))
+    {
+        None => None,
+        Some(Ok(user)) => Some(user.trim()).filter(|user| !user.is_empty()),
+        Some(Err(_)) => {
+            let message = "x-tollgate-user is no text: send it as UTF-8";
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("x-tollgate-user"));
+        }
+    };
+    let Some(user) = from_header.or(in_body).filter(|user| !user.is_empty()) else {
         return Ok(None);
     };
     if user.chars().count() > MAX_END_USER_CHARS {

@@ -108,11 +108,6 @@ impl PricedPlan {
         }
     }
 
-    /// Whether some budget is smaller than the least that is held, even when nothing of it is spent.
-    pub(crate) fn is_beyond_a_budget(&self, context: &KeyContext) -> bool {
-        context.budgets.iter().any(|budget| budget.limit < self.minimum)
-    }
-
     /// For when the cheap bound does not fit the money: counts the prompt's text with the tokenizers that are
     /// public, and says whether the least the request can be held for has fallen. The first count of a
     /// process loads the tokenizer; each costs up to some ten milliseconds.
@@ -136,6 +131,7 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) skim: &'a RequestSkim,
     pub(crate) requested_model: &'a str,
     pub(crate) body: &'a [u8],
+    pub(crate) end_user: Option<&'a str>,
 }
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.
@@ -172,7 +168,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         reach: shape.reach,
         n_choices: shape.n_choices,
         prediction_tokens: shape.prediction_tokens,
-        is_paid: input.context.has_money_gate(),
+        is_paid: input.context.has_money_gate(input.end_user.is_some()),
         input_estimate,
     };
     if priced.minimum > MAX_LIMIT {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{NodeId, Secret, TenantId};
+use tollgate_domain::{NodeId, Secret};
 use tollgate_ledger::{Ledger, OpenReport};
 use tollgate_policy::{PolicyChange, PolicySet};
 use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
@@ -160,17 +160,27 @@ impl ControlLink {
     /// Seeds tenants by asking the control plane.
     #[must_use]
     pub fn seeder(&self) -> Seeder {
-        let link = self.clone();
-        Seeder::new(move |tenant, reason| link.clone().seed(tenant, reason))
-    }
-
-    fn seed(self, tenant: TenantId, reason: SeedReason) -> SeedFuture {
-        Box::pin(async move {
-            let message = v1::SeedTenantRequest {
+        let (link, for_users) = (self.clone(), self.clone());
+        Seeder::new(move |tenant, reason| {
+            link.clone().seed(v1::SeedTenantRequest {
                 tenant_id: tenant.as_uuid().into_bytes().to_vec(),
                 wrong_epoch: reason == SeedReason::WrongEpoch,
-                node_id: self.node_id(),
-            };
+                node_id: link.node_id(),
+                end_users: Vec::new(),
+            })
+        })
+        .with_end_users(move |tenant, counters| {
+            for_users.clone().seed(v1::SeedTenantRequest {
+                tenant_id: tenant.as_uuid().into_bytes().to_vec(),
+                wrong_epoch: false,
+                node_id: for_users.node_id(),
+                end_users: counters.iter().map(v1::EndUserCounter::from).collect(),
+            })
+        })
+    }
+
+    fn seed(self, message: v1::SeedTenantRequest) -> SeedFuture {
+        Box::pin(async move {
             let mut client = self.client.clone();
             client
                 .seed_tenant(self.request(message))

@@ -13,6 +13,7 @@ use crate::auth::Authenticated;
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::pipeline::{Priced, Received, price};
+use crate::reserve::levels;
 
 pub(crate) fn quote(
     gateway: &Pod,
@@ -26,7 +27,7 @@ pub(crate) fn quote(
     let trace = RequestTrace::disabled();
     let mut priced = price(gateway, Received { request, started, surface, caller, headers, body, trace })?;
     // as a request is, whose cheap bound the ledger refuses
-    if priced.plan.is_beyond_a_budget(&priced.caller.context) {
+    if levels(&priced).is_beyond_every_period(priced.plan.minimum) {
         priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);
     }
     Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))

@@ -2,16 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, Meter, NanoUsd, TenantId, UnixMillis, Usage};
-use tollgate_ledger::{
-    Admission, AdmitOutcome, BudgetCheck, LimitCheck, LimitOwner, MAX_MEMO_BYTES, MoneyNode, MoneyRefusal,
-    WalletRule,
-};
-use tollgate_policy::{BudgetScope, KeyContext};
+use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, Meter, NanoUsd, TenantId, Usage};
+use tollgate_ledger::{Admission, AdmitOutcome, MAX_MEMO_BYTES, MoneyNode, MoneyRefusal, WalletRule};
+use tollgate_policy::KeyContext;
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
 
-use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded, rate_refusal};
+use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded};
 use crate::gateway::Pod;
+use crate::levels::Levels;
 use crate::pipeline::Priced;
 use crate::seeder::SeedReason;
 use crate::settle::Reservation;
@@ -22,8 +20,6 @@ const SEED_PAUSE: Duration = Duration::from_millis(5);
 
 const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes every memo");
 
-/// How far a pod's clock may be ahead of the ledger's.
-const MAX_CLOCK_LEAD_MS: i64 = 5_000;
 /// Bytes per token of text at best: where even so the money does not suffice, tokens are not counted.
 const MOST_BYTES_PER_TOKEN: i64 = 8;
 
@@ -84,8 +80,9 @@ fn may_fit_when_counted(outcome: &AdmitOutcome, minimum: NanoUsd) -> bool {
 /// An error is an unknown answer.
 async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<AdmitOutcome, Refusal> {
     let context = &priced.caller.context;
-    let budgets = budget_checks(context, priced.caller.now)?;
-    let limits = limit_checks(context);
+    let levels = levels(priced);
+    let budgets = levels.budget_checks()?;
+    let limits = levels.limit_checks([&priced.requested_model, &priced.plan.plan.name]);
     // where nothing of the ledger stays, nobody could read the memo
     let memo = if gateway.ledger.outlives_this_process() { memo(priced) } else { Vec::new() };
     let is_paid = priced.plan.is_paid && priced.plan.amount > NanoUsd::ZERO;
@@ -103,16 +100,22 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<AdmitOutc
         lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
         memo: &memo,
     };
-    ask(gateway, &admission).await
+    ask(gateway, &admission, &levels).await
+}
+
+/// What chooses the rules of a request.
+pub(crate) fn levels(priced: &Priced) -> Levels<'_> {
+    let end_user = priced.end_user.as_deref();
+    Levels { context: &priced.caller.context, now: priced.caller.now, end_user }
 }
 
 /// Why nothing was held.
 fn refusal(priced: &Priced, outcome: &AdmitOutcome) -> Refusal {
-    let context = &priced.caller.context;
+    let levels = levels(priced);
     match outcome {
-        AdmitOutcome::Spent(refusal) => money(context, refusal, priced.plan.minimum, false),
-        AdmitOutcome::Held(refusal) => money(context, refusal, priced.plan.minimum, true),
-        AdmitOutcome::RateLimited(refusal) => rate_refusal(refusal, owner_name(refusal.owner)),
+        AdmitOutcome::Spent(refusal) => money(&levels, refusal, priced.plan.minimum, false),
+        AdmitOutcome::Held(refusal) => money(&levels, refusal, priced.plan.minimum, true),
+        AdmitOutcome::RateLimited(refusal) => levels.rate_refusal(refusal),
         AdmitOutcome::Revoked => tollgate_policy::AuthDenied::Revoked.into(),
         AdmitOutcome::Admitted(_)
         | AdmitOutcome::Cold
@@ -123,9 +126,10 @@ fn refusal(priced: &Priced, outcome: &AdmitOutcome) -> Refusal {
 
 /// One round trip; further ones after seeding where the ledger does not know the tenant, or knows it of another
 /// epoch, until the time for that is over.
-async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, Refusal> {
+async fn ask(gateway: &Pod, admission: &Admission<'_>, levels: &Levels<'_>) -> Result<AdmitOutcome, Refusal> {
     let (tenant, started, timeout) = (admission.tenant, Instant::now(), gateway.config.seed_timeout);
     let mut was_closed = false;
+    let mut has_asked_for_users = false;
     loop {
         let outcome = timed_admit(gateway, admission).await?;
         let reason = match outcome {
@@ -145,7 +149,16 @@ async fn ask(gateway: &Pod, admission: &Admission<'_>) -> Result<AdmitOutcome, R
             tracing::warn!(%tenant, ?reason, "a tenant was seeded and the ledger still does not know it");
             return Err(ledger_unavailable());
         }
-        if let Err(error) = gateway.seeder.seed(tenant, reason, left).await {
+        // a tenant is seeded without its end users, so theirs is asked for first, and by name
+        let asks_for_users = outcome == AdmitOutcome::Cold && !has_asked_for_users;
+        has_asked_for_users |= asks_for_users;
+        let unknown = if asks_for_users { levels.end_user_counters() } else { Vec::new() };
+        let seeded = if unknown.is_empty() {
+            gateway.seeder.seed(tenant, reason, left).await
+        } else {
+            gateway.seeder.seed_end_users(tenant, unknown, left).await
+        };
+        if let Err(error) = seeded {
             tracing::debug!(%tenant, ?reason, error, "a request waits in vain for the ledger");
             // where others are being waited for, the next answer may be a better one
             if timeout.saturating_sub(started.elapsed()) <= SEED_PAUSE {
@@ -202,31 +215,8 @@ fn wallet_rule(context: &KeyContext, amount: NanoUsd) -> WalletRule {
     }
 }
 
-/// A key's budgets with the periods around a moment before `now`, in the order of the key's context. The ledger
-/// moves on to the next period by its own clock, and never back: a clock that is ahead of it must not spend a
-/// period that has not begun.
-pub(crate) fn budget_checks(context: &KeyContext, now: UnixMillis) -> Result<Vec<BudgetCheck>, Refusal> {
-    let check = |spec: &std::sync::Arc<tollgate_policy::BudgetSpec>| {
-        let periods = spec.periods(now.plus_ms(-MAX_CLOCK_LEAD_MS)).map_err(|error| {
-            tracing::error!(%error, "budget periods cannot be computed");
-            ledger_unavailable()
-        })?;
-        Ok(BudgetCheck { budget: spec.budget, limit: spec.limit, periods })
-    };
-    context.budgets.iter().map(check).collect()
-}
-
-fn limit_checks(context: &KeyContext) -> Vec<LimitCheck> {
-    let owner = |scope| match scope {
-        BudgetScope::Tenant => LimitOwner::Tenant(context.tenant.id),
-        BudgetScope::Project => LimitOwner::Project(context.project.id),
-        BudgetScope::Key => LimitOwner::Key(context.key.id),
-    };
-    context.limits.iter().map(|spec| LimitCheck { owner: owner(spec.scope), limits: spec.limits }).collect()
-}
-
 pub(crate) fn money(
-    context: &KeyContext,
+    levels: &Levels<'_>,
     refusal: &MoneyRefusal,
     required: NanoUsd,
     held_only: bool,
@@ -234,22 +224,12 @@ pub(crate) fn money(
     let scope = match refusal.node {
         MoneyNode::Wallet => MoneyScope { name: "wallet", window: None },
         MoneyNode::Budget(budget) => {
-            let spec = context.budgets.iter().find(|spec| spec.budget == budget);
+            let spec = levels.budget_of(budget);
             let name = spec.map_or("budget", |spec| spec.scope.name());
             MoneyScope { name, window: Some(spec.map_or("", |spec| spec.window.name())) }
         }
     };
     money_refusal(refusal, &scope, required, held_only)
-}
-
-pub(crate) fn owner_name(owner: LimitOwner) -> &'static str {
-    match owner {
-        LimitOwner::Tenant(_) => "tenant",
-        LimitOwner::Project(_) => "project",
-        LimitOwner::Key(_) => "key",
-        LimitOwner::EndUser { .. } => "end user",
-        LimitOwner::Model { .. } => "model",
-    }
 }
 
 #[cfg(test)]

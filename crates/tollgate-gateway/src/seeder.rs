@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tollgate_domain::TenantId;
+use tollgate_policy::EndUserCounter;
 
 /// Requests under way at once: the control plane answers those that come together in one go.
 const MAX_CONCURRENT_SEEDINGS: usize = 256;
@@ -28,10 +29,14 @@ pub enum SeedReason {
     WrongEpoch,
 }
 
+/// Asks for counters of end users.
+type AskEndUsers = dyn Fn(TenantId, Vec<EndUserCounter>) -> SeedFuture + Send + Sync;
+
 /// Asks the control plane, wherever it is, to seed or reseed a tenant.
 #[derive(Clone)]
 pub struct Seeder {
     ask: Arc<dyn Fn(TenantId, SeedReason) -> SeedFuture + Send + Sync>,
+    ask_end_users: Option<Arc<AskEndUsers>>,
     places: Arc<Semaphore>,
     tenants: Arc<Mutex<HashMap<TenantId, Arc<Turn>>>>,
 }
@@ -49,7 +54,39 @@ impl Seeder {
     /// Asks through `ask`.
     pub fn new(ask: impl Fn(TenantId, SeedReason) -> SeedFuture + Send + Sync + 'static) -> Self {
         let places = Arc::new(Semaphore::new(MAX_CONCURRENT_SEEDINGS));
-        Self { ask: Arc::new(ask), places, tenants: Arc::default() }
+        Self { ask: Arc::new(ask), ask_end_users: None, places, tenants: Arc::default() }
+    }
+
+    /// The same, which also asks for counters of end users, through `ask`.
+    #[must_use]
+    pub fn with_end_users(
+        mut self,
+        ask: impl Fn(TenantId, Vec<EndUserCounter>) -> SeedFuture + Send + Sync + 'static,
+    ) -> Self {
+        self.ask_end_users = Some(Arc::new(ask));
+        self
+    }
+
+    /// Has counters of end users written into the ledger, waiting at most `timeout`. Each request asks for its
+    /// own.
+    ///
+    /// # Errors
+    /// A sentence for the log.
+    pub(crate) async fn seed_end_users(
+        &self,
+        tenant: TenantId,
+        counters: Vec<EndUserCounter>,
+        timeout: Duration,
+    ) -> Result<(), String> {
+        let Some(ask) = &self.ask_end_users else {
+            return Err("nobody can be asked for end users' counters".to_owned());
+        };
+        let asking = async {
+            let _place = self.places.acquire().await.map_err(|_| "seeding has ended".to_owned())?;
+            ask(tenant, counters).await
+        };
+        let answer = tokio::time::timeout(timeout, asking).await;
+        answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis())))
     }
 
     /// Has `tenant` seeded, waiting at most `timeout`. Who comes while another one asks gets the same answer if

@@ -1,5 +1,6 @@
 //! The ledger in this process: for single-process installations and as everybody's test double.
 
+mod counters;
 mod decide;
 mod holds;
 mod idempotency;

@@ -6,8 +6,9 @@ use tollgate_domain::{
     UnixMillis,
 };
 use tollgate_policy::{
-    Billing, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, PolicyObject, PolicySet, ProjectPolicy,
-    ProviderPolicy, RateLimits, RetryPolicy, Settings, Snapshot, Strategy, Target, TenantPolicy, Timeouts,
+    Billing, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, OwnerRules, PolicyObject, PolicySet,
+    ProjectPolicy, ProviderPolicy, RateLimits, RetryPolicy, Settings, Snapshot, Strategy, Target,
+    TenantPolicy, Timeouts,
 };
 
 const N_KEYS: u128 = 100_000;
@@ -53,6 +54,7 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         time_zone: TimeZoneName::utc(),
         blocked: false,
         limits: RateLimits::default(),
+        rules: OwnerRules::default(),
         data_policy: DataPolicy::OPEN,
     };
     let project = ProjectPolicy {
@@ -61,6 +63,7 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         name: "bot".to_owned(),
         labels: Labels::new(),
         limits: RateLimits::default(),
+        rules: OwnerRules::default(),
     };
     vec![
         PolicyObject::Settings(Settings {
@@ -86,6 +89,7 @@ fn set(n_keys: u128) -> PolicySet {
             previous_hash: None,
             models: Vec::new(),
             limits: RateLimits::default(),
+            rules: OwnerRules::default(),
             expires_at: None,
             state: KeyState::Active,
             labels: Labels::new(),

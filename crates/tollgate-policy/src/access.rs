@@ -8,7 +8,10 @@ use tollgate_domain::{
 };
 
 use crate::prices::TenantPrices;
-use crate::{Billing, BudgetOwner, BudgetPolicy, KeyPolicy, ProjectPolicy, RateLimits, TenantPolicy};
+use crate::{
+    Billing, BudgetIncrease, BudgetOwner, BudgetPolicy, EndUserBudget, KeyPolicy, OwnerSpecs, ProjectPolicy,
+    RateLimits, TenantPolicy, effective_limit,
+};
 
 /// Why a presented key was refused. Unknown and mistyped keys are deliberately told alike to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +42,8 @@ pub enum BudgetScope {
     Project,
     /// The key.
     Key,
+    /// Each end user of one of these.
+    EndUser,
 }
 
 impl BudgetScope {
@@ -49,20 +54,24 @@ impl BudgetScope {
             Self::Tenant => "tenant",
             Self::Project => "project",
             Self::Key => "key",
+            Self::EndUser => "end_user",
         }
     }
 }
 
 /// A budget that applies to a key, with its calendar.
 pub struct BudgetSpec {
-    /// Identity; the ledger's node.
+    /// Identity; the ledger's node. Of end users: that of the rule, from which each user's is derived.
     pub budget: BudgetId,
+    /// Whose it is; of end users: who set the rule.
+    pub owner: BudgetOwner,
     /// On which level it sits.
     pub scope: BudgetScope,
     /// Over which span.
     pub window: BudgetWindow,
-    /// How much.
+    /// How much, without what is added for a time.
     pub limit: NanoUsd,
+    increases: Box<[BudgetIncrease]>,
     zone: TimeZoneName,
     /// The periods last computed: calendar arithmetic costs more than the rest of the look-up together.
     cached: RwLock<Option<PeriodPair>>,
@@ -70,19 +79,35 @@ pub struct BudgetSpec {
 
 impl BudgetSpec {
     pub(crate) fn new(budget: &BudgetPolicy, zone: TimeZoneName) -> Self {
-        let scope = match budget.owner {
-            BudgetOwner::Tenant(_) => BudgetScope::Tenant,
-            BudgetOwner::Project(_) => BudgetScope::Project,
-            BudgetOwner::Key(_) => BudgetScope::Key,
-        };
         Self {
             budget: budget.id,
-            scope,
+            owner: budget.owner,
+            scope: scope_of(budget.owner),
             window: budget.window,
             limit: budget.limit,
+            increases: budget.increases.as_slice().into(),
             zone,
             cached: RwLock::new(None),
         }
+    }
+
+    pub(crate) fn of_end_users(rule: &EndUserBudget, owner: BudgetOwner, zone: TimeZoneName) -> Self {
+        Self {
+            budget: rule.id,
+            owner,
+            scope: BudgetScope::EndUser,
+            window: rule.window,
+            limit: rule.limit,
+            increases: Box::default(),
+            zone,
+            cached: RwLock::new(None),
+        }
+    }
+
+    /// How much at `now`, with what is added for a time.
+    #[must_use]
+    pub fn limit_at(&self, now: UnixMillis) -> NanoUsd {
+        effective_limit(self.limit, &self.increases, now)
     }
 
     /// The period around `now` and the next.
@@ -99,6 +124,15 @@ impl BudgetSpec {
             *guard = Some(pair);
         }
         Ok(pair)
+    }
+}
+
+/// The level of an owner.
+pub(crate) const fn scope_of(owner: BudgetOwner) -> BudgetScope {
+    match owner {
+        BudgetOwner::Tenant(_) => BudgetScope::Tenant,
+        BudgetOwner::Project(_) => BudgetScope::Project,
+        BudgetOwner::Key(_) => BudgetScope::Key,
     }
 }
 
@@ -134,6 +168,8 @@ pub struct KeyContext {
     pub limits: Vec<LimitSpec>,
     /// What the tenant pays, where that is not what everybody does.
     pub(crate) prices: Option<Arc<TenantPrices>>,
+    /// Every level's rules about end users and models, where there are any: key, project, tenant.
+    pub rules: Vec<Arc<OwnerSpecs>>,
 }
 
 impl KeyContext {
@@ -143,10 +179,22 @@ impl KeyContext {
         self.tenant.billing == Billing::Prepaid
     }
 
-    /// Whether any money gate applies: a wallet or a budget.
+    /// Whether any money gate applies: a wallet or a budget; also one of each end user where the request names one.
     #[must_use]
-    pub fn has_money_gate(&self) -> bool {
-        self.is_prepaid() || !self.budgets.is_empty()
+    pub fn has_money_gate(&self, names_end_user: bool) -> bool {
+        let is_end_user_limited = || names_end_user && self.end_user_budgets().next().is_some();
+        self.is_prepaid() || !self.budgets.is_empty() || is_end_user_limited()
+    }
+
+    /// The budgets of each end user, of every level.
+    pub fn end_user_budgets(&self) -> impl Iterator<Item = &Arc<BudgetSpec>> {
+        self.rules.iter().flat_map(|rules| &rules.end_user_budgets)
+    }
+
+    /// Whether a request that names no end user is refused.
+    #[must_use]
+    pub fn requires_end_user(&self) -> bool {
+        self.rules.iter().any(|rules| rules.requires_end_user)
     }
 
     /// Whether the key may ask for a model of this name.

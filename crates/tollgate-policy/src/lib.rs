@@ -5,14 +5,18 @@
 //! whole and indexes them. A set that does not validate never becomes a snapshot.
 
 mod access;
+mod increases;
 mod margin;
 mod objects;
+mod owner_specs;
 mod plan;
 mod prices;
+mod rules;
 mod set;
 mod snapshot;
 
 pub use access::{AuthDenied, BudgetScope, BudgetSpec, KeyContext, LimitSpec};
+pub use increases::{BudgetIncrease, effective_limit};
 pub use margin::MarginRule;
 pub use objects::{
     Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
@@ -20,6 +24,8 @@ pub use objects::{
     ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy, Settings, Strategy, Target, TenantPolicy,
     Timeouts, is_hold_slice,
 };
+pub use owner_specs::{EndUserLimits, ModelLimitSpec, OwnerSpecs};
 pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
+pub use rules::{EndUserBudget, EndUserCounter, EndUserRules, ModelLimit, OwnerRules};
 pub use set::{ObjectRef, PolicyChange, PolicySet};
 pub use snapshot::{MAX_FALLBACK_DEPTH, Snapshot, SnapshotError};

@@ -8,7 +8,7 @@ use tollgate_domain::{
 };
 use uuid::Uuid;
 
-use crate::MarginRule;
+use crate::{BudgetIncrease, MarginRule, OwnerRules};
 
 /// How a tenant pays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,6 +85,8 @@ pub struct TenantPolicy {
     pub blocked: bool,
     /// Rate limits over all its keys.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
     /// Where its data may go.
     pub data_policy: DataPolicy,
 }
@@ -102,6 +104,8 @@ pub struct ProjectPolicy {
     pub labels: Labels,
     /// Rate limits over all its keys.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
 }
 
 /// Whether a key may be used.
@@ -134,6 +138,8 @@ pub struct KeyPolicy {
     pub models: Vec<String>,
     /// Rate limits.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
     /// Refused from this time on.
     pub expires_at: Option<UnixMillis>,
     /// Whether it may be used.
@@ -338,6 +344,8 @@ pub struct BudgetPolicy {
     pub window: BudgetWindow,
     /// How much.
     pub limit: NanoUsd,
+    /// What is added to it for a time; some may be over.
+    pub increases: Vec<BudgetIncrease>,
 }
 
 /// What concerns the whole installation.

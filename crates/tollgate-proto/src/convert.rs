@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod enums;
 mod fields;
+mod rules;
 #[cfg(test)]
 mod tests;
 

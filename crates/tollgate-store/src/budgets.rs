@@ -9,8 +9,8 @@ use crate::db::{Row, Sql};
 use crate::journal::parts;
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
-use crate::{Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{keys, projects, tenants};
+use crate::{BudgetIncreaseRecord, Page, PageRequest, Store, StoreError, WriteContext};
+use crate::{budget_increases, keys, projects, tenants};
 
 /// The columns of a budget, with conditions.
 macro_rules! select {
@@ -39,6 +39,9 @@ pub struct BudgetRecord {
     pub limit: NanoUsd,
     /// At which shares of the limit somebody wants to be told, ascending; a pod does not need to know.
     pub alert_at: Vec<BudgetShare>,
+    /// What is added to it for a time, the eldest first; some may be over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub increases: Vec<BudgetIncreaseRecord>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -58,7 +61,13 @@ impl BudgetRecord {
     /// The budget as the pods see it.
     #[must_use]
     pub fn to_policy(&self) -> BudgetPolicy {
-        BudgetPolicy { id: self.id, owner: self.owner, window: self.window, limit: self.limit }
+        BudgetPolicy {
+            id: self.id,
+            owner: self.owner,
+            window: self.window,
+            limit: self.limit,
+            increases: self.increases.iter().map(BudgetIncreaseRecord::to_policy).collect(),
+        }
     }
 }
 
@@ -94,6 +103,7 @@ impl Store {
                 window: budget.window,
                 limit: budget.limit,
                 alert_at: alert_at.clone(),
+                increases: Vec::new(),
                 created_at: ctx.now,
                 updated_at: ctx.now,
             };
@@ -122,7 +132,7 @@ impl Store {
     ) -> Result<Page<BudgetRecord, BudgetId>, StoreError> {
         let owner = filter.owner.map(owner_columns);
         let mut reader = self.reader();
-        let items = reader
+        let mut items = reader
             .sql(select!(" WHERE id > $1"))
             .bind(page.after.map_or(Uuid::nil(), |id| id.as_uuid()))
             .filter(" AND tenant_id = ", filter.tenant.map(|id| id.as_uuid()))
@@ -132,6 +142,7 @@ impl Store {
             .push_bind(page.fetch())
             .read_all(read)
             .await?;
+        budget_increases::attach(&mut reader, &mut items).await?;
         Ok(Page::cut(items, page.rows(), |budget| budget.id))
     }
 
@@ -185,6 +196,7 @@ impl Store {
             after.id = before.id;
             after.tenant = before.tenant;
             after.owner = before.owner;
+            after.increases.clone_from(&before.increases);
             after.created_at = before.created_at;
             after.updated_at = before.updated_at;
             if after == before {
@@ -238,11 +250,16 @@ async fn tenant_of(tx: &mut Tx, owner: BudgetOwner) -> Result<TenantId, StoreErr
 // === SQL ===
 
 pub(crate) async fn find(db: &mut impl Sql, id: BudgetId) -> Result<Option<BudgetRecord>, StoreError> {
-    db.sql(select!(" WHERE id = $1")).id(id).read_optional(read).await
+    let mut found: Vec<_> =
+        db.sql(select!(" WHERE id = $1")).id(id).read_optional(read).await?.into_iter().collect();
+    budget_increases::attach(db, &mut found).await?;
+    Ok(found.pop())
 }
 
 pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<BudgetRecord>, StoreError> {
-    db.sql(select!(" ORDER BY id")).read_all(read).await
+    let mut all = db.sql(select!(" ORDER BY id")).read_all(read).await?;
+    budget_increases::attach_all(db, &mut all).await?;
+    Ok(all)
 }
 
 /// Whether a tenant, or anything below it, has a budget that follows the tenant's calendar.
@@ -333,6 +350,7 @@ fn read(row: &Row) -> Result<BudgetRecord, StoreError> {
         window: row.named("time_window")?,
         limit: row.money("limit_nano_usd")?,
         alert_at: row.json("alert_at")?,
+        increases: Vec::new(),
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

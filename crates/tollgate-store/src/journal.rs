@@ -9,6 +9,7 @@ use tollgate_policy::BudgetOwner;
 use uuid::Uuid;
 
 use crate::db::{Row, Sql, Statement, name_of, to_i64};
+use crate::end_users::{self, EndUserStep};
 use crate::requests::{self, RequestRow};
 use crate::store::{Tx, run_tx};
 use crate::{CreditKind, CreditRecord, Page, PageRequest, Store, StoreError};
@@ -80,6 +81,7 @@ impl Store {
             let sums = Sums::of(rows.iter().filter(|row| inserted.contains(row)));
             add_to_totals(tx, &sums.tenants).await?;
             add_to_quarters(tx, &sums.quarters).await?;
+            end_users::add(tx, &sums.end_users).await?;
             Ok(inserted.len() as u64)
         })
     }
@@ -157,10 +159,12 @@ struct QuarterStep {
 struct Sums {
     tenants: Vec<TotalStep>,
     quarters: Vec<QuarterStep>,
+    end_users: Vec<EndUserStep>,
 }
 
 impl Sums {
-    fn of<'r>(rows: impl Iterator<Item = &'r RequestRow<'r>>) -> Self {
+    fn of<'r>(rows: impl Iterator<Item = &'r RequestRow<'r>> + Clone) -> Self {
+        let end_users = end_users::steps(rows.clone());
         let mut tenants = BTreeMap::<Uuid, TotalStep>::new();
         let mut quarters = BTreeMap::<(Uuid, i64), QuarterStep>::new();
         for row in rows {
@@ -181,7 +185,11 @@ impl Sums {
                 step.requests += 1;
             }
         }
-        Self { tenants: tenants.into_values().collect(), quarters: quarters.into_values().collect() }
+        Self {
+            tenants: tenants.into_values().collect(),
+            quarters: quarters.into_values().collect(),
+            end_users,
+        }
     }
 }
 

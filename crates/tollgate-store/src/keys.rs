@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tollgate_domain::{KeyHash, KeyId, Labels, ProjectId, TenantId, UnixMillis};
-use tollgate_policy::{KeyPolicy, KeyState, ObjectKind, RateLimits};
+use tollgate_policy::{KeyPolicy, KeyState, ObjectKind, OwnerRules, RateLimits};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql, name_of};
@@ -16,7 +16,8 @@ macro_rules! select {
     ($conditions:literal) => {
         concat!(
             "SELECT id, tenant_id, project_id, name, public_prefix, hash, previous_hash, previous_until_ms,
-                 models, limits, labels, expires_at_ms, state, rotated_at_ms, created_at_ms, updated_at_ms
+                 models, limits, rules, labels, expires_at_ms, state, rotated_at_ms, created_at_ms,
+                 updated_at_ms
              FROM api_keys WHERE deleted_at_ms IS NULL",
             $conditions
         )
@@ -48,6 +49,8 @@ pub struct KeyRecord {
     pub models: Vec<String>,
     /// Rate limits.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
     /// Labels that every request carries, over the project's.
     pub labels: Labels,
     /// Refused from this time on.
@@ -87,6 +90,7 @@ impl KeyRecord {
             previous_hash: self.previous_hash.zip(self.previous_until),
             models: self.models.clone(),
             limits: self.limits,
+            rules: self.rules.clone(),
             expires_at: self.expires_at,
             state: self.state,
             labels: self.labels.clone(),
@@ -178,6 +182,7 @@ impl Store {
                 name: after.name,
                 models: after.models,
                 limits: after.limits,
+                rules: after.rules,
                 labels: after.labels,
                 expires_at: after.expires_at,
                 state: after.state,
@@ -246,6 +251,7 @@ fn new_record(key: &KeyPolicy, tenant: TenantId, public_prefix: &str, now: UnixM
         previous_until: key.previous_hash.map(|(_, until)| until),
         models: key.models.clone(),
         limits: key.limits,
+        rules: key.rules.clone(),
         labels: key.labels.clone(),
         expires_at: key.expires_at,
         state: key.state,
@@ -318,8 +324,8 @@ async fn insert(tx: &mut Tx, key: &KeyRecord) -> Result<(), StoreError> {
     tx.sql(
         "INSERT INTO api_keys
              (id, tenant_id, project_id, name, public_prefix, hash, previous_hash, previous_until_ms, models,
-              limits, labels, expires_at_ms, state, rotated_at_ms, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+              limits, labels, expires_at_ms, state, rotated_at_ms, created_at_ms, updated_at_ms, rules)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .id(key.id)
     .id(key.tenant)
@@ -337,6 +343,7 @@ async fn insert(tx: &mut Tx, key: &KeyRecord) -> Result<(), StoreError> {
     .moment(key.rotated_at)
     .bind(key.created_at.0)
     .bind(key.updated_at.0)
+    .json(&key.rules)
     .execute_one()
     .await
 }
@@ -345,7 +352,7 @@ async fn write(tx: &mut Tx, key: &KeyRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE api_keys SET name = $2, public_prefix = $3, hash = $4, previous_hash = $5,
              previous_until_ms = $6, models = $7, limits = $8, labels = $9, expires_at_ms = $10, state = $11,
-             rotated_at_ms = $12, updated_at_ms = $13
+             rotated_at_ms = $12, updated_at_ms = $13, rules = $14
          WHERE id = $1",
     )
     .id(key.id)
@@ -361,6 +368,7 @@ async fn write(tx: &mut Tx, key: &KeyRecord) -> Result<(), StoreError> {
     .bind(name_of(&key.state))
     .moment(key.rotated_at)
     .bind(key.updated_at.0)
+    .json(&key.rules)
     .execute_one()
     .await
 }
@@ -378,6 +386,7 @@ fn read(row: &Row) -> Result<KeyRecord, StoreError> {
         previous_until: row.optional_moment("previous_until_ms")?,
         models: row.json("models")?,
         limits: row.json("limits")?,
+        rules: row.json("rules")?,
         labels: row.json("labels")?,
         expires_at: row.optional_moment("expires_at_ms")?,
         state: row.named("state")?,

@@ -12,12 +12,14 @@
 
 mod alerts;
 mod audit;
+mod budget_increases;
 mod budgets;
 mod constraints;
 mod context;
 mod credit_lots;
 mod credits;
 mod db;
+mod end_users;
 mod error;
 mod idempotency;
 mod job_runs;
@@ -48,10 +50,12 @@ mod webhooks;
 
 pub use alerts::{AlertKind, NewAlert, WalletHistory};
 pub use audit::{AuditFilter, AuditRecord};
+pub use budget_increases::{BudgetIncreaseRecord, MAX_ACTIVE_INCREASES, NewBudgetIncrease};
 pub use budgets::{BudgetFilter, BudgetRecord};
 pub use context::{ActorKind, WriteContext};
 pub use credit_lots::{CreditLot, CreditLots};
 pub use credits::{CreditKind, CreditRecord, CreditTotal, NewCredit};
+pub use end_users::EndUserSpend;
 pub use error::StoreError;
 pub use idempotency::{IDEMPOTENCY_LIFETIME_MS, IdempotencyKey, IdempotencyState, StoredResponse};
 pub use journal::{JournalEntry, JournalKind};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tollgate_domain::{Labels, ProjectId, TenantId, UnixMillis};
-use tollgate_policy::{BudgetOwner, ObjectKind, ProjectPolicy, RateLimits};
+use tollgate_policy::{BudgetOwner, ObjectKind, OwnerRules, ProjectPolicy, RateLimits};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql};
@@ -16,7 +16,7 @@ use crate::{budgets, keys, tenants};
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, tenant_id, name, labels, limits, created_at_ms, updated_at_ms
+            "SELECT id, tenant_id, name, labels, limits, rules, created_at_ms, updated_at_ms
              FROM projects WHERE deleted_at_ms IS NULL",
             $conditions
         )
@@ -36,6 +36,8 @@ pub struct ProjectRecord {
     pub labels: Labels,
     /// Rate limits over all its keys.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -61,6 +63,7 @@ impl ProjectRecord {
             name: self.name.clone(),
             labels: self.labels.clone(),
             limits: self.limits,
+            rules: self.rules.clone(),
         }
     }
 }
@@ -81,6 +84,7 @@ impl Store {
             name: project.name,
             labels: project.labels,
             limits: project.limits,
+            rules: project.rules,
             created_at: ctx.now,
             updated_at: ctx.now,
         };
@@ -218,8 +222,8 @@ pub(crate) async fn delete_with_keys(
 
 async fn insert(tx: &mut Tx, project: &ProjectRecord) -> Result<(), StoreError> {
     tx.sql(
-        "INSERT INTO projects (id, tenant_id, name, labels, limits, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO projects (id, tenant_id, name, labels, limits, created_at_ms, updated_at_ms, rules)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .id(project.id)
     .id(project.tenant)
@@ -228,19 +232,23 @@ async fn insert(tx: &mut Tx, project: &ProjectRecord) -> Result<(), StoreError> 
     .json(&project.limits)
     .bind(project.created_at.0)
     .bind(project.updated_at.0)
+    .json(&project.rules)
     .execute_one()
     .await
 }
 
 async fn write(tx: &mut Tx, project: &ProjectRecord) -> Result<(), StoreError> {
-    tx.sql("UPDATE projects SET name = $2, labels = $3, limits = $4, updated_at_ms = $5 WHERE id = $1")
-        .id(project.id)
-        .bind(&project.name)
-        .json(&project.labels)
-        .json(&project.limits)
-        .bind(project.updated_at.0)
-        .execute_one()
-        .await
+    tx.sql(
+        "UPDATE projects SET name = $2, labels = $3, limits = $4, updated_at_ms = $5, rules = $6 WHERE id = $1",
+    )
+    .id(project.id)
+    .bind(&project.name)
+    .json(&project.labels)
+    .json(&project.limits)
+    .bind(project.updated_at.0)
+    .json(&project.rules)
+    .execute_one()
+    .await
 }
 
 fn read(row: &Row) -> Result<ProjectRecord, StoreError> {
@@ -250,6 +258,7 @@ fn read(row: &Row) -> Result<ProjectRecord, StoreError> {
         name: row.get("name")?,
         labels: row.json("labels")?,
         limits: row.json("limits")?,
+        rules: row.json("rules")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

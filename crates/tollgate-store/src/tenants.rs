@@ -2,20 +2,20 @@
 
 use serde::Serialize;
 use tollgate_domain::{NanoUsd, TenantId, TimeZoneName, UnixMillis};
-use tollgate_policy::{Billing, DataPolicy, ObjectKind, RateLimits, TenantPolicy};
+use tollgate_policy::{Billing, DataPolicy, ObjectKind, OwnerRules, RateLimits, TenantPolicy};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql, name_of};
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{NewCredit, Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{budgets, credits, journal, margins, prices, projects, webhooks};
+use crate::{budgets, credits, end_users, journal, margins, prices, projects, webhooks};
 
 /// The columns of a tenant that is not deleted, with further conditions.
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, name, billing, time_zone, blocked, limits, data_policy, alert_below,
+            "SELECT id, name, billing, time_zone, blocked, limits, rules, data_policy, alert_below,
                  created_at_ms, updated_at_ms
              FROM tenants WHERE deleted_at_ms IS NULL",
             $conditions
@@ -39,6 +39,8 @@ pub struct TenantRecord {
     pub blocked: bool,
     /// Rate limits over all its keys.
     pub limits: RateLimits,
+    /// What holds for each end user and each model.
+    pub rules: OwnerRules,
     /// Where its data may go.
     pub data_policy: DataPolicy,
     /// Below which balances of its wallet somebody wants to be told, descending; a pod does not need to know.
@@ -64,6 +66,7 @@ impl TenantRecord {
             time_zone: self.time_zone.clone(),
             blocked: self.blocked,
             limits: self.limits,
+            rules: self.rules.clone(),
             data_policy: self.data_policy.clone(),
         }
     }
@@ -106,6 +109,7 @@ impl Store {
             time_zone: tenant.time_zone,
             blocked: tenant.blocked,
             limits: tenant.limits,
+            rules: tenant.rules,
             data_policy: tenant.data_policy,
             alert_below: Vec::new(),
             created_at: ctx.now,
@@ -193,7 +197,9 @@ impl Store {
             if after == before {
                 return Ok(before);
             }
-            if after.time_zone != before.time_zone && budgets::has_windowed(tx, id).await? {
+            if after.time_zone != before.time_zone
+                && (budgets::has_windowed(tx, id).await? || end_users::has_windowed_rules(tx, &after).await?)
+            {
                 // The ledger counts by budget and period: in other periods, what was spent would count as
                 // nothing.
                 return Err(StoreError::conflict("tenant", "time_zone", FOLLOWED));
@@ -258,7 +264,7 @@ impl Store {
 }
 
 const FOLLOWED: &str = "budgets per day, week or month follow the time zone: delete those of the tenant, its \
-    projects and keys first, then create them again";
+    projects and keys, and of their end users, first, then create them again";
 
 // === SQL ===
 
@@ -296,8 +302,8 @@ async fn require_spent(tx: &mut Tx, id: TenantId) -> Result<(), StoreError> {
 async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     tx.sql(
         "INSERT INTO tenants
-             (id, name, billing, time_zone, blocked, limits, data_policy, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             (id, name, billing, time_zone, blocked, limits, data_policy, created_at_ms, updated_at_ms, rules)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .id(tenant.id)
     .bind(&tenant.name)
@@ -308,6 +314,7 @@ async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     .json(&tenant.data_policy)
     .bind(tenant.created_at.0)
     .bind(tenant.updated_at.0)
+    .json(&tenant.rules)
     .execute_one()
     .await
 }
@@ -315,7 +322,7 @@ async fn insert(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
 async fn write(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE tenants SET name = $2, billing = $3, time_zone = $4, blocked = $5, limits = $6,
-             data_policy = $7, updated_at_ms = $8, alert_below = $9
+             data_policy = $7, updated_at_ms = $8, alert_below = $9, rules = $10
          WHERE id = $1",
     )
     .id(tenant.id)
@@ -327,6 +334,7 @@ async fn write(tx: &mut Tx, tenant: &TenantRecord) -> Result<(), StoreError> {
     .json(&tenant.data_policy)
     .bind(tenant.updated_at.0)
     .json(&tenant.alert_below)
+    .json(&tenant.rules)
     .execute_one()
     .await
 }
@@ -341,6 +349,7 @@ fn read(row: &Row) -> Result<TenantRecord, StoreError> {
             .map_err(|error| StoreError::corrupt("time_zone", error))?,
         blocked: row.get("blocked")?,
         limits: row.json("limits")?,
+        rules: row.json("rules")?,
         data_policy: row.json("data_policy")?,
         alert_below: row.json("alert_below")?,
         created_at: row.moment("created_at_ms")?,

@@ -8,6 +8,7 @@ use tollgate_store::{BudgetFilter, BudgetRecord};
 use utoipa::{IntoParams, ToSchema};
 
 use super::balances::BalanceSource;
+use super::increases::BudgetIncreaseView;
 use super::lookup::{Names, missing};
 use super::{App, List, ListQuery};
 use crate::error::Problems;
@@ -144,13 +145,17 @@ pub struct BudgetView {
     pub tenant_id: String,
     /// Over which span.
     pub window: BudgetWindowName,
-    /// How much, in USD.
+    /// How much, in USD, without what is added for a time.
     pub limit: Usd,
+    /// How much now: the limit and every increase that holds.
+    pub effective_limit: Usd,
+    /// The increases that hold now.
+    pub increases: Vec<BudgetIncreaseView>,
     /// Spent in the present period.
     pub spent: Usd,
     /// Held for requests in flight.
     pub held: Usd,
-    /// What is left: limit − spent − held, at least zero.
+    /// What is left: effective limit − spent − held, at least zero.
     pub remaining: Usd,
     /// At which shares of the limit an alert is raised.
     pub alert_at: Vec<ShareNumber>,
@@ -200,7 +205,7 @@ impl App {
         }
     }
 
-    async fn permitted_budget(
+    pub(super) async fn permitted_budget(
         &self,
         actor: &Actor,
         verb: Verb,
@@ -230,7 +235,8 @@ impl App {
         let limit = problems.take("limit", limit_amount(&input.limit)).unwrap_or_default();
         let alert_at = problems.take_list("alert_at", alert_shares(&input.alert_at)).unwrap_or_default();
         problems.finish()?;
-        let policy = BudgetPolicy { id: self.new_id()?, owner, window: input.window.into(), limit };
+        let (id, window) = (self.new_id()?, input.window.into());
+        let policy = BudgetPolicy { id, owner, window, limit, increases: Vec::new() };
         // The ledger learns what was spent before any pod can charge the new budget.
         self.seed_budget(tenant, &policy).await?;
         let record = self.parts.store.create_alerting_budget(&self.context(actor), policy, alert_at).await?;
@@ -325,9 +331,13 @@ impl App {
             .time_zone
             .periods(record.window, self.now())
             .map_err(|error| AppError::Internal(error.to_string()))?;
-        let check = BudgetCheck { budget: record.id, limit: record.limit, periods };
+        let now = self.now();
+        let effective = record.effective_limit(now);
+        let check = BudgetCheck { budget: record.id, limit: effective, periods };
         let (balance, source) = self.budget_balance(record.tenant, record.owner, check).await?;
-        let remaining = record.limit.saturating_sub(balance.settled).saturating_sub(balance.held);
+        let increases = record.increases.iter().filter(|increase| increase.is_active(now));
+        let increases = increases.map(|increase| self.increase_view(increase)).collect();
+        let remaining = effective.saturating_sub(balance.settled).saturating_sub(balance.held);
         let (scope, owner_id) = owner_parts(record.owner);
         let is_endless = periods.current == Period::TOTAL;
         Ok(BudgetView {
@@ -339,6 +349,8 @@ impl App {
             tenant_id: record.tenant.to_string(),
             window: record.window.into(),
             limit: Usd(record.limit),
+            effective_limit: Usd(effective),
+            increases,
             spent: Usd(balance.settled),
             held: Usd(balance.held),
             remaining: Usd(remaining.max(tollgate_domain::NanoUsd::ZERO)),

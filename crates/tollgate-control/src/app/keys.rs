@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{ApiKeySecret, KeyHash, KeyId, Labels, TenantId, UnixMillis};
-use tollgate_policy::{KeyPolicy, KeyState};
+use tollgate_policy::{BudgetOwner, KeyPolicy, KeyState};
 use tollgate_store::{KeyFilter, KeyRecord, PageRequest};
 use utoipa::ToSchema;
 
 use super::lookup::Names;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
-use crate::parts::{LimitsBody, SecretText, Time, check_labels, check_patterns, name, time};
+use crate::parts::{
+    EndUsersBody, LimitsBody, ModelLimitBody, RulesChange, SecretText, Time, check_labels, check_patterns,
+    check_rules, model_limit_bodies, name, time,
+};
 use crate::secrets::random_bytes;
 use crate::{Action, Actor, AppError, Resource, Verb};
 
@@ -57,6 +60,12 @@ pub struct CreateKey {
     /// Rate limits.
     #[serde(default)]
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    #[serde(default)]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default)]
+    pub model_limits: Vec<ModelLimitBody>,
     /// Labels that every request carries, over the project's.
     #[serde(default)]
     pub labels: Labels,
@@ -81,6 +90,14 @@ pub struct UpdateKey {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<LimitsBody>)]
     pub limits: Option<Option<LimitsBody>>,
+    /// What holds for each end user, all of it anew; `null` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<EndUsersBody>)]
+    pub end_users: Option<Option<EndUsersBody>>,
+    /// Limits per model, all of them anew; `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<ModelLimitBody>>)]
+    pub model_limits: Option<Option<Vec<ModelLimitBody>>>,
     /// Labels, all of them anew; `null` is none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<Labels>)]
@@ -127,6 +144,10 @@ pub struct KeyView {
     pub models: Vec<String>,
     /// Rate limits.
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models.
+    pub model_limits: Vec<ModelLimitBody>,
     /// Labels that every request carries.
     pub labels: Labels,
     /// Refused from this time on.
@@ -161,6 +182,7 @@ impl CreateKey {
         check_patterns(&self.models, &format!("{path}models"), problems);
         check_labels(&self.labels, &format!("{path}labels"), problems);
         self.limits.check(&format!("{path}limits"), problems);
+        check_rules(&self.end_users, &self.model_limits, path, problems);
         if let Some(text) = &self.expires_at {
             problems.take(format!("{path}expires_at"), time(text));
         }
@@ -179,6 +201,8 @@ async fn view(record: KeyRecord, names: &mut Names) -> Result<KeyView, AppError>
         state: record.state.into(),
         models: record.models,
         limits: record.limits.into(),
+        end_users: (&record.rules.end_users).into(),
+        model_limits: model_limit_bodies(&record.rules.model_limits),
         labels: record.labels,
         expires_at: record.expires_at.map(Time),
         rotated_at: record.rotated_at.map(Time),
@@ -214,6 +238,7 @@ impl App {
         let mut problems = Problems::default();
         input.check("", &mut problems);
         let limits = input.limits.check("limits", &mut Problems::default());
+        let rules = check_rules(&input.end_users, &input.model_limits, "", &mut Problems::default());
         let expires_at = input.expires_at.as_deref().and_then(|text| time(text).ok());
         problems.finish()?;
         let secret = key_text(input.secret.as_ref())?;
@@ -225,6 +250,7 @@ impl App {
             previous_hash: None,
             models: input.models,
             limits,
+            rules: self.with_new_ids(rules)?,
             expires_at,
             state: KeyState::Active,
             labels: input.labels,
@@ -308,7 +334,10 @@ impl App {
         let limits = input.limits.map(|limits| limits.unwrap_or_default().check("limits", &mut problems));
         let expires_at =
             input.expires_at.map(|text| text.and_then(|text| problems.take("expires_at", time(&text))));
+        let rules = RulesChange::check(input.end_users, input.model_limits, &mut problems);
         problems.finish()?;
+        let owner = BudgetOwner::Key(record.id);
+        let rules = self.prepare_rules(record.tenant, owner, &record.rules, rules).await?;
         let new_name = input.name;
         let change = move |record: &mut KeyRecord| {
             if let Some(name) = &new_name {
@@ -321,6 +350,7 @@ impl App {
                 record.labels.clone_from(labels);
             }
             record.limits = limits.unwrap_or(record.limits);
+            rules.apply(&mut record.rules);
             record.expires_at = expires_at.unwrap_or(record.expires_at);
         };
         let record = self.parts.store.update_key(&self.context(actor), record.id, change).await?;

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::Labels;
-use tollgate_policy::ProjectPolicy;
+use tollgate_policy::{BudgetOwner, ProjectPolicy};
 use tollgate_store::{KeyFilter, ProjectFilter, ProjectRecord};
 use utoipa::ToSchema;
 
 use super::lookup::Names;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
-use crate::parts::{LimitsBody, Time, check_labels, name};
+use crate::parts::{
+    EndUsersBody, LimitsBody, ModelLimitBody, RulesChange, Time, check_labels, check_rules,
+    model_limit_bodies, name,
+};
 use crate::{Action, Actor, AppError, Resource, Verb};
 
 /// A project to be created.
@@ -25,6 +28,12 @@ pub struct CreateProject {
     /// Rate limits over all its keys.
     #[serde(default)]
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    #[serde(default)]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default)]
+    pub model_limits: Vec<ModelLimitBody>,
 }
 
 /// Changes to a project: absent is unchanged, `null` resets.
@@ -42,6 +51,14 @@ pub struct UpdateProject {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<LimitsBody>)]
     pub limits: Option<Option<LimitsBody>>,
+    /// What holds for each end user, all of it anew; `null` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<EndUsersBody>)]
+    pub end_users: Option<Option<EndUsersBody>>,
+    /// Limits per model, all of them anew; `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<ModelLimitBody>>)]
+    pub model_limits: Option<Option<Vec<ModelLimitBody>>>,
 }
 
 /// A project.
@@ -59,6 +76,10 @@ pub struct ProjectView {
     pub labels: Labels,
     /// Rate limits over all its keys.
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models.
+    pub model_limits: Vec<ModelLimitBody>,
     /// When it was created.
     pub created_at: Time,
     /// When it was last changed.
@@ -70,6 +91,7 @@ impl CreateProject {
         problems.take(format!("{path}name"), name(&self.name));
         check_labels(&self.labels, &format!("{path}labels"), problems);
         self.limits.check(&format!("{path}limits"), problems);
+        check_rules(&self.end_users, &self.model_limits, path, problems);
     }
 }
 
@@ -81,6 +103,8 @@ async fn view(record: ProjectRecord, names: &mut Names) -> Result<ProjectView, A
         tenant_id: record.tenant.to_string(),
         labels: record.labels,
         limits: record.limits.into(),
+        end_users: (&record.rules.end_users).into(),
+        model_limits: model_limit_bodies(&record.rules.model_limits),
         created_at: Time(record.created_at),
         updated_at: Time(record.updated_at),
     })
@@ -102,9 +126,16 @@ impl App {
         let mut problems = Problems::default();
         input.check("", &mut problems);
         let limits = input.limits.check("limits", &mut Problems::default());
+        let rules = check_rules(&input.end_users, &input.model_limits, "", &mut Problems::default());
         problems.finish()?;
-        let id = self.new_id()?;
-        let policy = ProjectPolicy { id, tenant: tenant.id, name: input.name, labels: input.labels, limits };
+        let policy = ProjectPolicy {
+            id: self.new_id()?,
+            tenant: tenant.id,
+            name: input.name,
+            labels: input.labels,
+            limits,
+            rules: self.with_new_ids(rules)?,
+        };
         let record = self.parts.store.create_project(&self.context(actor), policy).await?;
         view(record, &mut self.names()).await
     }
@@ -161,7 +192,10 @@ impl App {
             check_labels(labels, "labels", &mut problems);
         }
         let limits = input.limits.map(|limits| limits.unwrap_or_default().check("limits", &mut problems));
+        let rules = RulesChange::check(input.end_users, input.model_limits, &mut problems);
         problems.finish()?;
+        let owner = BudgetOwner::Project(record.id);
+        let rules = self.prepare_rules(record.tenant, owner, &record.rules, rules).await?;
         let new_name = input.name;
         let change = move |record: &mut ProjectRecord| {
             if let Some(name) = &new_name {
@@ -171,6 +205,7 @@ impl App {
                 record.labels.clone_from(labels);
             }
             record.limits = limits.unwrap_or(record.limits);
+            rules.apply(&mut record.rules);
         };
         let record = self.parts.store.update_project(&self.context(actor), record.id, change).await?;
         view(record, &mut self.names()).await

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{KeyId, TenantId};
-use tollgate_policy::{Billing, KeyState, TenantPolicy};
+use tollgate_policy::{Billing, BudgetOwner, KeyState, TenantPolicy};
 use tollgate_store::{CreditKind, KeyFilter, NewCredit, PageRequest, TenantRecord};
 use utoipa::ToSchema;
 
 use super::trial::TRIAL_REFERENCE;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
-use crate::parts::{DataPolicyBody, LimitsBody, Time, Usd, alert_levels, name, time_zone};
+use crate::parts::{
+    DataPolicyBody, EndUsersBody, LimitsBody, ModelLimitBody, RulesChange, Time, Usd, alert_levels,
+    check_rules, model_limit_bodies, name, time_zone,
+};
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// How a tenant pays.
@@ -61,6 +64,12 @@ pub struct CreateTenant {
     /// Rate limits over all its keys.
     #[serde(default)]
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    #[serde(default)]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default)]
+    pub model_limits: Vec<ModelLimitBody>,
     /// Where its data may go.
     #[serde(default)]
     pub data_policy: DataPolicyBody,
@@ -90,6 +99,14 @@ pub struct UpdateTenant {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<LimitsBody>)]
     pub limits: Option<Option<LimitsBody>>,
+    /// What holds for each end user, all of it anew; `null` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<EndUsersBody>)]
+    pub end_users: Option<Option<EndUsersBody>>,
+    /// Limits per model, all of them anew; `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<ModelLimitBody>>)]
+    pub model_limits: Option<Option<Vec<ModelLimitBody>>>,
     /// Data policy, all of it anew; `null` is open.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<DataPolicyBody>)]
@@ -115,6 +132,10 @@ pub struct TenantView {
     pub blocked: bool,
     /// Rate limits over all its keys.
     pub limits: LimitsBody,
+    /// What holds for each end user apart.
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models.
+    pub model_limits: Vec<ModelLimitBody>,
     /// Where its data may go.
     pub data_policy: DataPolicyBody,
     /// Below which balances of its wallet, in USD, an alert is raised.
@@ -134,6 +155,8 @@ impl From<TenantRecord> for TenantView {
             time_zone: record.time_zone.name().to_owned(),
             blocked: record.blocked,
             limits: record.limits.into(),
+            end_users: (&record.rules.end_users).into(),
+            model_limits: model_limit_bodies(&record.rules.model_limits),
             data_policy: record.data_policy.into(),
             alert_below: record.alert_below.into_iter().map(Usd).collect(),
             created_at: Time(record.created_at),
@@ -148,6 +171,7 @@ impl CreateTenant {
         problems.take(format!("{path}name"), name(&self.name));
         problems.take(format!("{path}time_zone"), time_zone(self.time_zone.as_deref()));
         self.limits.check(&format!("{path}limits"), problems);
+        check_rules(&self.end_users, &self.model_limits, path, problems);
         self.data_policy.check(&format!("{path}data_policy"), problems);
         problems.take_list(&format!("{path}alert_below"), alert_levels(&self.alert_below));
     }
@@ -198,6 +222,7 @@ impl App {
             time_zone: zone.map_err(|message| AppError::invalid("time_zone", message))?,
             blocked: input.blocked,
             limits: input.limits.check("", &mut unused),
+            rules: self.with_new_ids(check_rules(&input.end_users, &input.model_limits, "", &mut unused))?,
             data_policy: input.data_policy.check("", &mut unused),
         };
         let trial = if with_trial && policy.billing == Billing::Prepaid {
@@ -274,7 +299,10 @@ impl App {
         let alert_below = input
             .alert_below
             .and_then(|levels| problems.take_list("alert_below", alert_levels(&levels.unwrap_or_default())));
+        let rules = RulesChange::check(input.end_users.clone(), input.model_limits.clone(), &mut problems);
         problems.finish()?;
+        let owner = BudgetOwner::Tenant(record.id);
+        let rules = self.prepare_rules(record.id, owner, &record.rules, rules).await?;
         let (blocked, is_to_prepay) = (input.blocked, input.billing == Some(BillingName::Prepaid));
         if blocked == Some(false) && record.blocked {
             self.allow_active_keys(record.id).await?;
@@ -286,6 +314,7 @@ impl App {
             record.billing = input.billing.map_or(record.billing, Billing::from);
             record.blocked = input.blocked.unwrap_or(record.blocked);
             record.limits = limits.unwrap_or(record.limits);
+            rules.apply(&mut record.rules);
             if let Some(Some(zone)) = &zone {
                 record.time_zone = zone.clone();
             }

@@ -2,7 +2,7 @@
 
 use crate::app::{KeyView, ModelView, ProjectView, ProviderView, TenantView};
 use crate::error::Problems;
-use crate::parts::{DataPolicyBody, LimitsBody, alert_levels, retention, time, time_zone};
+use crate::parts::{DataPolicyBody, EndUsersBody, LimitsBody, alert_levels, retention, time, time_zone};
 
 use super::document::{ConfigKey, ConfigModel, ConfigProject, ConfigProvider, ConfigTenant};
 
@@ -34,6 +34,11 @@ fn limits_differ(is: &LimitsBody, wanted: &LimitsBody) -> bool {
     is != wanted
 }
 
+fn end_users_differ(is: &EndUsersBody, wanted: &EndUsersBody) -> bool {
+    let mut unused = Problems::default();
+    is.check("", &mut unused) != wanted.check("", &mut unused)
+}
+
 fn data_policy_differs(is: &DataPolicyBody, wanted: &DataPolicyBody) -> bool {
     let parts = |policy: &DataPolicyBody| {
         (policy.regions.clone(), policy.providers.clone(), policy.require_zero_retention)
@@ -47,6 +52,8 @@ pub(super) fn tenant(is: &TenantView, wanted: &ConfigTenant) -> Fields {
     fields.note("billing", is.billing != wanted.billing);
     fields.note("time_zone", Ok(is.time_zone.clone()) != zone);
     fields.note("limits", limits_differ(&is.limits, &wanted.limits));
+    fields.note("end_users", end_users_differ(&is.end_users, &wanted.end_users));
+    fields.note("model_limits", is.model_limits != wanted.model_limits);
     fields.note("data_policy", data_policy_differs(&is.data_policy, &wanted.data_policy));
     let levels: Vec<_> = is.alert_below.iter().map(|level| level.0).collect();
     fields.note("alert_below", Ok(levels) != alert_levels(&wanted.alert_below));
@@ -57,6 +64,8 @@ pub(super) fn project(is: &ProjectView, wanted: &ConfigProject) -> Fields {
     let mut fields = Fields::default();
     fields.note("labels", is.labels != wanted.labels);
     fields.note("limits", limits_differ(&is.limits, &wanted.limits));
+    fields.note("end_users", end_users_differ(&is.end_users, &wanted.end_users));
+    fields.note("model_limits", is.model_limits != wanted.model_limits);
     fields
 }
 
@@ -66,6 +75,8 @@ pub(super) fn key(is: &KeyView, wanted: &ConfigKey) -> Fields {
     let expires_at = wanted.expires_at.as_deref().and_then(|text| time(text).ok());
     fields.note("models", is.models != wanted.models);
     fields.note("limits", limits_differ(&is.limits, &wanted.limits));
+    fields.note("end_users", end_users_differ(&is.end_users, &wanted.end_users));
+    fields.note("model_limits", is.model_limits != wanted.model_limits);
     fields.note("labels", is.labels != wanted.labels);
     fields.note("expires_at", is.expires_at.map(|time| time.0) != expires_at);
     fields

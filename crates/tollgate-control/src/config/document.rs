@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tollgate_domain::{Labels, Meter};
 use utoipa::ToSchema;
 
@@ -12,7 +11,9 @@ use crate::app::{
     BillingName, BudgetWindowName, CreateMargin, CreateModel, CreatePrice, CreateProvider, CreateWebhook,
     TrialBody,
 };
-use crate::parts::{DataPolicyBody, HoldBody, LimitsBody, SecretText, ShareNumber};
+use crate::parts::{
+    DataPolicyBody, EndUsersBody, HoldBody, LimitsBody, ModelLimitBody, SecretText, ShareNumber,
+};
 
 /// One problem of a document.
 pub type ConfigProblem = crate::FieldProblem;
@@ -122,9 +123,12 @@ pub struct ConfigTenant {
     /// Below which balances of its wallet, in USD, an alert is raised, each time the balance falls below.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alert_below: Vec<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_users: Option<Value>,
+    /// What holds for each end user apart.
+    #[serde(default, skip_serializing_if = "EndUsersBody::is_empty")]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model_limits: Vec<ModelLimitBody>,
     /// Its projects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub projects: Vec<ConfigProject>,
@@ -145,9 +149,12 @@ pub struct ConfigProject {
     /// Rate limits over all its keys.
     #[serde(default, skip_serializing_if = "LimitsBody::is_empty")]
     pub limits: LimitsBody,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_users: Option<Value>,
+    /// What holds for each end user apart.
+    #[serde(default, skip_serializing_if = "EndUsersBody::is_empty")]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model_limits: Vec<ModelLimitBody>,
     /// Its keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<ConfigKey>,
@@ -180,9 +187,12 @@ pub struct ConfigKey {
     /// Refused from this time on (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_users: Option<Value>,
+    /// What holds for each end user apart.
+    #[serde(default, skip_serializing_if = "EndUsersBody::is_empty")]
+    pub end_users: EndUsersBody,
+    /// What holds for requests for certain models, each rule apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model_limits: Vec<ModelLimitBody>,
 }
 
 impl ConfigKey {

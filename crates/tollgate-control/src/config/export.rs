@@ -69,16 +69,18 @@ impl App {
                 secret_file: None,
                 models: key.models,
                 limits: key.limits,
+                model_limits: key.model_limits,
                 labels: key.labels,
                 expires_at: key.expires_at.map(|time| time.0.to_string()),
-                end_users: None,
+                end_users: key.end_users,
             });
             projects.push(ConfigProject {
                 name: project.name,
                 labels: project.labels,
                 budgets: own_budgets(&budgets, &project.id),
                 limits: project.limits,
-                end_users: None,
+                end_users: project.end_users,
+                model_limits: project.model_limits,
                 keys: keys.collect(),
             });
         }
@@ -91,7 +93,8 @@ impl App {
             limits: view.limits,
             data_policy: view.data_policy,
             alert_below: view.alert_below.iter().map(|level| level.0.to_string()).collect(),
-            end_users: None,
+            end_users: view.end_users,
+            model_limits: view.model_limits,
             projects,
             name: view.name,
         })

@@ -4,10 +4,11 @@ use tollgate_domain::NanoUsd;
 
 use super::apply::{Applying, ChangeAction, GeneratedSecret, below};
 use super::document::{ConfigBudget, ConfigDocument, ConfigKey, ConfigProject, ConfigTenant};
+use super::validate::create_project;
 use super::{INITIAL_CREDIT, diff};
 use crate::app::{
-    BudgetQuery, BudgetView, CreateBudget, CreateCredit, CreateKey, CreateProject, CreateTenant,
-    CreditKindName, ListQuery, RotateKey, UpdateBudget, UpdateKey, UpdateProject, UpdateTenant,
+    BudgetQuery, BudgetView, CreateBudget, CreateCredit, CreateKey, CreateTenant, CreditKindName, ListQuery,
+    RotateKey, UpdateBudget, UpdateKey, UpdateProject, UpdateTenant,
 };
 use crate::parts::{alert_shares, limit_amount};
 use crate::{App, AppError};
@@ -94,6 +95,8 @@ impl Applying<'_> {
                 billing: Some(wanted.billing),
                 time_zone: Some(wanted.time_zone.clone()),
                 limits: Some(Some(wanted.limits)),
+                end_users: Some(Some(wanted.end_users.clone())),
+                model_limits: Some(Some(wanted.model_limits.clone())),
                 data_policy: Some(Some(wanted.data_policy.clone())),
                 alert_below: Some(Some(wanted.alert_below.clone())),
                 ..UpdateTenant::default()
@@ -119,6 +122,8 @@ impl Applying<'_> {
             time_zone: wanted.time_zone.clone(),
             blocked: false,
             limits: wanted.limits,
+            end_users: wanted.end_users.clone(),
+            model_limits: wanted.model_limits.clone(),
             data_policy: wanted.data_policy.clone(),
             alert_below: wanted.alert_below.clone(),
         };
@@ -184,14 +189,19 @@ impl Applying<'_> {
         let Some(is) = is else {
             self.report.note(ChangeAction::Create, "project", name, "");
             let Some(tenant) = tenant.filter(|_| self.is_real()) else { return Ok(None) };
-            let (name, labels) = (wanted.name.clone(), wanted.labels.clone());
-            let body = CreateProject { name, labels, limits: wanted.limits };
+            let body = create_project(wanted);
             return Ok(Some(self.app.create_project(self.actor, tenant, body).await?.id));
         };
         let fields = diff::project(&is, wanted);
         if self.is_real() && !fields.is_empty() {
-            let (labels, limits) = (Some(Some(wanted.labels.clone())), Some(Some(wanted.limits)));
-            self.app.update_project(self.actor, &is.id, UpdateProject { name: None, labels, limits }).await?;
+            let update = UpdateProject {
+                name: None,
+                labels: Some(Some(wanted.labels.clone())),
+                limits: Some(Some(wanted.limits)),
+                end_users: Some(Some(wanted.end_users.clone())),
+                model_limits: Some(Some(wanted.model_limits.clone())),
+            };
+            self.app.update_project(self.actor, &is.id, update).await?;
         }
         self.report.note_existing("project", name, &fields);
         Ok(Some(is.id))
@@ -223,6 +233,8 @@ impl Applying<'_> {
                 name: None,
                 models: Some(Some(wanted.models.clone())),
                 limits: Some(Some(wanted.limits)),
+                end_users: Some(Some(wanted.end_users.clone())),
+                model_limits: Some(Some(wanted.model_limits.clone())),
                 labels: Some(Some(wanted.labels.clone())),
                 expires_at: Some(wanted.expires_at.clone()),
             };
@@ -249,6 +261,8 @@ impl Applying<'_> {
             secret: wanted.brought().cloned(),
             models: wanted.models.clone(),
             limits: wanted.limits,
+            end_users: wanted.end_users.clone(),
+            model_limits: wanted.model_limits.clone(),
             labels: wanted.labels.clone(),
             expires_at: wanted.expires_at.clone(),
         };

@@ -7,7 +7,8 @@ use tollgate_catalog::ServiceTier;
 use tollgate_domain::{ApiKeySecret, UnixMillis};
 
 use super::document::{
-    ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigPrice, ConfigProblem, ConfigTenant,
+    ConfigBudget, ConfigDocument, ConfigKey, ConfigMargin, ConfigPrice, ConfigProblem, ConfigProject,
+    ConfigTenant,
 };
 use super::{VERSION, webhooks};
 use crate::app::{CreateKey, CreateProject, CreateTenant, check_defaults, check_fallbacks, parse_price};
@@ -178,12 +179,6 @@ fn check_prices_differ(prices: &[ConfigPrice], problems: &mut Problems) {
     }
 }
 
-fn check_end_users(end_users: Option<&serde_json::Value>, path: &str, problems: &mut Problems) {
-    if end_users.is_some() {
-        problems.add(format!("{path}end_users"), "not supported yet: limits per end user");
-    }
-}
-
 fn check_tenant(tenant: &ConfigTenant, path: &str, problems: &mut Problems) {
     let body = CreateTenant {
         name: tenant.name.clone(),
@@ -191,6 +186,8 @@ fn check_tenant(tenant: &ConfigTenant, path: &str, problems: &mut Problems) {
         time_zone: tenant.time_zone.clone(),
         blocked: false,
         limits: tenant.limits,
+        end_users: tenant.end_users.clone(),
+        model_limits: tenant.model_limits.clone(),
         data_policy: tenant.data_policy.clone(),
         alert_below: tenant.alert_below.clone(),
     };
@@ -199,18 +196,26 @@ fn check_tenant(tenant: &ConfigTenant, path: &str, problems: &mut Problems) {
         problems.take(format!("{path}credit"), limit_amount(credit));
     }
     check_budgets(&tenant.budgets, path, problems);
-    check_end_users(tenant.end_users.as_ref(), path, problems);
     check_unique(tenant.projects.iter().map(|project| &project.name), &format!("{path}projects"), problems);
     for (index, project) in tenant.projects.iter().enumerate() {
         let path = format!("{path}projects[{index}].");
-        let (name, labels) = (project.name.clone(), project.labels.clone());
-        CreateProject { name, labels, limits: project.limits }.check(&path, problems);
+        create_project(project).check(&path, problems);
         check_budgets(&project.budgets, &path, problems);
-        check_end_users(project.end_users.as_ref(), &path, problems);
         check_unique(project.keys.iter().map(|key| &key.name), &format!("{path}keys"), problems);
         for (index, key) in project.keys.iter().enumerate() {
             check_key(key, &format!("{path}keys[{index}]."), problems);
         }
+    }
+}
+
+/// What creates the project of an entry.
+pub(super) fn create_project(entry: &ConfigProject) -> CreateProject {
+    CreateProject {
+        name: entry.name.clone(),
+        labels: entry.labels.clone(),
+        limits: entry.limits,
+        end_users: entry.end_users.clone(),
+        model_limits: entry.model_limits.clone(),
     }
 }
 
@@ -220,6 +225,8 @@ fn check_key(key: &ConfigKey, path: &str, problems: &mut Problems) {
         secret: key.brought().cloned(),
         models: key.models.clone(),
         limits: key.limits,
+        end_users: key.end_users.clone(),
+        model_limits: key.model_limits.clone(),
         labels: key.labels.clone(),
         expires_at: key.expires_at.clone(),
     };
@@ -228,7 +235,6 @@ fn check_key(key: &ConfigKey, path: &str, problems: &mut Problems) {
         problems.add(format!("{path}secret_file"), "is read by the command line only: send `secret`");
     }
     check_budgets(&key.budgets, path, problems);
-    check_end_users(key.end_users.as_ref(), path, problems);
 }
 
 fn check_budgets(budgets: &[ConfigBudget], path: &str, problems: &mut Problems) {

@@ -7,6 +7,7 @@ use tollgate_ledger::{OpenHold, Seed, SeedCounter};
 use tollgate_policy::{BudgetPolicy, KeyState};
 use tollgate_store::{BudgetFilter, KeyFilter, PageRequest, Store};
 
+use super::end_user_seed::held_counters;
 use crate::AppError;
 
 /// How many budgets or keys are read at a time.
@@ -37,6 +38,7 @@ pub(crate) async fn seed_of(
             }
         }
     }
+    counters.extend(held_counters(store, tenant, &record.time_zone, holds).await?);
     add_unknown(&mut counters, holds);
     Ok(Seed {
         tenant,

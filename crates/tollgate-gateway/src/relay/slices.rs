@@ -413,9 +413,9 @@ impl RelayBody {
                 return Refusal::new(ErrorKind::BudgetExceeded, "there is no money for more of this answer");
             }
         };
-        let context = &self.reservation.priced.caller.context;
+        let levels = reserve::levels(&self.reservation.priced);
         let required = self.reservation.grant.granted;
-        let mut why = reserve::money(context, &refusal, required, held_only);
+        let mut why = reserve::money(&levels, &refusal, required, held_only);
         let what = if why.kind == ErrorKind::InsufficientCredit { "the prepaid credit" } else { "a budget" };
         why.message = if held_only {
             format!("what is left of {what} is reserved by other requests in flight: the answer ends here")

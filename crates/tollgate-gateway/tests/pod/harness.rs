@@ -14,9 +14,9 @@ use tollgate_domain::{
 use tollgate_gateway::{Gateway, GatewayConfig, GatewayParts, PolicyState, Seeder, serve};
 use tollgate_ledger::{Ledger, Seed};
 use tollgate_policy::{
-    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, ModelPolicy, PolicyObject,
-    PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryPolicy, Settings, Strategy, Target,
-    TenantPolicy, Timeouts,
+    Billing, BudgetIncrease, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
+    ModelPolicy, OwnerRules, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention,
+    RetryPolicy, Settings, Strategy, Target, TenantPolicy, Timeouts,
 };
 use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_testkit::http::HttpClient;
@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) budget: Option<NanoUsd>,
     pub(crate) credit: Option<NanoUsd>,
     pub(crate) limits: RateLimits,
+    pub(crate) rules: OwnerRules,
+    pub(crate) increases: Vec<BudgetIncrease>,
     pub(crate) models: Vec<String>,
     pub(crate) retry: RetryPolicy,
     pub(crate) timeouts: Timeouts,
@@ -57,6 +59,8 @@ impl Default for Setup {
             budget: Some(NanoUsd::from_usd(1_000)),
             credit: None,
             limits: RateLimits::default(),
+            rules: OwnerRules::default(),
+            increases: Vec::new(),
             models: Vec::new(),
             retry: RetryPolicy { backoff_ms: 1, ..RetryPolicy::default() },
             timeouts: Timeouts { first_byte_ms: 2_000, idle_ms: 2_000, ..Timeouts::default() },
@@ -215,6 +219,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             owner: BudgetOwner::Key(KEY_ID),
             window: BudgetWindow::Month,
             limit,
+            increases: setup.increases.clone(),
         })
     }));
     let mut n = 0;
@@ -237,6 +242,7 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
             time_zone: TimeZoneName::utc(),
             blocked: false,
             limits: RateLimits::default(),
+            rules: OwnerRules::default(),
             data_policy: setup.data_policy.clone(),
         }),
         PolicyObject::Project(ProjectPolicy {
@@ -245,6 +251,7 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
             name: "bot".to_owned(),
             labels: Labels::from([("department".to_owned(), "support".to_owned())]),
             limits: RateLimits::default(),
+            rules: OwnerRules::default(),
         }),
         PolicyObject::Key(KeyPolicy {
             id: KEY_ID,
@@ -254,6 +261,7 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
             previous_hash: None,
             models: setup.models.clone(),
             limits: setup.limits,
+            rules: setup.rules.clone(),
             expires_at: None,
             state: KeyState::Active,
             labels: Labels::new(),

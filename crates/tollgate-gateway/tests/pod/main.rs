@@ -8,4 +8,5 @@ mod faults;
 mod harness;
 mod idempotency;
 mod limits;
+mod rules;
 mod slices;

@@ -25,6 +25,7 @@ pub(super) struct TenantState {
     pub(super) wallet: Option<WalletLimit>,
     pub(super) wallet_counter: Counter,
     pub(super) budgets: HashMap<BudgetId, Vec<PeriodCounter>>,
+    pub(super) clean_budgets_at: usize,
     pub(super) revoked: HashSet<KeyId>,
     pub(super) rates: Rates,
     pub(super) holds: HashMap<HoldId, Hold>,
@@ -44,8 +45,8 @@ pub(super) struct Counter {
 
 /// A budget's counter in the period that starts at `starts_at`; a budget has two or three of them.
 pub(super) struct PeriodCounter {
-    starts_at: UnixMillis,
-    counter: Counter,
+    pub(super) starts_at: UnixMillis,
+    pub(super) counter: Counter,
 }
 
 /// What settling needs to undo and correct, whatever policy says by then, and what others need to know.
@@ -121,6 +122,7 @@ impl TenantState {
             Err(refused) => return refused,
         };
 
+        self.forget_end_users(now);
         let (requests, tokens) = self.rates.take(admission, now);
         let mut budgets = Vec::with_capacity(admission.budgets.len());
         let mut wallet = WalletRule::None;

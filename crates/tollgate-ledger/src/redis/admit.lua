@@ -25,6 +25,8 @@ local call, floor, max, pack, unpack_struct = redis.call, math.floor, math.max, 
 local state = KEYS[1]
 local BURST_US, NEVER_FITS_US = 60000000, 120000000
 local MAX_FREED, CLEAN_ABOVE, CLEAN_SAMPLE = 1000, 20000, 16
+-- A month and some: no calendar period that began before is the present one, or the one before it.
+local FORGOTTEN_AFTER_MS = 70 * 86400000
 
 local numbers = {unpack_struct('<' .. string.rep('i8', #ARGV[7] / 8), ARGV[7])}
 local has_wallet, n_budgets, n_owners = numbers[4] > 0, numbers[6], numbers[7]
@@ -255,14 +257,27 @@ if created then
     remember_period(state, name)
   end
 end
--- End users come and go: owners without anything to remember are forgotten, some with each new one.
-if has_new_owner and call('HLEN', state) > CLEAN_ABOVE then
+-- End users come and go: what has nothing to remember is forgotten, some with each new one. An end user's budget is
+-- named by a derived id (version 8); one over all time begins before 1970 and stays.
+if (has_new_owner or created) and call('HLEN', state) > CLEAN_ABOVE then
   local sample = call('HRANDFIELD', state, CLEAN_SAMPLE, 'WITHVALUES')
   for i = 1, #sample, 2 do
     if string.sub(sample[i], 1, 2) == 'l:' then
       local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', sample[i + 1])
       if requests_tat <= now_us and tokens_tat <= now_us and in_flight == 0 then
         call('HDEL', state, sample[i])
+      end
+    else
+      local budget, start = string.match(sample[i], '^(%x+%-%x+%-8%x+%-%x+%-%x+):(%d+)$')
+      if budget and now_ms - start > FORGOTTEN_AFTER_MS then
+        local _, still_held = unpack_struct('<dd', sample[i + 1])
+        if still_held == 0 then
+          call('HDEL', state, sample[i])
+          local pointer = call('HGET', state, 'p:' .. budget)
+          if pointer and string.match(pointer, '^%d+') == start then
+            call('HDEL', state, 'p:' .. budget)
+          end
+        end
       end
     end
   end

@@ -113,6 +113,7 @@ fn budget(id: u128, owner: BudgetOwner, limit: i32) -> BudgetPolicy {
         owner,
         window: BudgetWindow::Month,
         limit: NanoUsd::from_usd(limit),
+        increases: Vec::new(),
     }
 }
 
@@ -124,6 +125,7 @@ fn tenant() -> TenantPolicy {
         time_zone: TimeZoneName::utc(),
         blocked: false,
         limits: per_minute(1_000),
+        rules: OwnerRules::default(),
         data_policy: DataPolicy::OPEN,
     }
 }
@@ -135,6 +137,7 @@ fn project() -> ProjectPolicy {
         name: "support-bot".to_owned(),
         labels: labels(&[("department", "support"), ("feature", "chat")]),
         limits: RateLimits::default(),
+        rules: OwnerRules::default(),
     }
 }
 
@@ -147,6 +150,7 @@ fn key() -> KeyPolicy {
         previous_hash: None,
         models: Vec::new(),
         limits: per_minute(60),
+        rules: OwnerRules::default(),
         expires_at: None,
         state: KeyState::Active,
         labels: labels(&[("feature", "answers")]),

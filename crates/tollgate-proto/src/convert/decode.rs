@@ -1,17 +1,15 @@
 //! Messages to policy objects: every field checked.
 
 use tollgate_catalog::{PriceRow, ServiceTier};
-use tollgate_domain::{
-    BasisPoints, KeyPepper, MAX_LIMIT, Meter, NanoUsd, PricePerMillion, Secret, TimeZoneName, UnixMillis,
-};
+use tollgate_domain::{BasisPoints, KeyPepper, Meter, PricePerMillion, Secret, TimeZoneName, UnixMillis};
 use tollgate_policy::{
-    BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, MarginRule, ModelPolicy,
-    ProjectPolicy, ProviderPolicy, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
+    BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, MarginRule, ModelPolicy, ProjectPolicy,
+    ProviderPolicy, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
 };
 
 use super::ConvertError;
-use super::enums;
 use super::fields::Reading;
+use super::{enums, rules};
 use crate::v1;
 
 type Decoded<T> = Result<T, ConvertError>;
@@ -152,6 +150,7 @@ pub(super) fn tenant(message: v1::Tenant) -> Decoded<TenantPolicy> {
         time_zone: time_zone.map_err(|_| reading.refuse("time_zone", "is unknown"))?,
         blocked: message.blocked,
         limits: reading.limits(message.limits)?,
+        rules: rules::from_message(&reading, message.rules)?,
         data_policy: DataPolicy {
             regions: reading.texts("data_policy.regions", data_policy.regions)?,
             providers: reading.texts("data_policy.providers", data_policy.providers)?,
@@ -168,6 +167,7 @@ pub(super) fn project(message: v1::Project) -> Decoded<ProjectPolicy> {
         tenant: reading.id("tenant", &message.tenant)?,
         labels: message.labels,
         limits: reading.limits(message.limits)?,
+        rules: rules::from_message(&reading, message.rules)?,
         name: reading.text("name", message.name)?,
     })
 }
@@ -184,6 +184,7 @@ pub(super) fn key(message: v1::Key) -> Decoded<KeyPolicy> {
         previous_hash: previous_hash.transpose()?,
         models: reading.texts("models", message.models)?,
         limits: reading.limits(message.limits)?,
+        rules: rules::from_message(&reading, message.rules)?,
         expires_at: message.expires_at_ms.map(UnixMillis),
         state: enums::key_state_from_wire(message.state, reading.object(), "state")?,
         labels: message.labels,
@@ -193,20 +194,13 @@ pub(super) fn key(message: v1::Key) -> Decoded<KeyPolicy> {
 
 pub(super) fn budget(message: &v1::Budget) -> Decoded<BudgetPolicy> {
     let reading = Reading::new("budget", "");
-    let owner = match v1::BudgetScope::try_from(message.scope) {
-        Ok(v1::BudgetScope::Tenant) => BudgetOwner::Tenant(reading.id("owner", &message.owner)?),
-        Ok(v1::BudgetScope::Project) => BudgetOwner::Project(reading.id("owner", &message.owner)?),
-        Ok(v1::BudgetScope::Key) => BudgetOwner::Key(reading.id("owner", &message.owner)?),
-        Ok(v1::BudgetScope::Unspecified) | Err(_) => return Err(reading.refuse("scope", "is unknown")),
-    };
-    let limit = NanoUsd(message.limit_nano_usd);
-    if limit < NanoUsd::ZERO || limit > MAX_LIMIT {
-        return Err(reading.refuse("limit", "is negative or too large"));
-    }
+    let owner = rules::owner(&reading, message.scope, &message.owner)?;
+    let limit = rules::amount(&reading, "limit", message.limit_nano_usd)?;
     Ok(BudgetPolicy {
         id: reading.id("id", &message.id)?,
         owner,
         window: enums::window_from_wire(message.window, reading.object(), "window")?,
         limit,
+        increases: rules::increases(&reading, &message.increases)?,
     })
 }

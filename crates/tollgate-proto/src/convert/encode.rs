@@ -3,19 +3,19 @@
 use tollgate_catalog::PriceRow;
 use tollgate_domain::Id;
 use tollgate_policy::{
-    BudgetOwner, BudgetPolicy, CredentialPolicy, KeyPolicy, MarginRule, ModelPolicy, ProjectPolicy,
-    ProviderPolicy, RateLimits, Settings, TenantPolicy,
+    BudgetPolicy, CredentialPolicy, KeyPolicy, MarginRule, ModelPolicy, ProjectPolicy, ProviderPolicy,
+    RateLimits, Settings, TenantPolicy,
 };
 
-use super::enums;
+use super::{enums, rules};
 use crate::v1;
 
-fn id_bytes<T>(id: Id<T>) -> Vec<u8> {
+pub(super) fn id_bytes<T>(id: Id<T>) -> Vec<u8> {
     id.as_uuid().as_bytes().to_vec()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a message field is always optional")]
-fn limits(limits: &RateLimits) -> Option<v1::RateLimits> {
+pub(super) fn limits(limits: &RateLimits) -> Option<v1::RateLimits> {
     Some(v1::RateLimits {
         requests_per_minute: limits.requests_per_minute,
         tokens_per_minute: limits.tokens_per_minute,
@@ -126,6 +126,7 @@ pub(super) fn tenant(tenant: &TenantPolicy) -> v1::Tenant {
             providers: tenant.data_policy.providers.clone(),
             require_zero_retention: tenant.data_policy.require_zero_retention,
         }),
+        rules: rules::to_message(&tenant.rules),
     }
 }
 
@@ -136,6 +137,7 @@ pub(super) fn project(project: &ProjectPolicy) -> v1::Project {
         name: project.name.clone(),
         labels: project.labels.clone(),
         limits: limits(&project.limits),
+        rules: rules::to_message(&project.rules),
     }
 }
 
@@ -153,20 +155,18 @@ pub(super) fn key(key: &KeyPolicy) -> v1::Key {
         expires_at_ms: key.expires_at.map(|moment| moment.0),
         state: enums::key_state_to_wire(key.state),
         labels: key.labels.clone(),
+        rules: rules::to_message(&key.rules),
     }
 }
 
 pub(super) fn budget(budget: &BudgetPolicy) -> v1::Budget {
-    let (scope, owner) = match budget.owner {
-        BudgetOwner::Tenant(id) => (v1::BudgetScope::Tenant, id_bytes(id)),
-        BudgetOwner::Project(id) => (v1::BudgetScope::Project, id_bytes(id)),
-        BudgetOwner::Key(id) => (v1::BudgetScope::Key, id_bytes(id)),
-    };
+    let (scope, owner) = rules::owner_to_message(budget.owner);
     v1::Budget {
         id: id_bytes(budget.id),
-        scope: scope.into(),
+        scope,
         owner,
         window: enums::window_to_wire(budget.window),
         limit_nano_usd: budget.limit.0,
+        increases: rules::increases_to_messages(&budget.increases),
     }
 }

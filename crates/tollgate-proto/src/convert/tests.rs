@@ -12,10 +12,11 @@ use tollgate_domain::{
     Surface, TimeZoneName, UnixMillis,
 };
 use tollgate_policy::{
-    Billing, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
-    MAX_HOLD_SLICE_TOKENS, MIN_HOLD_SLICE_TOKENS, MarginRule, ModelPolicy, ObjectRef, PolicyChange,
-    PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy,
-    Settings, Strategy as TargetStrategy, Target, TenantPolicy, Timeouts,
+    Billing, BudgetIncrease, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, EndUserBudget,
+    EndUserCounter, EndUserRules, KeyPolicy, KeyState, MAX_HOLD_SLICE_TOKENS, MIN_HOLD_SLICE_TOKENS,
+    MarginRule, ModelLimit, ModelPolicy, ObjectRef, OwnerRules, PolicyChange, PolicyObject, PolicySet,
+    ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy, Settings,
+    Strategy as TargetStrategy, Target, TenantPolicy, Timeouts,
 };
 
 use crate::{MAX_CHUNK_BYTES, SnapshotAssembler, snapshot_chunks, v1};
@@ -44,6 +45,19 @@ fn limits() -> impl Strategy<Value = RateLimits> {
             concurrent_requests,
         },
     )
+}
+
+fn rules() -> impl Strategy<Value = OwnerRules> {
+    let windows = prop::sample::select(BudgetWindow::ALL.to_vec());
+    let budget = (id(), windows, 0..=MAX_LIMIT.0).prop_map(|(id, window, limit)| EndUserBudget {
+        id,
+        window,
+        limit: NanoUsd(limit),
+    });
+    let end_users = (any::<bool>(), limits(), vec(budget, 0..3))
+        .prop_map(|(required, limits, budgets)| EndUserRules { required, limits, budgets });
+    let model = ("[a-z*/]{1,9}", limits()).prop_map(|(model, limits)| ModelLimit { model, limits });
+    (end_users, vec(model, 0..3)).prop_map(|(end_users, model_limits)| OwnerRules { end_users, model_limits })
 }
 
 fn settings() -> impl Strategy<Value = PolicyObject> {
@@ -162,8 +176,8 @@ fn tenant() -> impl Strategy<Value = PolicyObject> {
         (names(), names(), any::<bool>()).prop_map(|(regions, providers, require_zero_retention)| {
             DataPolicy { regions, providers, require_zero_retention }
         });
-    (id(), name(), any::<(bool, bool)>(), zone, limits(), data_policy).prop_map(
-        |(id, name, (prepaid, blocked), zone, limits, data_policy)| {
+    (id(), name(), any::<(bool, bool)>(), zone, limits(), data_policy, rules()).prop_map(
+        |(id, name, (prepaid, blocked), zone, limits, data_policy, rules)| {
             PolicyObject::Tenant(TenantPolicy {
                 id,
                 name,
@@ -172,14 +186,15 @@ fn tenant() -> impl Strategy<Value = PolicyObject> {
                 blocked,
                 limits,
                 data_policy,
+                rules,
             })
         },
     )
 }
 
 fn project() -> impl Strategy<Value = PolicyObject> {
-    (id(), id(), name(), labels(), limits()).prop_map(|(id, tenant, name, labels, limits)| {
-        PolicyObject::Project(ProjectPolicy { id, tenant, name, labels, limits })
+    (id(), id(), name(), labels(), limits(), rules()).prop_map(|(id, tenant, name, labels, limits, rules)| {
+        PolicyObject::Project(ProjectPolicy { id, tenant, name, labels, limits, rules })
     })
 }
 
@@ -187,8 +202,8 @@ fn key() -> impl Strategy<Value = PolicyObject> {
     let states = vec![KeyState::Active, KeyState::Blocked, KeyState::Revoked];
     let hashes = (any::<[u8; 32]>(), option::of((any::<[u8; 32]>(), any::<i64>())));
     let rest = (option::of(any::<i64>()), prop::sample::select(states), labels());
-    (id(), id(), name(), hashes, names(), limits(), rest).prop_map(
-        |(id, project, name, (hash, previous), models, limits, (expires_at, state, labels))| {
+    (id(), id(), name(), hashes, names(), (limits(), rules()), rest).prop_map(
+        |(id, project, name, (hash, previous), models, (limits, rules), (expires_at, state, labels))| {
             PolicyObject::Key(KeyPolicy {
                 id,
                 project,
@@ -197,6 +212,7 @@ fn key() -> impl Strategy<Value = PolicyObject> {
                 previous_hash: previous.map(|(hash, until)| (KeyHash(hash), UnixMillis(until))),
                 models,
                 limits,
+                rules,
                 expires_at: expires_at.map(UnixMillis),
                 state,
                 labels,
@@ -211,9 +227,12 @@ fn budget() -> impl Strategy<Value = PolicyObject> {
         id().prop_map(BudgetOwner::Project),
         id().prop_map(BudgetOwner::Key),
     ];
-    (id(), owner, prop::sample::select(BudgetWindow::ALL.to_vec()), 0..=MAX_LIMIT.0).prop_map(
-        |(id, owner, window, limit)| {
-            PolicyObject::Budget(BudgetPolicy { id, owner, window, limit: NanoUsd(limit) })
+    let increase = (1..=MAX_LIMIT.0, any::<i64>())
+        .prop_map(|(amount, until)| BudgetIncrease { amount: NanoUsd(amount), until: UnixMillis(until) });
+    let windows = prop::sample::select(BudgetWindow::ALL.to_vec());
+    (id(), owner, windows, 0..=MAX_LIMIT.0, vec(increase, 0..3)).prop_map(
+        |(id, owner, window, limit, increases)| {
+            PolicyObject::Budget(BudgetPolicy { id, owner, window, limit: NanoUsd(limit), increases })
         },
     )
 }
@@ -223,6 +242,15 @@ fn object() -> impl Strategy<Value = PolicyObject> {
 }
 
 proptest! {
+    #[test]
+    fn counters_of_end_users_survive_the_wire(rule in id(), key in id(), user in "\\PC{1,40}") {
+        let owner = BudgetOwner::Key(key);
+        let counter = EndUserCounter { rule, owner, window: BudgetWindow::Month, user };
+        let bytes = v1::EndUserCounter::from(&counter).encode_to_vec();
+        let message = v1::EndUserCounter::decode(bytes.as_slice()).unwrap();
+        prop_assert_eq!(EndUserCounter::try_from(message), Ok(counter));
+    }
+
     #[test]
     fn every_object_survives_the_wire(object in object()) {
         let bytes = v1::PolicyObject::from(&object).encode_to_vec();
@@ -275,6 +303,7 @@ fn sample_key(number: u128) -> PolicyObject {
         previous_hash: None,
         models: Vec::new(),
         limits: RateLimits::default(),
+        rules: OwnerRules::default(),
         expires_at: None,
         state: KeyState::Active,
         labels: BTreeMap::new(),

@@ -6,6 +6,7 @@ mod alerts;
 mod fixture;
 mod journal;
 mod keys;
+mod limits;
 mod log;
 mod operations;
 mod partitions;

@@ -11,8 +11,9 @@ use tollgate_domain::{
     TimeZoneName, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_policy::{
-    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState, MarginRule, ModelPolicy,
-    ProjectPolicy, RateLimits, Retention, RetryPolicy, Strategy, Target, TenantPolicy, Timeouts,
+    Billing, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, EndUserBudget, EndUserRules, KeyPolicy,
+    KeyState, MarginRule, ModelLimit, ModelPolicy, OwnerRules, ProjectPolicy, RateLimits, Retention,
+    RetryPolicy, Strategy, Target, TenantPolicy, Timeouts,
 };
 use tollgate_store::{ActorKind, CreditKind, NewCredential, NewCredit, NewProvider, WriteContext};
 
@@ -48,6 +49,7 @@ pub(crate) fn tenant(n: u128) -> TenantPolicy {
         time_zone: TimeZoneName::parse("Europe/Berlin").unwrap(),
         blocked: n.is_multiple_of(2),
         limits: limits(11),
+        rules: rules(11),
         data_policy: DataPolicy {
             regions: vec!["eu".to_owned()],
             providers: vec!["*".to_owned(), "a\"b".to_owned()],
@@ -63,6 +65,7 @@ pub(crate) fn project(n: u128, tenant: u128) -> ProjectPolicy {
         name: format!("project-{n}"),
         labels: labels(&[("department", "support")]),
         limits: limits(12),
+        rules: rules(12),
     }
 }
 
@@ -81,6 +84,7 @@ pub(crate) fn key(n: u128, project: u128) -> KeyPolicy {
         previous_hash: None,
         models: vec!["chat-*".to_owned()],
         limits: limits(13),
+        rules: rules(13),
         expires_at: Some(NEW_YEAR.plus_ms(99)),
         state: KeyState::Active,
         labels: labels(&[("feature", "chat")]),
@@ -88,7 +92,26 @@ pub(crate) fn key(n: u128, project: u128) -> KeyPolicy {
 }
 
 pub(crate) fn budget(n: u128, owner: BudgetOwner, window: BudgetWindow) -> BudgetPolicy {
-    BudgetPolicy { id: BudgetId::from_u128(n), owner, window, limit: NanoUsd::from_usd(500) }
+    let (id, limit) = (BudgetId::from_u128(n), NanoUsd::from_usd(500));
+    BudgetPolicy { id, owner, window, limit, increases: Vec::new() }
+}
+
+/// Rules of an owner, other ones for every `n`.
+pub(crate) fn rules(n: u32) -> OwnerRules {
+    let budget = |id, window, limit| EndUserBudget {
+        id: BudgetId::from_u128(id),
+        window,
+        limit: NanoUsd(i64::from(n) * 1_000 + limit),
+    };
+    let base = 9_000 + u128::from(n) * 10;
+    OwnerRules {
+        end_users: EndUserRules {
+            required: n % 2 == 0,
+            limits: limits(u64::from(n) + 100),
+            budgets: vec![budget(base, BudgetWindow::Day, 1), budget(base + 1, BudgetWindow::Month, 2)],
+        },
+        model_limits: vec![ModelLimit { model: format!("chat-{n}-*"), limits: limits(u64::from(n) + 200) }],
+    }
 }
 
 pub(crate) fn credential(n: u128) -> NewCredential {

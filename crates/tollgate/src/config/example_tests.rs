@@ -30,6 +30,8 @@ tenants:
     budgets: [{ limit: 1, window: day, qqqqqqqqqqqq: 1 }]
     limits: { qqqqqqqqqqqq: 1 }
     data_policy: { qqqqqqqqqqqq: 1 }
+    end_users: { qqqqqqqqqqqq: 1, budgets: [{ limit: 1, window: day, qqqqqqqqqqqq: 1 }] }
+    model_limits: [{ model: m, qqqqqqqqqqqq: 1 }]
     projects: [{ name: p, qqqqqqqqqqqq: 1, keys: [{ name: k, qqqqqqqqqqqq: 1 }] }]
 ";
 

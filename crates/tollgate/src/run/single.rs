@@ -248,7 +248,8 @@ pub(super) async fn apply_configuration(control: &Control, document: ConfigDocum
 
 fn local_seeder(control: &Arc<Control>) -> Seeder {
     let control = Arc::downgrade(control);
-    Seeder::new(move |tenant, reason| {
+    let for_users = control.clone();
+    let seeder = Seeder::new(move |tenant, reason| {
         let control = control.upgrade();
         Box::pin(async move {
             let control = control.ok_or_else(|| "the process is stopping".to_owned())?;
@@ -257,6 +258,13 @@ fn local_seeder(control: &Arc<Control>) -> Seeder {
                 SeedReason::WrongEpoch => control.reseed_tenant(tenant).await,
             };
             seeded.map_err(|error| error.to_string())
+        })
+    });
+    seeder.with_end_users(move |tenant, counters| {
+        let control = for_users.upgrade();
+        Box::pin(async move {
+            let control = control.ok_or_else(|| "the process is stopping".to_owned())?;
+            control.seed_end_users(tenant, &counters).await.map_err(|error| error.to_string())
         })
     })
 }

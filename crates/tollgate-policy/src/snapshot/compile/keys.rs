@@ -10,6 +10,7 @@ use super::{
     require_name, tenant_of,
 };
 use crate::prices::PricesOfTenants;
+use crate::{BudgetOwner, OwnerSpecs};
 
 pub(super) type Keys = HashMap<KeyHash, KeyEntry>;
 pub(super) type TenantKeys = HashMap<TenantId, Vec<Arc<KeyContext>>>;
@@ -42,10 +43,12 @@ pub(super) fn compile_keys(
     Ok((keys, tenants))
 }
 
-/// Budgets ready for use; those of a tenant and a project are shared by all their keys.
+/// Budgets and rules ready for use; those of a tenant and a project are shared by all their keys.
 struct BudgetSpecs {
     tenants: HashMap<TenantId, Vec<Arc<BudgetSpec>>>,
     projects: HashMap<ProjectId, Vec<Arc<BudgetSpec>>>,
+    tenant_rules: HashMap<TenantId, Arc<OwnerSpecs>>,
+    project_rules: HashMap<ProjectId, Arc<OwnerSpecs>>,
 }
 
 impl BudgetSpecs {
@@ -66,7 +69,15 @@ impl BudgetSpecs {
             .filter_map(|(id, budgets)| Some((*id, tenant_of(id)?, budgets)))
             .map(|(id, tenant, budgets)| (id, budgets.iter().map(|budget| spec(budget, tenant)).collect()))
             .collect();
-        Self { tenants, projects }
+        let rules = |rules, owner, tenant| OwnerSpecs::of(rules, owner, &zone_of(tenant)).map(Arc::new);
+        let tenant_rules = sorted.tenants.values().filter_map(|tenant| {
+            Some((tenant.id, rules(&tenant.rules, BudgetOwner::Tenant(tenant.id), tenant.id)?))
+        });
+        let project_rules = sorted.projects.values().filter_map(|project| {
+            Some((project.id, rules(&project.rules, BudgetOwner::Project(project.id), project.tenant)?))
+        });
+        let (tenant_rules, project_rules) = (tenant_rules.collect(), project_rules.collect());
+        Self { tenants, projects, tenant_rules, project_rules }
     }
 }
 
@@ -94,6 +105,12 @@ fn key_context(
         LimitSpec { scope: BudgetScope::Project, limits: project.limits },
         LimitSpec { scope: BudgetScope::Tenant, limits: tenant.limits },
     ];
+    let own_rules = OwnerSpecs::of(&key.rules, BudgetOwner::Key(key.id), &tenant.time_zone).map(Arc::new);
+    let rules = [
+        own_rules,
+        budgets.project_rules.get(&project.id).cloned(),
+        budgets.tenant_rules.get(&tenant.id).cloned(),
+    ];
     Ok(KeyContext {
         key: Arc::new(key.clone()),
         project: Arc::clone(project),
@@ -102,5 +119,6 @@ fn key_context(
         budgets: specs,
         prices: prices.get(&tenant.id).cloned(),
         limits: limits.into_iter().filter(|spec| !spec.limits.is_empty()).collect(),
+        rules: rules.into_iter().flatten().collect(),
     })
 }

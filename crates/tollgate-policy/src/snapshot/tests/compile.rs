@@ -36,7 +36,7 @@ fn a_key_carries_budgets_limits_and_labels_of_every_level() {
     let limits: Vec<_> = context.limits.iter().map(|spec| (spec.scope, spec.limits)).collect();
     assert_eq!(limits, [(BudgetScope::Key, per_minute(60)), (BudgetScope::Tenant, per_minute(1_000))]);
     assert_eq!(context.labels, labels(&[("department", "support"), ("feature", "answers")]));
-    assert!(context.is_prepaid() && context.has_money_gate());
+    assert!(context.is_prepaid() && context.has_money_gate(false));
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn money_gates_follow_billing_and_budgets() {
         let changed = PolicyObject::Tenant(TenantPolicy { billing, ..tenant() });
         let with_budgets = snapshot_with([changed.clone()]);
         assert_eq!(context(&with_budgets).is_prepaid(), is_prepaid);
-        assert!(context(&with_budgets).has_money_gate());
+        assert!(context(&with_budgets).has_money_gate(false));
         let mut set = full_set_with([changed]);
         for id in [41, 42, 43] {
             let id = BudgetId::from_u128(id).as_uuid();
             set.apply(PolicyChange::Delete(ObjectRef { kind: ObjectKind::Budget, id }));
         }
         let without = Snapshot::compile(&set, 8, &catalog()).unwrap();
-        assert_eq!(context(&without).has_money_gate(), has_gate_without_budgets, "{billing:?}");
+        assert_eq!(context(&without).has_money_gate(false), has_gate_without_budgets, "{billing:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The admin API as a table: every resource, verb, argument and column.
 
+mod increases;
 mod margins;
 mod money;
 mod reports;

@@ -1,6 +1,7 @@
 //! Prices, budgets and credits. Money is a decimal in USD; a price is USD per million units, or per unit
 //! for requests, images and the like.
 
+use super::increases::{END_INCREASE, END_USERS, INCREASE, INCREASES};
 use crate::admin_client::verbs::{
     Argument, Kind, Method, Resource, Verb, field, filter, first, object, parent, required, with_default,
 };
@@ -103,7 +104,7 @@ pub(super) const BUDGETS: Resource = Resource {
                 "owner",
                 "tenant",
                 "window",
-                "limit",
+                "effective_limit",
                 "spent",
                 "held",
                 "remaining",
@@ -154,6 +155,10 @@ pub(super) const BUDGETS: Resource = Resource {
             arguments: &[BUDGET],
             columns: &[],
         },
+        INCREASE,
+        INCREASES,
+        END_INCREASE,
+        END_USERS,
     ],
 };
 

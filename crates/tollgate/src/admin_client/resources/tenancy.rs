@@ -23,6 +23,16 @@ const ZERO_RETENTION: Argument = inner(
     "Only providers known to keep nothing",
 );
 const LABELS: Argument = field("labels", Kind::Labels, "Labels on every request");
+const END_USERS: Argument = field(
+    "end_users",
+    Kind::Json,
+    "What holds for each end user, such as '{\"budgets\":[{\"limit\":\"1.00\",\"window\":\"day\"}]}'",
+);
+const MODEL_LIMITS: Argument = field(
+    "model_limits",
+    Kind::Json,
+    "Limits per model, such as '[{\"model\":\"chat-*\",\"requests_per_minute\":60}]'",
+);
 const NEW_NAME: Argument = field("name", Kind::Text, "A new name");
 
 pub(super) const TENANTS: Resource = Resource {
@@ -61,6 +71,8 @@ pub(super) const TENANTS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
                 REGIONS,
                 ALLOWED_PROVIDERS,
                 ZERO_RETENTION,
@@ -83,6 +95,8 @@ pub(super) const TENANTS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
                 REGIONS,
                 ALLOWED_PROVIDERS,
                 ZERO_RETENTION,
@@ -154,6 +168,8 @@ pub(super) const PROJECTS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
             ],
             columns: &[],
         },
@@ -170,6 +186,8 @@ pub(super) const PROJECTS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
             ],
             columns: &[],
         },
@@ -235,6 +253,8 @@ pub(super) const KEYS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
                 inner("secret_file", "secret", Kind::SecretFile, "File with your own secret; - is stdin"),
             ],
             columns: &[],
@@ -254,6 +274,8 @@ pub(super) const KEYS: Resource = Resource {
                 REQUESTS_PER_MINUTE,
                 TOKENS_PER_MINUTE,
                 CONCURRENT_REQUESTS,
+                END_USERS,
+                MODEL_LIMITS,
             ],
             columns: &[],
         },
