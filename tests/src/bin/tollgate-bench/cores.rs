@@ -56,6 +56,21 @@ fn cores_of_list(list: &str) -> Vec<usize> {
 
 /// CPU time that a process and its threads, also those that ended, have used: user and system.
 pub(crate) fn cpu_time(process_id: u32) -> anyhow::Result<Duration> {
+    let CpuTime { user, kernel } = split_cpu_time(process_id)?;
+    Ok(user + kernel)
+}
+
+/// CPU time by where it was spent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuTime {
+    /// In the program itself.
+    pub(crate) user: Duration,
+    /// In the kernel on its behalf.
+    pub(crate) kernel: Duration,
+}
+
+/// The same, apart.
+pub(crate) fn split_cpu_time(process_id: u32) -> anyhow::Result<CpuTime> {
     let path = format!("/proc/{process_id}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     // The name in parentheses may hold anything; the fields after it are numbers, `utime` the twelfth.
@@ -63,7 +78,7 @@ pub(crate) fn cpu_time(process_id: u32) -> anyhow::Result<Duration> {
     let ticks: Vec<u32> =
         fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
     ensure!(ticks.len() == 2, "{path} is not understood");
-    Ok(TICK * ticks.iter().sum())
+    Ok(CpuTime { user: TICK * ticks[0], kernel: TICK * ticks[1] })
 }
 
 /// Resident memory in KiB.

@@ -114,6 +114,7 @@ async fn measure_slice(
     let request: Arc<[u8]> = scenario.request().into();
     let n_connections = if scenario == Scenario::Stream { N_STREAMS } else { N_CONNECTIONS };
     let (cpu_before, redis_before) = (target.cpu_time()?, target.redis_cpu_time()?);
+    let kernel_before = target.split_cpu_time()?.kernel;
     let done = load::closed_loop(target.address, request, expected, n_connections, duration).await?;
     figures.loaded_mib = figures.loaded_mib.max(mib(target.resident_kib()?));
     let settled_after = target.settle().await?;
@@ -127,6 +128,8 @@ async fn measure_slice(
             figures.small_cpu_us.push(cpu_us);
             figures.small_per_second.push(per_second);
             figures.redis_cpu_us.push(redis_us);
+            let kernel = target.split_cpu_time()?.kernel.saturating_sub(kernel_before);
+            figures.small_kernel_us.push(kernel.as_secs_f64() * 1e6 / n_answers);
         }
         Scenario::Large => {
             figures.large_cpu_us.push(cpu_us);

@@ -21,6 +21,8 @@ pub(crate) struct TargetFigures {
     pub(crate) name: &'static str,
     has_redis: bool,
     pub(crate) small_cpu_us: Rounds,
+    /// The kernel's part of it.
+    pub(crate) small_kernel_us: Rounds,
     pub(crate) small_per_second: Rounds,
     pub(crate) large_cpu_us: Rounds,
     pub(crate) large_per_second: Rounds,
@@ -42,6 +44,7 @@ impl TargetFigures {
             name,
             has_redis,
             small_cpu_us: Rounds::new(),
+            small_kernel_us: Rounds::new(),
             small_per_second: Rounds::new(),
             large_cpu_us: Rounds::new(),
             large_per_second: Rounds::new(),
@@ -96,6 +99,13 @@ pub(crate) fn print_table(measured: &[TargetFigures]) -> anyhow::Result<()> {
         writeln!(out, "{}", row(figures, floor))?;
     }
     for figures in measured {
+        let (all, kernel) = (median(&figures.small_cpu_us), median(&figures.small_kernel_us));
+        let user = all - kernel;
+        writeln!(
+            out,
+            "{}: of {all:.1} µs at 1 KiB {user:.1} its own and {kernel:.1} the kernel's",
+            figures.name
+        )?;
         if let Some(n_calls) = figures.system_calls {
             writeln!(out, "{}: {n_calls:.1} system calls per request", figures.name)?;
         }
@@ -184,6 +194,7 @@ pub(crate) fn to_json(measured: &[TargetFigures]) -> Value {
         json!({
             "name": figures.name,
             "cpu_us_per_request_1kib": figures.small_cpu_us,
+            "kernel_us_per_request_1kib": figures.small_kernel_us,
             "cpu_us_per_request_32kib": figures.large_cpu_us,
             "cpu_us_per_chunk": figures.chunk_cpu_us,
             "redis_cpu_us_per_request_1kib": figures.redis_cpu_us,

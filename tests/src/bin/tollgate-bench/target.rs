@@ -12,7 +12,7 @@ use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
 use crate::client::{AnswerShape, Connection};
-use crate::cores::{self, Cores};
+use crate::cores::{self, Cores, CpuTime};
 use crate::scenario::{N_CHUNKS, Scenario};
 
 /// How long a server may take to print its ready line.
@@ -91,6 +91,11 @@ impl Target {
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
         let time = cores::cpu_time(self.process_id());
         time.with_context(|| format!("{} has ended: {}", self.name, self.processes[0].stderr_text()))
+    }
+
+    /// The same, by where it was spent.
+    pub(crate) fn split_cpu_time(&self) -> anyhow::Result<CpuTime> {
+        cores::split_cpu_time(self.process_id())
     }
 
     /// CPU time of its Redis, zero where it has none.
