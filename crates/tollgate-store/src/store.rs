@@ -225,6 +225,8 @@ async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         // The journal is money: a power cut may not lose a commit.
         .synchronous(SqliteSynchronous::Full)
+        // What undoes a statement lives as long as the statement: every batch of the journal made a file for it.
+        .pragma("temp_store", "memory")
         .disable_statement_logging();
     if !is_memory {
         make_private_file(options.get_filename())?;
