@@ -7,83 +7,95 @@ use crate::{AppliedMargin, Id, Meter, NanoUsd, UnixMillis, Usage};
 /// Bytes of an event with one attempt and short names: spares most events a second allocation.
 const USUAL_BYTES: usize = 1_536;
 
+/// A member's key with the comma before it, as one piece.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl UsageEvent {
     /// The event as JSON: what its `Serialize` writes, faster.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut out = Writer { text: String::with_capacity(USUAL_BYTES), needs_comma: false };
-        out.open('{');
-        out.id("event", self.event);
-        out.id("request", self.request);
-        out.id("hold", self.hold);
-        out.id("tenant", self.tenant);
-        out.id("project", self.project);
-        out.id("key", self.key);
+        let mut out = Writer { text: Vec::with_capacity(USUAL_BYTES), needs_comma: false };
+        out.open(b'{');
+        out.id(key!("event"), self.event);
+        out.id(key!("request"), self.request);
+        out.id(key!("hold"), self.hold);
+        out.id(key!("tenant"), self.tenant);
+        out.id(key!("project"), self.project);
+        out.id(key!("key"), self.key);
         if let Some(end_user) = &self.end_user {
-            out.string("end_user", end_user);
+            out.string(key!("end_user"), end_user);
         }
         if !self.labels.is_empty() {
-            out.key("labels");
-            out.open('{');
+            out.key(key!("labels"));
+            out.open(b'{');
             self.labels.iter().for_each(|(name, value)| out.foreign_member(name, value));
-            out.close('}');
+            out.close(b'}');
         }
-        out.word("surface", self.surface.name());
-        out.string("requested_model", &self.requested_model);
-        out.string("provider", &self.provider);
-        out.string("model", &self.model);
-        out.boolean("streamed", self.streamed);
-        out.moment("admitted_at", self.admitted_at);
-        out.moment("finished_at", self.finished_at);
-        out.money("held", self.held);
-        out.money("cost", self.cost);
-        out.money("provider_cost", self.provider_cost);
+        out.word(key!("surface"), self.surface.name());
+        out.string(key!("requested_model"), &self.requested_model);
+        out.string(key!("provider"), &self.provider);
+        out.string(key!("model"), &self.model);
+        out.boolean(key!("streamed"), self.streamed);
+        out.moment(key!("admitted_at"), self.admitted_at);
+        out.moment(key!("finished_at"), self.finished_at);
+        out.money(key!("held"), self.held);
+        out.money(key!("cost"), self.cost);
+        out.money(key!("provider_cost"), self.provider_cost);
         out.usage(&self.usage);
-        out.charge("charge", &self.charge);
+        out.charge(key!("charge"), &self.charge);
         if let Some(margin) = self.margin {
             out.margin(margin);
         }
         if let Some(lines) = &self.provider_charge {
-            out.charge("provider_charge", lines);
+            out.charge(key!("provider_charge"), lines);
         }
-        out.word("basis", self.basis.name());
+        out.word(key!("basis"), self.basis.name());
         out.outcome(self.outcome);
-        out.number("status", u64::from(self.status));
-        out.key("attempts");
-        out.open('[');
+        out.number(key!("status"), u64::from(self.status));
+        out.key(key!("attempts"));
+        out.open(b'[');
         self.attempts.iter().for_each(|attempt| out.attempt(attempt));
-        out.close(']');
-        out.number("duration_ms", self.duration_ms);
+        out.close(b']');
+        out.number(key!("duration_ms"), self.duration_ms);
         if let Some(first_byte_ms) = self.first_byte_ms {
-            out.number("first_byte_ms", first_byte_ms);
+            out.number(key!("first_byte_ms"), first_byte_ms);
         }
-        out.number("overhead_us", self.overhead_us);
-        out.number("policy_revision", self.policy_revision);
-        out.close('}');
-        out.text
+        out.number(key!("overhead_us"), self.overhead_us);
+        out.number(key!("policy_revision"), self.policy_revision);
+        out.close(b'}');
+        String::from_utf8(out.text).expect("it is put together from whole strings")
     }
 }
 
 struct Writer {
-    text: String,
+    text: Vec<u8>,
     needs_comma: bool,
 }
 
 impl Writer {
     #[inline(always)]
+    fn push(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline(always)]
     fn comma(&mut self) {
         if self.needs_comma {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.needs_comma = true;
     }
 
-    fn open(&mut self, bracket: char) {
+    fn open(&mut self, bracket: u8) {
         self.text.push(bracket);
         self.needs_comma = false;
     }
 
-    fn close(&mut self, bracket: char) {
+    fn close(&mut self, bracket: u8) {
         self.text.push(bracket);
         self.needs_comma = true;
     }
@@ -91,38 +103,45 @@ impl Writer {
     /// A container inside an array.
     fn open_element(&mut self) {
         self.comma();
-        self.open('{');
+        self.open(b'{');
     }
+
+    /// A key as `key!` writes it.
     #[inline(always)]
-    fn key(&mut self, name: &'static str) {
-        self.comma();
-        self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\":");
+    fn key(&mut self, key: &'static str) {
+        if self.needs_comma {
+            self.push(key);
+        } else {
+            self.push(&key[1..]);
+        }
+        self.needs_comma = true;
     }
 
     /// A value that needs no escapes.
     #[inline(always)]
-    fn word(&mut self, name: &'static str, word: &str) {
-        self.key(name);
+    fn word(&mut self, key: &'static str, word: &str) {
+        self.key(key);
         self.quoted(word);
     }
+
     #[inline(always)]
     fn quoted(&mut self, plain: &str) {
-        self.text.push('"');
-        self.text.push_str(plain);
-        self.text.push('"');
+        self.text.reserve(plain.len() + 2);
+        self.text.push(b'"');
+        self.push(plain);
+        self.text.push(b'"');
     }
 
-    fn string(&mut self, name: &'static str, value: &str) {
-        self.key(name);
+    #[inline(always)]
+    fn string(&mut self, key: &'static str, value: &str) {
+        self.key(key);
         self.escaped(value);
     }
 
     fn foreign_member(&mut self, name: &str, value: &str) {
         self.comma();
         self.escaped(name);
-        self.text.push(':');
+        self.text.push(b':');
         self.escaped(value);
     }
 
@@ -131,35 +150,37 @@ impl Writer {
         if value.bytes().all(is_plain) {
             return self.quoted(value);
         }
-        self.text.push('"');
+        self.text.push(b'"');
         for character in value.chars() {
             match character {
-                '"' => self.text.push_str("\\\""),
-                '\\' => self.text.push_str("\\\\"),
-                '\n' => self.text.push_str("\\n"),
-                '\r' => self.text.push_str("\\r"),
-                '\t' => self.text.push_str("\\t"),
-                '\u{8}' => self.text.push_str("\\b"),
-                '\u{c}' => self.text.push_str("\\f"),
+                '"' => self.push("\\\""),
+                '\\' => self.push("\\\\"),
+                '\n' => self.push("\\n"),
+                '\r' => self.push("\\r"),
+                '\t' => self.push("\\t"),
+                '\u{8}' => self.push("\\b"),
+                '\u{c}' => self.push("\\f"),
                 control if control < ' ' => {
-                    let digit = |nibble: u32| char::from_digit(nibble, 16).unwrap_or('0');
-                    self.text.push_str("\\u00");
-                    self.text.push(digit(u32::from(control) >> 4));
-                    self.text.push(digit(u32::from(control) & 0xf));
+                    let digit = |nibble: u32| char::from_digit(nibble, 16).unwrap_or('0') as u8;
+                    let control = u32::from(control);
+                    self.push("\\u00");
+                    self.text.extend_from_slice(&[digit(control >> 4), digit(control & 0xf)]);
                 }
-                other => self.text.push(other),
+                other => self.push(other.encode_utf8(&mut [0; 4])),
             }
         }
-        self.text.push('"');
+        self.text.push(b'"');
     }
 
-    fn boolean(&mut self, name: &'static str, value: bool) {
-        self.key(name);
-        self.text.push_str(if value { "true" } else { "false" });
+    #[inline(always)]
+    fn boolean(&mut self, key: &'static str, value: bool) {
+        self.key(key);
+        self.push(if value { "true" } else { "false" });
     }
 
-    fn number(&mut self, name: &'static str, value: u64) {
-        self.key(name);
+    #[inline(always)]
+    fn number(&mut self, key: &'static str, value: u64) {
+        self.key(key);
         self.digits(value);
     }
 
@@ -174,97 +195,109 @@ impl Writer {
                 break;
             }
         }
-        self.text.push_str(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"));
+        self.text.extend_from_slice(&digits[start..]);
     }
 
-    fn moment(&mut self, name: &'static str, moment: UnixMillis) {
-        self.key(name);
+    #[inline(always)]
+    fn moment(&mut self, key: &'static str, moment: UnixMillis) {
+        self.key(key);
         if moment.0 < 0 {
-            self.text.push('-');
+            self.text.push(b'-');
         }
         self.digits(moment.0.unsigned_abs());
     }
 
-    fn money(&mut self, name: &'static str, amount: NanoUsd) {
-        self.word(name, amount.text().as_str());
+    #[inline(always)]
+    fn money(&mut self, key: &'static str, amount: NanoUsd) {
+        self.word(key, amount.text().as_str());
     }
 
-    fn id<T>(&mut self, name: &'static str, id: Id<T>) {
+    #[inline(always)]
+    fn id<T>(&mut self, key: &'static str, id: Id<T>) {
         let mut text = [0_u8; 36];
-        let text = id.as_uuid().hyphenated().encode_lower(&mut text);
-        self.word(name, text);
+        id.as_uuid().hyphenated().encode_lower(&mut text);
+        self.key(key);
+        self.text.reserve(text.len() + 2);
+        self.text.push(b'"');
+        self.text.extend_from_slice(&text);
+        self.text.push(b'"');
     }
 
     fn usage(&mut self, usage: &Usage) {
-        self.key("usage");
-        self.open('{');
-        usage.iter().for_each(|(meter, count)| self.number(Meter::name(meter), count));
-        self.close('}');
+        self.key(key!("usage"));
+        self.open(b'{');
+        for (meter, count) in usage.iter() {
+            self.comma();
+            self.quoted(Meter::name(meter));
+            self.text.push(b':');
+            self.digits(count);
+        }
+        self.close(b'}');
     }
 
-    fn charge(&mut self, name: &'static str, lines: &[ChargeLine]) {
-        self.key(name);
-        self.open('[');
+    fn charge(&mut self, key: &'static str, lines: &[ChargeLine]) {
+        self.key(key);
+        self.open(b'[');
         lines.iter().for_each(|line| self.charge_line(line));
-        self.close(']');
+        self.close(b']');
     }
 
     fn margin(&mut self, margin: AppliedMargin) {
-        self.key("margin");
-        self.open('{');
-        self.id("rule", margin.rule);
-        self.key("basis_points");
+        self.key(key!("margin"));
+        self.open(b'{');
+        self.id(key!("rule"), margin.rule);
+        self.key(key!("basis_points"));
         if margin.basis_points.get() < 0 {
-            self.text.push('-');
+            self.text.push(b'-');
         }
         self.digits(margin.basis_points.get().unsigned_abs().into());
-        self.close('}');
+        self.close(b'}');
     }
 
     fn charge_line(&mut self, line: &ChargeLine) {
         self.open_element();
-        self.word("meter", line.meter.name());
-        self.number("units", line.units);
-        self.word("price", NanoUsd(line.price.0).text().as_str());
+        self.word(key!("meter"), line.meter.name());
+        self.number(key!("units"), line.units);
+        self.word(key!("price"), NanoUsd(line.price.0).text().as_str());
         if let Some(row) = line.price_row {
-            self.id("price_row", row);
+            self.id(key!("price_row"), row);
         }
         if line.tenant_price {
-            self.boolean("tenant_price", true);
+            self.boolean(key!("tenant_price"), true);
         }
-        self.string("source", &line.source);
-        self.close('}');
+        self.string(key!("source"), &line.source);
+        self.close(b'}');
     }
 
     fn outcome(&mut self, outcome: RequestOutcome) {
         match outcome {
             RequestOutcome::Ok | RequestOutcome::ClientClosed | RequestOutcome::Lost => {
-                self.word("outcome", outcome.name());
+                self.word(key!("outcome"), outcome.name());
             }
             RequestOutcome::Error(kind) => {
-                self.key("outcome");
-                self.open('{');
-                self.word("error", kind.code());
-                self.close('}');
+                self.key(key!("outcome"));
+                self.open(b'{');
+                self.word(key!("error"), kind.code());
+                self.close(b'}');
             }
         }
     }
 
     fn attempt(&mut self, attempt: &Attempt) {
         self.open_element();
-        self.string("provider", &attempt.provider);
-        self.string("model", &attempt.model);
+        self.string(key!("provider"), &attempt.provider);
+        self.string(key!("model"), &attempt.model);
         if let Some(credential) = attempt.credential {
-            self.id("credential", credential);
+            self.id(key!("credential"), credential);
         }
-        self.word("outcome", attempt.outcome.name());
+        self.word(key!("outcome"), attempt.outcome.name());
         if let Some(status) = attempt.status {
-            self.number("status", u64::from(status));
+            self.number(key!("status"), u64::from(status));
         }
-        self.moment("started_at", attempt.started_at);
-        self.number("first_byte_ms", attempt.first_byte_ms);
-        self.number("duration_ms", attempt.duration_ms);
-        self.close('}');
+        self.moment(key!("started_at"), attempt.started_at);
+        self.number(key!("first_byte_ms"), attempt.first_byte_ms);
+        self.number(key!("duration_ms"), attempt.duration_ms);
+        self.close(b'}');
     }
 }
 
