@@ -7,15 +7,15 @@ use super::{Fault, JsonProblem, Scanner};
 /// Bytes below it are control characters.
 pub(super) const FIRST_PLAIN_BYTE: u8 = 0x20;
 
-/// So far a string is looked through byte by byte.
-const SHORT_TEXT_BYTES: usize = 16;
+/// So far a string is looked through word by word, after its beginning and after every escape: most keys and values,
+/// and most lines of a text, are shorter than what a vectorised search costs to begin.
+const SHORT_TEXT_WORDS: usize = 8;
 
 impl Scanner<'_> {
     /// Passes a string, the cursor being on its opening quote; whether it has escapes.
     pub(super) fn string(&mut self) -> Result<bool, Fault> {
         self.at += 1;
         let mut is_escaped = false;
-        self.skip_short_text();
         loop {
             self.skip_plain_text();
             match self.next_byte()? {
@@ -32,17 +32,18 @@ impl Scanner<'_> {
         }
     }
 
-    /// Moves to the next quote, backslash or control character, where that is near: most keys and values are
-    /// shorter than what a vectorised search costs to begin.
-    #[inline]
-    fn skip_short_text(&mut self) {
-        let is_plain = |&&byte: &&u8| byte != b'"' && byte != b'\\' && byte >= FIRST_PLAIN_BYTE;
-        self.at += self.bytes[self.at..].iter().take(SHORT_TEXT_BYTES).take_while(is_plain).count();
-    }
-
     /// Moves to the next quote, backslash or control character.
     #[inline]
     fn skip_plain_text(&mut self) {
+        for _ in 0..SHORT_TEXT_WORDS {
+            let Some(word) = self.bytes[self.at..].first_chunk() else { break };
+            let special = special_bytes(u64::from_le_bytes(*word));
+            if special != 0 {
+                self.at += (special.trailing_zeros() / u8::BITS) as usize;
+                return;
+            }
+            self.at += size_of::<u64>();
+        }
         let rest = &self.bytes[self.at..];
         let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
         let n_passed = if self.has_controls {
@@ -124,5 +125,41 @@ impl Scanner<'_> {
         } else {
             Err(self.fault(JsonProblem::UnexpectedByte))
         }
+    }
+}
+
+/// The highest bit of every byte of `word` that is a quote, a backslash or a control character; bytes above the first
+/// of these may be marked, too.
+#[inline]
+const fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHEST_BITS: u64 = ONES << 7;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let is_quote = quote.wrapping_sub(ONES) & !quote;
+    let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
+    let is_control = word.wrapping_sub(ONES * FIRST_PLAIN_BYTE as u64) & !word;
+    (is_quote | is_backslash | is_control) & HIGHEST_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_special_byte_of_a_word_is_found_wherever_it_stands() {
+        let others = *b"a\x20\x21\x23\x5b\x5d\x7f\x80\xa2\xdc\xff";
+        for byte in 0..=u8::MAX {
+            let is_special = byte == b'"' || byte == b'\\' || byte < FIRST_PLAIN_BYTE;
+            for (at, other) in (0..8).flat_map(|at| others.map(|other| (at, other))) {
+                let mut word = [other; 8];
+                word[at] = byte;
+                let found = special_bytes(u64::from_le_bytes(word));
+                let first = (found != 0).then_some((found.trailing_zeros() / 8) as usize);
+                assert_eq!(first, is_special.then_some(at), "{byte:#x} among {other:#x}");
+            }
+        }
+        let two = u64::from_le_bytes(*b"ab\\\"\n\"cd");
+        assert_eq!(special_bytes(two).trailing_zeros() / 8, 2);
     }
 }
