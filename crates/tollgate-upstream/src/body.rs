@@ -12,7 +12,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::{UpstreamError, UpstreamErrorKind};
+use crate::UpstreamError;
+use crate::plain::PlainBody;
 
 /// An answer's body. Dropping it closes the HTTP/1.1 connection or resets the HTTP/2 stream, unless the
 /// answer has been read to its end. `Debug` shows none of it.
@@ -20,6 +21,7 @@ pub struct UpstreamBody(Source);
 
 enum Source {
     Network(NetworkBody),
+    Plain(PlainBody),
     Ready(VecDeque<Bytes>),
     Ended,
 }
@@ -38,7 +40,7 @@ struct NetworkBody {
 impl fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Source::Network(_) => "UpstreamBody(network)",
+            Source::Network(_) | Source::Plain(_) => "UpstreamBody(network)",
             Source::Ready(_) => "UpstreamBody(ready)",
             Source::Ended => "UpstreamBody(ended)",
         })
@@ -60,6 +62,10 @@ impl UpstreamBody {
         let waiting_since = None;
         Self(Source::Network(NetworkBody { incoming, idle_timeout, timer, is_armed: false, waiting_since }))
     }
+
+    pub(crate) const fn from_plain(body: PlainBody) -> Self {
+        Self(Source::Plain(body))
+    }
 }
 
 impl NetworkBody {
@@ -77,9 +83,7 @@ impl NetworkBody {
             ready!(self.timer.as_mut().poll(context));
             let deadline = since + self.idle_timeout;
             if self.timer.deadline() >= deadline {
-                let seconds = self.idle_timeout.as_secs_f64();
-                let message = format!("the provider stopped answering for {seconds} s");
-                return Poll::Ready(Some(Err(UpstreamError::new(UpstreamErrorKind::IdleTimeout, message))));
+                return Poll::Ready(Some(Err(UpstreamError::idle_timeout(self.idle_timeout))));
             }
             // It was set for an earlier wait.
             self.timer.as_mut().reset(deadline);
@@ -104,6 +108,13 @@ impl http_body::Body for UpstreamBody {
                 }
                 Poll::Ready(frame)
             }
+            Source::Plain(body) => {
+                let data = ready!(body.poll_data(context));
+                if !matches!(data, Some(Ok(_))) {
+                    self.0 = Source::Ended;
+                }
+                Poll::Ready(data.map(|data| data.map(Frame::data)))
+            }
             Source::Ready(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
             Source::Ended => Poll::Ready(None),
         }
@@ -112,6 +123,7 @@ impl http_body::Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Network(body) => body.incoming.is_end_stream(),
+            Source::Plain(body) => body.has_ended(),
             Source::Ready(chunks) => chunks.is_empty(),
             Source::Ended => true,
         }
@@ -120,6 +132,7 @@ impl http_body::Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Network(body) => body.incoming.size_hint(),
+            Source::Plain(body) => body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Ready(chunks) => {
                 SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum())
             }

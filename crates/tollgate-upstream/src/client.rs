@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,16 +23,17 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, Sleep};
 
 use crate::connector::{ATTEMPT, AttemptScope, TimedConnector};
-use crate::{ConfigError, UpstreamBody, UpstreamError, UpstreamErrorKind};
+use crate::plain::PlainClient;
+use crate::{ConfigError, UpstreamBody, UpstreamError};
 
 /// An idle connection is closed before the vendors' load balancers (60 s and more) close it under us.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+pub(crate) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Idle connections kept per host: what a pod's peak leaves behind; more only hold descriptors.
-const POOL_MAX_IDLE_PER_HOST: usize = 512;
+pub(crate) const POOL_MAX_IDLE_PER_HOST: usize = 512;
 /// The answer's head, and what is read ahead of a slow client on HTTP/1.1.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Headers in an answer: vendors send about 40.
-const MAX_HEAD_COUNT: usize = 100;
+pub(crate) const MAX_HEAD_COUNT: usize = 100;
 /// Read ahead of a slow client, per HTTP/2 stream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// And per connection, so that one slow client does not stop the others.
@@ -76,13 +78,17 @@ impl fmt::Debug for UpstreamRequest {
 }
 
 /// The pooled client; clones share the pool. It follows no redirect, and asks for no compression, as what is
-/// counted must be readable. HTTP/2 where the provider offers it over TLS, else HTTP/1.1.
+/// counted must be readable. HTTP/2 where the provider offers it over TLS, else HTTP/1.1; without TLS a pool of
+/// its own, whose connections are driven by the requests themselves.
 ///
 /// A request on a pooled connection that turns out to be closed before a byte of it was sent is sent once
 /// more on another connection; anything sent is never repeated here.
 #[derive(Clone, Debug)]
 pub struct UpstreamClient {
+    /// For `https`.
     client: Client<TimedConnector, Full<Bytes>>,
+    /// For `http`.
+    plain: PlainClient,
 }
 
 impl UpstreamClient {
@@ -95,6 +101,7 @@ impl UpstreamClient {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(TCP_KEEPALIVE));
+        let plain = PlainClient::new(tcp.clone());
         let tls = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(config)?)
             .https_or_http()
@@ -114,7 +121,7 @@ impl UpstreamClient {
             .http2_keep_alive_timeout(H2_PING_TIMEOUT)
             .retry_canceled_requests(true)
             .build(TimedConnector(tls));
-        Ok(Self { client })
+        Ok(Self { client, plain })
     }
 
     /// Sends one request and waits for the answer's head. Dropping the future cancels the request.
@@ -122,6 +129,15 @@ impl UpstreamClient {
     /// # Errors
     /// What [`UpstreamError`] can say; a status of 400 or 500 is no error here.
     pub async fn send(&self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
+        if request.url.scheme() == Some(&Scheme::HTTP) {
+            self.plain.send(request).await
+        } else {
+            // boxed: its future is large, and the caller's holds the larger of the two
+            Box::pin(self.send_secured(request)).await
+        }
+    }
+
+    async fn send_secured(&self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
         let UpstreamRequest { method, url, mut headers, body, .. } = request;
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let mut outgoing = Request::new(Full::new(body));
@@ -166,9 +182,7 @@ async fn await_head(
             Some(None) => now + first_byte_timeout,
         };
         if deadline <= now {
-            let seconds = first_byte_timeout.as_secs_f64();
-            let message = format!("the provider did not begin to answer within {seconds} s");
-            return Err(UpstreamError::new(UpstreamErrorKind::FirstByteTimeout, message));
+            return Err(UpstreamError::first_byte_timeout(first_byte_timeout));
         }
         timer.as_mut().reset(deadline);
     }

@@ -44,7 +44,7 @@ pub(crate) struct ConnectFailure {
 #[derive(Clone, Debug)]
 pub(crate) struct TimedConnector(pub(crate) HttpsConnector<HttpConnector>);
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl Service<Uri> for TimedConnector {
     type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -82,7 +82,7 @@ impl Service<Uri> for TimedConnector {
 }
 
 /// Errors of the handshake come as bare I/O errors, those before it wrapped by the TCP connector.
-fn classify(error: &BoxError, host: &str) -> ConnectFailure {
+pub(crate) fn classify(error: &BoxError, host: &str) -> ConnectFailure {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         let message = format!("the TLS handshake with {host} failed: {error}");
         return ConnectFailure { kind: UpstreamErrorKind::Tls, message };

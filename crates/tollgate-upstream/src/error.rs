@@ -1,6 +1,7 @@
 //! What can go wrong on the way to a provider and back.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use hyper_util::client::legacy;
 
@@ -50,6 +51,21 @@ impl UpstreamError {
         Self { kind, message: message.into() }
     }
 
+    pub(crate) fn not_a_target() -> Self {
+        let message = "the provider's URL cannot be requested: it needs a scheme and a host";
+        Self::new(UpstreamErrorKind::Connect, message)
+    }
+
+    pub(crate) fn first_byte_timeout(limit: Duration) -> Self {
+        let message = format!("the provider did not begin to answer within {} s", limit.as_secs_f64());
+        Self::new(UpstreamErrorKind::FirstByteTimeout, message)
+    }
+
+    pub(crate) fn idle_timeout(limit: Duration) -> Self {
+        let message = format!("the provider stopped answering for {} s", limit.as_secs_f64());
+        Self::new(UpstreamErrorKind::IdleTimeout, message)
+    }
+
     pub(crate) fn broken_body(error: &hyper::Error) -> Self {
         let message = if error.is_incomplete_message() {
             "the provider's answer ended before its declared length".to_owned()
@@ -77,10 +93,7 @@ impl UpstreamError {
                 UpstreamErrorKind::ResetBeforeHeaders,
                 "the provider closed the connection without an answer",
             ),
-            None => Self::new(
-                UpstreamErrorKind::Connect,
-                "the provider's URL cannot be requested: it needs a scheme and a host",
-            ),
+            None => Self::not_a_target(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod demo;
 mod error;
 pub mod headers;
 mod outbound;
+mod plain;
 
 pub use body::UpstreamBody;
 pub use client::{UpstreamClient, UpstreamConfig, UpstreamRequest};
