@@ -270,7 +270,8 @@ async fn an_answer_that_comes_before_the_request_is_sent_whole_is_taken() {
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "no");
     // Half a request is on that connection: the next one gets its own.
     let next = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext";
-    let (found, _) = tokio::join!(read(&client, &server.url), server.answer(&[next]));
+    let next: [&[u8]; 1] = [next];
+    let (found, _) = tokio::join!(read(&client, &server.url), server.answer(&next));
     assert_eq!(found.unwrap(), "next");
     drop(first);
 }
@@ -280,7 +281,8 @@ async fn idle_connections_are_closed_in_time() {
     let server = Server::start().await;
     let client = client();
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let (found, mut stream) = tokio::join!(read(&client, &server.url), server.answer(&[answer]));
+    let answers: [&[u8]; 1] = [answer];
+    let (found, mut stream) = tokio::join!(read(&client, &server.url), server.answer(&answers));
     assert_eq!(found.unwrap(), "ok");
     // From here on time passes by itself whenever nothing happens.
     tokio::time::pause();
