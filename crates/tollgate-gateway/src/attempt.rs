@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Limited};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
 use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
 use tollgate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers};
@@ -53,11 +54,12 @@ pub(crate) async fn run(
     let response = dispatch(reservation, priced, credential, body, &timeouts, deadline).await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(refused(response, priced, deadline).await);
+        return Err(Box::pin(refused(response, priced, deadline)).await);
     }
     if reservation.priced.skim.stream && is_event_stream(response.headers()) {
         let (head, body) = response.into_parts();
-        let start = start_stream(reservation, body, deadline).await.map_err(|failed| failed.named(priced))?;
+        let start = Box::pin(start_stream(reservation, body, deadline)).await;
+        let start = start.map_err(|failed| failed.named(priced))?;
         return Ok(Attempted::Stream { head, start: Box::new(start) });
     }
     whole(reservation, response, priced, deadline).await
@@ -130,11 +132,10 @@ fn request_headers(reservation: &Reservation, credential: Option<&CredentialPoli
     let request = &reservation.priced;
     let mut headers = headers::client_to_provider(&request.headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     if let Some(credential) = credential
-        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.secret.expose()))
+        && let Ok(mut value) = bearer(credential.secret.expose())
     {
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -145,6 +146,14 @@ fn request_headers(reservation: &Reservation, credential: Option<&CredentialPoli
         headers.insert("traceparent", value);
     }
     headers
+}
+
+fn bearer(secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    const SCHEME: &str = "Bearer ";
+    let mut text = String::with_capacity(SCHEME.len() + secret.len());
+    text.push_str(SCHEME);
+    text.push_str(secret);
+    HeaderValue::from_maybe_shared(Bytes::from(text))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -182,18 +191,36 @@ async fn whole(
 }
 
 async fn read_body(body: UpstreamBody, max: usize, deadline: Instant) -> Result<Bytes, Failed> {
-    let collected = tokio::time::timeout_at(deadline.into(), Limited::new(body, max).collect()).await;
-    match collected {
+    match tokio::time::timeout_at(deadline.into(), collect(body, max)).await {
         Err(_) => Err(Failed::timeout("the answer took longer than the request's time limit")),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) => Err(match error.downcast_ref::<UpstreamError>() {
-            Some(error) => Failed::from_upstream(error),
-            None => {
-                let message = format!("the provider's answer is larger than {max} bytes");
-                Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message)
-            }
-        }),
+        Ok(collected) => collected,
     }
+}
+
+/// The whole body; one that comes in one piece, as most do, is not copied.
+async fn collect(mut body: UpstreamBody, max: usize) -> Result<Bytes, Failed> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failed::from_upstream(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(all.len()) + data.len() > max {
+            let message = format!("the provider's answer is larger than {max} bytes");
+            return Err(Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message));
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 // === refusals of the provider ===

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tollgate_domain::{ErrorKind, RequestId, RequestOutcome, Surface};
+use tollgate_telemetry::RequestTrace;
 
 use crate::answer::{GatewayBody, refuse, write_common};
 use crate::auth::{Authenticated, authenticate};
@@ -75,7 +76,7 @@ async fn route(
             let path = request.uri().path();
             model_list::one(&caller, &percent_decoded(path.strip_prefix(MODEL_PREFIX).unwrap_or(path)))
         }
-        Endpoint::Key => key_info::describe(gateway, &caller, request.headers()).await,
+        Endpoint::Key => Box::pin(key_info::describe(gateway, &caller, request.headers())).await,
         Endpoint::Quote => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
@@ -93,19 +94,24 @@ async fn inference(
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
     let (parts, body) = request.into_parts();
-    let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let trace = gateway.tracer.start(traceparent, surface, id);
+    let trace = if gateway.tracer.is_enabled() {
+        let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        gateway.tracer.start(traceparent, surface, id)
+    } else {
+        RequestTrace::disabled()
+    };
     let body = read_body(gateway, body).await?;
     let received = Received { request: id, started, surface, caller, headers: parts.headers, body, trace };
-    let answering = async {
+    // pinned where it is made: moving it would copy a few kilobytes per request
+    let mut answering = std::pin::pin!(async {
         if idempotency::is_asked_for(&received.headers) {
             Box::pin(idempotency::once(gateway, &parts.method, parts.uri.path(), received)).await
         } else {
             pipeline::handle(gateway, received).await
         }
-    };
+    });
     tokio::select! {
-        answer = answering => answer,
+        answer = answering.as_mut() => answer,
         // dropping the pipeline settles what it had reserved
         () = gateway.out_of_grace.cancelled() => {
             Err(shutting_down())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use tollgate_domain::{ErrorKind, Labels, RequestId, Surface};
 use tollgate_policy::KeyContext;
 use tollgate_telemetry::RequestTrace;
@@ -18,6 +18,10 @@ use crate::idempotency::OnceRun;
 use crate::plan::{PlanInput, PricedPlan, price_plan};
 use crate::{provider, reserve};
 
+// names that are looked for in every request: as constants they need not be read first
+const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-tollgate-timeout-ms");
+const END_USER: HeaderName = HeaderName::from_static("x-tollgate-user");
+const LABELS: HeaderName = HeaderName::from_static("x-tollgate-labels");
 /// Labels a client may add: bounded, because they are stored with every request.
 const MAX_CLIENT_LABELS: usize = 16;
 const MAX_LABEL_CHARS: usize = 64;
@@ -66,13 +70,17 @@ pub(crate) async fn handle(gateway: &Pod, received: Received) -> Result<Response
 }
 
 /// The same from where the price is known.
-pub(crate) async fn pay_and_send(gateway: &Pod, priced: Priced) -> Result<Response<GatewayBody>, Refusal> {
+pub(crate) async fn pay_and_send(
+    gateway: &Pod,
+    priced: Box<Priced>,
+) -> Result<Response<GatewayBody>, Refusal> {
     let reservation = reserve::reserve(gateway, priced).await?;
     provider::send(reservation).await
 }
 
-/// Reads what must be known of the body, finds the candidates and bounds the cost.
-pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal> {
+/// Reads what must be known of the body, finds the candidates and bounds the cost. Boxed, because it is passed
+/// on from step to step.
+pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
     let Received { request, started, surface, caller, headers, body, mut trace } = received;
     let skim = skim(surface, &body)?;
     let requested_model = requested_model(&caller, surface, &skim)?;
@@ -91,7 +99,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
     let labels = labels(&caller, &headers)?;
     let asked_timeout = asked_timeout(&headers)?;
     let body = tollgate_domain::PromptBytes(body);
-    Ok(Priced {
+    Ok(Box::new(Priced {
         request,
         started,
         surface,
@@ -106,7 +114,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Priced, Refusal
         plan,
         trace,
         once: None,
-    })
+    }))
 }
 
 fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim) -> Result<String, Refusal> {
@@ -121,7 +129,7 @@ fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim)
 }
 
 pub(crate) fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
-    let Some(value) = headers.get("x-tollgate-timeout-ms") else { return Ok(None) };
+    let Some(value) = headers.get(&TIMEOUT_MS) else { return Ok(None) };
     let ms = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
     ms.map(|ms| Some(Duration::from_millis(ms))).ok_or_else(|| {
         let message = "x-tollgate-timeout-ms must be a whole number of milliseconds above zero";
@@ -146,8 +154,7 @@ fn end_user(
 
 /// The end user in the header, else `in_body`; a header that cannot be read is no reason to take another user's.
 pub(crate) fn named_end_user(headers: &HeaderMap, in_body: Option<&str>) -> Result<Option<String>, Refusal> {
-    let from_header = match headers.get("x-tollgate-user").map(|value| std::str::from_utf8(value.as_bytes()))
-    {
+    let from_header = match headers.get(&END_USER).map(|value| std::str::from_utf8(value.as_bytes())) {
         None => None,
         Some(Ok(user)) => Some(user.trim()).filter(|user| !user.is_empty()),
         Some(Err(_)) => {
@@ -170,7 +177,7 @@ pub(crate) fn named_end_user(headers: &HeaderMap, in_body: Option<&str>) -> Resu
 /// not set: a client cannot book its cost to somebody else.
 fn labels(caller: &Authenticated, headers: &HeaderMap) -> Result<Labels, Refusal> {
     let mut labels = caller.context.labels.clone();
-    let Some(header) = headers.get("x-tollgate-labels") else { return Ok(labels) };
+    let Some(header) = headers.get(&LABELS) else { return Ok(labels) };
     let bad = || {
         let message = format!(
             "x-tollgate-labels must look like `name=value,name=value`, with at most {MAX_CLIENT_LABELS} labels of {MAX_LABEL_CHARS} characters"

@@ -24,7 +24,7 @@ const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes e
 const MOST_BYTES_PER_TOKEN: i64 = 8;
 
 /// Asks the ledger. Without a [`Reservation`] nothing can be sent.
-pub(crate) async fn reserve(gateway: &Pod, mut priced: Priced) -> Result<Reservation, Refusal> {
+pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Reservation, Refusal> {
     // the place in the settlement queue first: what is admitted can then always be settled
     let place = gateway.settler.place().ok_or_else(overloaded)?;
     let hold = HoldId::from_uuid(priced.request.as_uuid());

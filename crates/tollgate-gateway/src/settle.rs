@@ -32,7 +32,7 @@ pub(crate) struct Reservation {
     gateway: Pod,
     place: Option<SettlePlace>,
     _in_flight: InFlight,
-    pub(crate) priced: Priced,
+    pub(crate) priced: Box<Priced>,
     pub(crate) grant: Grant,
     pub(crate) attempts: Vec<Attempt>,
     /// The candidate that is being or was last tried.
@@ -88,7 +88,7 @@ impl Ending {
 }
 
 impl Reservation {
-    pub(crate) fn new(gateway: Pod, place: SettlePlace, priced: Priced, grant: Grant) -> Self {
+    pub(crate) fn new(gateway: Pod, place: SettlePlace, priced: Box<Priced>, grant: Grant) -> Self {
         let hold = HoldId::from_uuid(priced.request.as_uuid());
         gateway.holds.open(hold, priced.caller.context.tenant.id, priced.started);
         let in_flight = gateway.metrics.request_started();

@@ -117,6 +117,7 @@ impl SettleWorker {
                 }
                 n = self.receiver.recv_many(&mut batch, MAX_BATCH), if !has_ended => {
                     has_ended = n == 0;
+                    self.gather(&mut batch).await;
                     self.metrics.set_settlement_queue_length(u64::try_from(self.receiver.len()).unwrap_or(0));
                     parked.add(self.settle(&mut batch).await, &self.reseeder);
                 }
@@ -125,6 +126,17 @@ impl SettleWorker {
                     self.receiver.close();
                 }
             }
+        }
+    }
+
+    /// Requests that end together are settled together: after the first one the others get their turn, instead of
+    /// this task after each of them.
+    async fn gather(&mut self, batch: &mut Vec<Settlement>) {
+        tokio::task::yield_now().await;
+        while batch.len() < MAX_BATCH
+            && let Ok(settlement) = self.receiver.try_recv()
+        {
+            batch.push(settlement);
         }
     }
 

@@ -108,7 +108,8 @@ impl Ledger {
         check_admission(admission)?;
         match self {
             Self::Memory(ledger) => ledger.admit(admission),
-            Self::Redis(ledger) => ledger.admit(admission).await,
+            // boxed: its future is large, and every request's future holds the largest of its parts
+            Self::Redis(ledger) => Box::pin(ledger.admit(admission)).await,
         }
     }
 
