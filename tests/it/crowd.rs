@@ -17,7 +17,8 @@ const LIMIT: &str = "50.00";
 /// Calls under way per client process.
 const AT_ONCE: &str = "16";
 
-async fn nothing_is_billed_beyond_the_budget(installation: Installation) -> anyhow::Result<()> {
+/// Answers how many requests were admitted out of slabs.
+async fn nothing_is_billed_beyond_the_budget(installation: Installation) -> anyhow::Result<u64> {
     let key = installation.admin.key_with_budget("crowd", LIMIT).await?;
     let secret = key["secret"].as_str().context("a secret")?;
     let http = HttpClient::new().with_bearer(secret);
@@ -45,15 +46,27 @@ async fn nothing_is_billed_beyond_the_budget(installation: Installation) -> anyh
         n_refused += counts["refused"].as_u64().context("a count")?;
     }
     assert_eq!((n_answered, n_refused), (N_AFFORDED, N_CALLS - N_AFFORDED));
-    installation.exactly_this_was_spent(&key, N_AFFORDED, LIMIT).await
+    let n_local = installation.admitted_out_of_slabs().await?;
+    installation.exactly_this_was_spent(&key, N_AFFORDED, LIMIT).await?;
+    Ok(n_local)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_pods_bill_a_crowd_exactly_what_a_budget_is_worth() -> anyhow::Result<()> {
-    nothing_is_billed_beyond_the_budget(Installation::split_into(3).await?).await
+    nothing_is_billed_beyond_the_budget(Installation::split_into(3).await?).await.map(drop)
+}
+
+/// The same out of slabs: near the limit they are returned, so that nothing is left over either.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_pods_with_slabs_bill_a_crowd_exactly_what_a_budget_is_worth() -> anyhow::Result<()> {
+    let slabs = [("TOLLGATE_SLABS", "on"), ("TOLLGATE_SLAB_PODS", "3")];
+    let installation = Installation::split_with(3, &slabs).await?;
+    let n_local = nothing_is_billed_beyond_the_budget(installation).await?;
+    assert!(n_local > N_AFFORDED / 4, "{n_local} requests were admitted out of slabs");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_bills_a_crowd_exactly_what_a_budget_is_worth() -> anyhow::Result<()> {
-    nothing_is_billed_beyond_the_budget(Installation::single().await?).await
+    nothing_is_billed_beyond_the_budget(Installation::single().await?).await.map(drop)
 }

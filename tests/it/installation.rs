@@ -252,6 +252,23 @@ impl Installation {
         Ok(())
     }
 
+    /// How many requests the gateways have admitted out of slabs since their starts; they count every half second.
+    pub(crate) async fn admitted_out_of_slabs(&self) -> anyhow::Result<u64> {
+        let http = HttpClient::new();
+        let mut n_local = 0;
+        for gateway in &self.gateways {
+            let ready = gateway.stdout_text();
+            let ops =
+                ready.split_whitespace().find_map(|word| word.strip_prefix("ops=")).context("no ops port")?;
+            let metrics = http.get(&format!("{ops}/metrics")).await?.expect_status(200)?.text();
+            let counts = metrics.lines().filter_map(|line| {
+                line.strip_prefix("tollgate_slab_admissions_total{path=\"local\"} ")?.parse::<u64>().ok()
+            });
+            n_local += counts.sum::<u64>();
+        }
+        Ok(n_local)
+    }
+
     /// The chat endpoint of the n-th gateway, counted round.
     pub(crate) fn chat_url(&self, n: usize) -> String {
         format!("{}/v1/chat/completions", self.traffic[n % self.traffic.len()])

@@ -21,7 +21,19 @@ async fn in_redis() {
     many(LedgerKind::Redis, 1..=6, 800).await;
 }
 
-async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps: u32) {
+#[tokio::test]
+async fn behind_slabs_in_process() {
+    let figures = many(LedgerKind::MemorySlabs, 1..=N_SEEDS_IN_PROCESS, 2_500).await;
+    assert!(figures.admitted_locally > figures.steps / 50, "{figures}");
+}
+
+#[tokio::test]
+async fn behind_slabs_in_redis() {
+    let figures = many(LedgerKind::RedisSlabs, 1..=3, 600).await;
+    assert!(figures.admitted_locally > figures.steps / 50, "{figures}");
+}
+
+async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps: u32) -> Figures {
     let mut figures = Figures::default();
     for seed in seeds {
         match run(Plan { seed, n_steps, n_pods: N_PODS, ledger, n_shown_lines: SHOWN_LINES }).await {
@@ -30,4 +42,5 @@ async fn many(ledger: LedgerKind, seeds: std::ops::RangeInclusive<u64>, n_steps:
         }
     }
     println!("{ledger:?}:\n{figures}");
+    figures
 }

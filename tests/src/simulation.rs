@@ -18,6 +18,7 @@ mod provider;
 mod random;
 mod redis;
 mod request;
+mod slabs;
 mod truth;
 mod world;
 
@@ -33,6 +34,7 @@ use pod::{Message, Pod};
 use provider::Provider;
 use random::Random;
 use redis::RedisBackend;
+use slabs::SlabBook;
 use truth::Truth;
 use world::Tenant;
 
@@ -52,6 +54,18 @@ pub enum LedgerKind {
     Memory,
     /// The one in Redis, on a server of its own, with real time: the same seed does the same calls.
     Redis,
+    /// The one in process, each pod behind slabs of its own.
+    MemorySlabs,
+    /// The one in Redis, each pod behind slabs of its own.
+    RedisSlabs,
+}
+
+impl LedgerKind {
+    /// Whether pods admit out of slabs.
+    #[must_use]
+    pub const fn has_slabs(self) -> bool {
+        matches!(self, Self::MemorySlabs | Self::RedisSlabs)
+    }
 }
 
 /// One run.
@@ -76,6 +90,8 @@ pub struct Figures {
     pub steps: u64,
     /// Requests that got their money.
     pub admitted: u64,
+    /// Of these, out of a slab.
+    pub admitted_locally: u64,
     /// Requests that were refused for money.
     pub refused: u64,
     /// Holds that grew.
@@ -136,6 +152,7 @@ impl fmt::Display for Figures {
         let lines = [
             ("steps", self.steps),
             ("requests admitted", self.admitted),
+            ("of these out of slabs", self.admitted_locally),
             ("requests refused for money", self.refused),
             ("holds grown", self.grown),
             ("settlements", self.settled),
@@ -165,6 +182,7 @@ pub(crate) struct Simulation {
     progress: BTreeMap<HoldId, i64>,
     memos: BTreeMap<HoldId, Vec<u8>>,
     in_flight: Vec<Message>,
+    slab_book: SlabBook,
     step: u32,
     /// The latest that the ledger's clock ever read.
     latest: UnixMillis,
@@ -203,8 +221,12 @@ impl Simulation {
     async fn new(plan: Plan) -> Checked<Self> {
         let mut random = Random::new(plan.seed);
         let backend = match plan.ledger {
-            LedgerKind::Memory => Backend::memory(),
-            LedgerKind::Redis => Backend::Redis(Box::new(RedisBackend::start(plan.n_pods).await?)),
+            LedgerKind::Memory | LedgerKind::MemorySlabs => {
+                Backend::memory(plan.n_pods, plan.ledger.has_slabs())
+            }
+            LedgerKind::Redis | LedgerKind::RedisSlabs => {
+                Backend::Redis(Box::new(RedisBackend::start(plan.n_pods, plan.ledger.has_slabs()).await?))
+            }
         };
         let node = |index: usize| NodeId::from_u128((u128::from(plan.seed) << 64) | (index as u128 + 1));
         let mut simulation = Self {
@@ -216,6 +238,7 @@ impl Simulation {
             progress: BTreeMap::new(),
             memos: BTreeMap::new(),
             in_flight: Vec::new(),
+            slab_book: SlabBook::default(),
             step: 0,
             latest: backend.now(),
             n_requests: 0,
@@ -268,6 +291,7 @@ impl Figures {
         Self {
             steps: self.steps + other.steps,
             admitted: self.admitted + other.admitted,
+            admitted_locally: self.admitted_locally + other.admitted_locally,
             refused: self.refused + other.refused,
             grown: self.grown + other.grown,
             settled: self.settled + other.settled,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tollgate_ledger::Ledger;
+use tollgate_ledger::{Ledger, SlabLedger};
 use tollgate_telemetry::Metrics;
+use tollgate_telemetry::metrics::SlabCounts;
 
 use crate::leases::OpenHolds;
 
@@ -60,5 +61,18 @@ pub(crate) async fn confirm_journaled(ledger: Ledger, stop: CancellationToken) {
 pub(crate) async fn count_open_holds(holds: Arc<OpenHolds>, metrics: Metrics, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(CONFIRM_EVERY)).await.is_some() {
         metrics.set_open_holds(u64::try_from(holds.len()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Keeps what became of requests and slabs in the metrics until `stop`.
+pub(crate) async fn count_slabs(slabs: SlabLedger, metrics: Metrics, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(CONFIRM_EVERY)).await.is_some() {
+        let figures = slabs.figures();
+        metrics.set_slabs(&SlabCounts {
+            admitted_locally: figures.admitted_locally,
+            asked: figures.asked,
+            leased: figures.leased,
+            returned: figures.returned,
+        });
     }
 }

@@ -11,7 +11,7 @@ use tollgate_ledger::Ledger;
 use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_upstream::UpstreamClient;
 
-use crate::confirm::{confirm_journaled, count_open_holds};
+use crate::confirm::{confirm_journaled, count_open_holds, count_slabs};
 use crate::gates::ProviderGates;
 use crate::idempotency::{self, Idempotency};
 use crate::leases::{OpenHolds, Renewer};
@@ -103,6 +103,10 @@ impl Gateway {
         tasks.spawn(renewer.run(stop_renewing.clone()));
         let counting = count_open_holds(Arc::clone(&holds), parts.metrics.clone(), stop_renewing.clone());
         tasks.spawn(counting);
+        if let Some(slabs) = parts.ledger.slabs() {
+            tasks.spawn(slabs.clone().run(stop_renewing.clone().cancelled_owned()));
+            tasks.spawn(count_slabs(slabs.clone(), parts.metrics.clone(), stop_renewing.clone()));
+        }
         let (confirming, stop_confirming) = (TaskTracker::new(), CancellationToken::new());
         confirming.spawn(confirm_journaled(parts.ledger.clone(), stop_confirming.clone()));
         Self(Arc::new(Shared {

@@ -172,6 +172,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.claim_idempotency(claim, bounds)),
             Self::Redis(ledger) => ledger.claim_idempotency(claim, bounds).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().claim_idempotency(claim, bounds)).await,
         }
     }
 
@@ -189,6 +190,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.end_idempotency(claim, end, bounds)),
             Self::Redis(ledger) => ledger.end_idempotency(claim, end, bounds).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().end_idempotency(claim, end, bounds)).await,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::error::LedgerError;
 use crate::holds::{GrowOutcome, MAX_MEMO_BYTES, Renewal};
 use crate::memory::MemoryLedger;
 use crate::redis::{RedisConfig, RedisLedger};
+use crate::slab::{SlabConfig, SlabLedger};
 use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
     Settlement,
@@ -26,6 +27,8 @@ pub enum Ledger {
     Memory(MemoryLedger),
     /// In Redis, shared by all processes.
     Redis(RedisLedger),
+    /// One of the others, behind slabs.
+    Slabs(SlabLedger),
 }
 
 impl Ledger {
@@ -58,7 +61,7 @@ impl Ledger {
     pub fn forget_recovered(&self, is_complete: bool) -> Result<(), LedgerError> {
         match self {
             Self::Memory(ledger) => ledger.forget_recovered(is_complete),
-            Self::Redis(_) => Ok(()),
+            Self::Redis(_) | Self::Slabs(_) => Ok(()),
         }
     }
 
@@ -78,12 +81,47 @@ impl Ledger {
         RedisLedger::connect(config).await.map(Self::Redis)
     }
 
+    /// The same ledger behind slabs, which admit requests without a round trip: only while
+    /// [`SlabLedger::run`] runs. In process leases are measured by the ledger's clock; one that keeps a log stays
+    /// as it is, because there is no round trip to save.
+    #[must_use]
+    pub fn with_slabs(self, config: SlabConfig) -> Self {
+        match self {
+            Self::Memory(ledger) if ledger.has_log() => Self::Memory(ledger),
+            Self::Memory(ledger) => {
+                let clock = ledger.clock();
+                Self::Slabs(SlabLedger::new(Self::Memory(ledger), config, Some(clock)))
+            }
+            Self::Redis(ledger) => Self::Slabs(SlabLedger::new(Self::Redis(ledger), config, None)),
+            Self::Slabs(slabs) => Self::Slabs(slabs),
+        }
+    }
+
+    /// The slabs in front of this ledger, where it has some.
+    #[must_use]
+    pub const fn slabs(&self) -> Option<&SlabLedger> {
+        match self {
+            Self::Memory(_) | Self::Redis(_) => None,
+            Self::Slabs(slabs) => Some(slabs),
+        }
+    }
+
+    /// Whether the events that are not journaled yet leave room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Self::Memory(ledger) => ledger.has_room(),
+            Self::Redis(ledger) => ledger.has_room(),
+            Self::Slabs(slabs) => slabs.backend().has_room(),
+        }
+    }
+
     /// Whether holds are known when this process has ended: only then a memo can be read by somebody else.
     #[must_use]
     pub fn outlives_this_process(&self) -> bool {
         match self {
             Self::Memory(ledger) => ledger.has_log(),
             Self::Redis(_) => true,
+            Self::Slabs(slabs) => slabs.backend().outlives_this_process(),
         }
     }
 
@@ -95,6 +133,7 @@ impl Ledger {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(ledger) => ledger.ping().await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().ping()).await,
         }
     }
 
@@ -110,6 +149,7 @@ impl Ledger {
             Self::Memory(ledger) => ledger.admit(admission),
             // boxed: its future is large, and every request's future holds the largest of its parts
             Self::Redis(ledger) => Box::pin(ledger.admit(admission)).await,
+            Self::Slabs(slabs) => Box::pin(slabs.admit(admission)).await,
         }
     }
 
@@ -126,6 +166,7 @@ impl Ledger {
                 Ok(outcome)
             }
             Self::Redis(ledger) => ledger.settle(settlement).await,
+            Self::Slabs(slabs) => slabs.settle(settlement).await,
         }
     }
 
@@ -139,6 +180,7 @@ impl Ledger {
                 outcomes
             }
             Self::Redis(ledger) => ledger.settle_many(settlements).await,
+            Self::Slabs(slabs) => slabs.settle_many(settlements).await,
         }
     }
 
@@ -157,6 +199,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => ledger.grow(tenant, hold, new_total),
             Self::Redis(ledger) => ledger.grow(tenant, hold, new_total).await,
+            Self::Slabs(slabs) => slabs.grow(tenant, hold, new_total).await,
         }
     }
 
@@ -174,6 +217,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.renew(holds, lease_ms)),
             Self::Redis(ledger) => ledger.renew(holds, lease_ms).await,
+            Self::Slabs(slabs) => slabs.renew(holds, lease_ms).await,
         }
     }
 
@@ -209,6 +253,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => ledger.seed(seed, known),
             Self::Redis(ledger) => ledger.seed(seed, known).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().seed_known(seed, known)).await,
         }
     }
 
@@ -230,6 +275,7 @@ impl Ledger {
                 Ok(())
             }
             Self::Redis(ledger) => ledger.set_wallet_limit(tenant, limit, version).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().set_wallet_limit(tenant, limit, version)).await,
         }
     }
 
@@ -263,6 +309,7 @@ impl Ledger {
                 Ok(())
             }
             Self::Redis(ledger) => ledger.set_keys_revoked(tenant, keys, revoked).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().set_keys_revoked(tenant, keys, revoked)).await,
         }
     }
 
@@ -279,6 +326,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.balances(tenant, wallet, budgets)),
             Self::Redis(ledger) => ledger.balances(tenant, wallet, budgets).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().balances(tenant, wallet, budgets)).await,
         }
     }
 
@@ -294,6 +342,7 @@ impl Ledger {
                 Ok(())
             }
             Self::Redis(ledger) => ledger.forget_tenant(tenant).await,
+            Self::Slabs(slabs) => slabs.forget_tenant(tenant).await,
         }
     }
 
@@ -307,6 +356,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_read(max, block_ms).await),
             Self::Redis(ledger) => ledger.outbox_read(max, block_ms).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_read(max, block_ms)).await,
         }
     }
 
@@ -321,6 +371,7 @@ impl Ledger {
                 Ok(())
             }
             Self::Redis(ledger) => ledger.outbox_acknowledge(handles).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_acknowledge(handles)).await,
         }
     }
 
@@ -334,6 +385,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_set_aside(handles)),
             Self::Redis(ledger) => ledger.outbox_set_aside(handles).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_set_aside(handles)).await,
         }
     }
 
@@ -345,6 +397,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_set_aside_len()),
             Self::Redis(ledger) => ledger.outbox_set_aside_len().await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_set_aside_len()).await,
         }
     }
 
@@ -356,6 +409,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.outbox_len()),
             Self::Redis(ledger) => ledger.outbox_len().await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_len()).await,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod mutants;
 mod rate;
 mod recovery;
 mod redis;
+mod slab;
 mod types;
 mod write_ahead;
 
@@ -37,6 +38,7 @@ pub use idempotency::{
 pub use ledger::Ledger;
 pub use memory::{MAX_OUTBOX_EVENTS, MemoryLedger};
 pub use redis::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig, RedisLedger};
+pub use slab::{SlabConfig, SlabFigures, SlabLedger, SlabView};
 pub use types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
     MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed, SeedCounter,

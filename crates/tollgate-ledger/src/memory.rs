@@ -8,6 +8,7 @@ mod logged;
 mod outbox;
 mod rates;
 mod recovery;
+mod slab;
 mod tenant;
 mod tombstones;
 
@@ -76,8 +77,26 @@ impl MemoryLedger {
         }
     }
 
+    /// Everything that this ledger has is replaced by everything that `other` has, which is empty afterwards: for
+    /// simulations in which a server is lost, or another one takes over.
+    pub fn replace_with(&self, other: &Self) {
+        for (mine, theirs) in self.shared.shards.iter().zip(&other.shared.shards) {
+            let theirs = std::mem::take(&mut *theirs.lock());
+            *mine.lock() = theirs;
+        }
+        self.shared.outbox.replace_with(&other.shared.outbox);
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.shared.clock)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.shared.outbox.len() < MAX_OUTBOX_EVENTS
+    }
+
     pub(crate) fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
-        if self.shared.outbox.len() >= MAX_OUTBOX_EVENTS {
+        if !self.has_room() {
             return Err(LedgerError::OutboxFull);
         }
         self.log_is_writable()?;

@@ -24,6 +24,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => ledger.list_holds(tenant, cursor, max),
             Self::Redis(ledger) => ledger.list_holds(tenant, cursor, max).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().list_holds(tenant, cursor, max)).await,
         }
     }
 
@@ -41,6 +42,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.suspect_holds(max, expired_for_ms)),
             Self::Redis(ledger) => ledger.suspect_holds(max, expired_for_ms).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().suspect_holds(max, expired_for_ms)).await,
         }
     }
 
@@ -52,6 +54,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => ledger.open_report(tenants),
             Self::Redis(ledger) => ledger.open_report(tenants),
+            Self::Slabs(slabs) => slabs.open_report(tenants),
         }
     }
 
@@ -65,6 +68,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.confirm_journaled()),
             Self::Redis(ledger) => ledger.confirm_journaled().await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().confirm_journaled()).await,
         }
     }
 
@@ -77,6 +81,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.epochs(tenants)),
             Self::Redis(ledger) => ledger.epochs(tenants).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().epochs(tenants)).await,
         }
     }
 
@@ -90,6 +95,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(ledger.fence(tenants)),
             Self::Redis(ledger) => ledger.fence(tenants).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().fence(tenants)).await,
         }
     }
 
@@ -103,6 +109,7 @@ impl Ledger {
         match self {
             Self::Memory(ledger) => Ok(reseeds.iter().map(|reseed| ledger.reseed(reseed)).collect()),
             Self::Redis(ledger) => ledger.reseed(reseeds).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().reseed(reseeds)).await,
         }
     }
 }

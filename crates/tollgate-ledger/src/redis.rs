@@ -20,6 +20,7 @@ mod reply;
 mod scripts;
 mod server;
 mod settle;
+mod slab;
 mod tenant;
 
 use std::fmt;
@@ -59,6 +60,10 @@ impl RedisLedger {
         // Sees the streams' marks before anything is written to them.
         ledger.confirm_journaled().await?;
         Ok(ledger)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.shared.register.has_room()
     }
 
     pub(crate) async fn ping(&self) -> Result<(), LedgerError> {

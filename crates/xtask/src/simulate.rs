@@ -14,8 +14,9 @@ violation is printed with its seed, its step and the steps before it, and makes 
 
   --seeds <N>        seeds in process [default: 200]
   --redis-seeds <N>  seeds on Redis [default: 20]
+  --slab-seeds <N>, --redis-slab-seeds <N>  the same with every pod behind slabs [default: 200, 10]
   --steps <N>        steps of each [default: 2500]
-  --seed <S>         only this seed, on both
+  --seed <S>         only this seed, on each of these of which some are asked for
 
 Examples:
   cargo xtask simulate

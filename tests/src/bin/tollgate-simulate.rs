@@ -24,13 +24,19 @@ struct Arguments {
     /// How many are run against Redis, which takes some hundred times as long
     #[arg(long, default_value_t = 20)]
     redis_seeds: u64,
+    /// How many are run against the ledger in process with every pod behind slabs
+    #[arg(long, default_value_t = 200)]
+    slab_seeds: u64,
+    /// How many are run against Redis with every pod behind slabs
+    #[arg(long, default_value_t = 10)]
+    redis_slab_seeds: u64,
     /// Steps of each run before its quiet end
     #[arg(long, default_value_t = 2_500)]
     steps: u32,
     /// Gateways
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
     pods: u64,
-    /// Only this seed, on both ledgers
+    /// Only this seed, on every ledger of which seeds are asked for
     #[arg(long)]
     seed: Option<u64>,
     /// Of a run that fails, so many of the last lines are shown
@@ -43,10 +49,19 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let both = [(LedgerKind::Memory, arguments.seeds), (LedgerKind::Redis, arguments.redis_seeds)];
+    let all = [
+        (LedgerKind::Memory, arguments.seeds),
+        (LedgerKind::MemorySlabs, arguments.slab_seeds),
+        (LedgerKind::Redis, arguments.redis_seeds),
+        (LedgerKind::RedisSlabs, arguments.redis_slab_seeds),
+    ];
     let mut is_well = true;
-    for (ledger, n_seeds) in both {
-        let seeds: Vec<u64> = arguments.seed.map_or_else(|| (1..=n_seeds).collect(), |seed| vec![seed]);
+    // A kind of which no seeds are asked for is left out, also where one seed is.
+    for (ledger, n_seeds) in all {
+        let seeds: Vec<u64> = match arguments.seed {
+            Some(seed) if n_seeds > 0 => vec![seed],
+            _ => (1..=n_seeds).collect(),
+        };
         if !seeds.is_empty() {
             is_well &= run_all(&arguments, ledger, &seeds);
         }

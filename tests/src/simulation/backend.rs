@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_domain::{Clock, HoldId, ManualClock, NanoUsd, TenantId, UnixMillis};
-use tollgate_ledger::{Ledger, Reseed, Seed, Settlement};
+use tollgate_ledger::{Ledger, Reseed, Seed, Settlement, SlabConfig};
 
 use super::failure::Checked;
 use super::redis::RedisBackend;
@@ -29,6 +29,8 @@ pub(super) enum Backend {
 pub(super) struct MemoryBackend {
     clock: Arc<ManualClock>,
     ledger: Ledger,
+    /// Each pod's, where they have slabs.
+    slabs: Vec<Ledger>,
     log: Vec<(UnixMillis, Write)>,
 }
 
@@ -46,15 +48,23 @@ pub(super) enum Write {
 }
 
 impl Backend {
-    pub(super) fn memory() -> Self {
+    pub(super) fn memory(n_pods: usize, has_slabs: bool) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let ledger = Ledger::memory(Arc::clone(&clock) as Arc<dyn Clock>);
-        Self::Memory(MemoryBackend { clock, ledger, log: Vec::new() })
+        let n_slabs = if has_slabs { n_pods } else { 0 };
+        let slabs = (0..n_slabs).map(|_| with_slabs(&ledger)).collect();
+        Self::Memory(MemoryBackend { clock, ledger, slabs, log: Vec::new() })
     }
 
     pub(super) fn ledger(&self, caller: Caller) -> Ledger {
         match self {
-            Self::Memory(memory) => memory.ledger.clone(),
+            Self::Memory(memory) => {
+                let slabs = match caller {
+                    Caller::Pod(pod) => memory.slabs.get(pod),
+                    Caller::Control => None,
+                };
+                slabs.unwrap_or(&memory.ledger).clone()
+            }
             Self::Redis(redis) => redis.ledger(caller),
         }
     }
@@ -78,6 +88,20 @@ impl Backend {
         matches!(self, Self::Memory(_))
     }
 
+    /// A pod died: the next one in its place knows nothing.
+    pub(super) async fn replace_pod(&mut self, pod: usize) -> Checked {
+        match self {
+            Self::Memory(memory) => {
+                let fresh = with_slabs(&memory.ledger);
+                if let Some(slabs) = memory.slabs.get_mut(pod) {
+                    *slabs = fresh;
+                }
+                Ok(())
+            }
+            Self::Redis(redis) => redis.replace_pod(pod).await,
+        }
+    }
+
     /// To be called with every write before it is made.
     pub(super) fn remember(&mut self, write: impl FnOnce() -> Write) {
         if let Self::Memory(memory) = self {
@@ -89,7 +113,7 @@ impl Backend {
     pub(super) async fn lose_everything(&mut self, by_restart: bool) -> Checked {
         match self {
             Self::Memory(memory) => {
-                memory.ledger = Ledger::memory(Arc::clone(&memory.clock) as Arc<dyn Clock>);
+                memory.replace_with(&Ledger::memory(Arc::clone(&memory.clock) as Arc<dyn Clock>));
                 memory.log.clear();
                 Ok(())
             }
@@ -108,14 +132,22 @@ impl Backend {
 }
 
 impl MemoryBackend {
+    /// Another state under the same handles: pods keep theirs, and what they know.
+    fn replace_with(&self, other: &Ledger) {
+        if let (Ledger::Memory(ledger), Ledger::Memory(other)) = (&self.ledger, other) {
+            ledger.replace_with(other);
+        }
+    }
+
     async fn fail_over(&mut self, lag: usize, tenants: &[TenantId]) -> Checked {
         let now = self.clock.now();
         self.log.truncate(self.log.len().saturating_sub(lag));
-        self.ledger = Ledger::memory(Arc::clone(&self.clock) as Arc<dyn Clock>);
+        let replica = Ledger::memory(Arc::clone(&self.clock) as Arc<dyn Clock>);
         for (at, write) in &self.log {
             self.clock.set(*at);
-            write.repeat(&self.ledger).await?;
+            write.repeat(&replica).await?;
         }
+        self.replace_with(&replica);
         self.clock.set(now);
         // In process there is no run that would differ; this is what another run does to every tenant.
         self.ledger.fence(tenants).await?;
@@ -143,4 +175,10 @@ impl Write {
         }
         Ok(())
     }
+}
+
+/// A pod's slabs: as near a limit as they can be, so that limits and slabs meet.
+pub(super) fn with_slabs(ledger: &Ledger) -> Ledger {
+    let config = SlabConfig { n_pods: 0, min_requests: 8, ..SlabConfig::default() };
+    ledger.clone().with_slabs(config)
 }

@@ -124,6 +124,7 @@ impl Simulation {
                 self.step_pod().await?;
             }
             let pods_rest = self.pods.iter().all(|pod| pod.requests.is_empty());
+            self.return_slabs().await?;
             self.settle_suspects(pods_rest).await?;
             for worker in 0..N_WORKERS {
                 self.advance_job(worker).await?;
@@ -131,7 +132,7 @@ impl Simulation {
             while self.ingest().await? > 0 {}
             self.check().await?;
             let outbox_len = self.backend.ledger(Caller::Control).outbox_len().await?;
-            let rests = pods_rest && self.truth.open.is_empty() && outbox_len == 0;
+            let rests = pods_rest && self.truth.open.is_empty() && self.has_no_slabs() && outbox_len == 0;
             if rests && self.truth.all_live() && self.control.to_reseed.is_empty() {
                 return self.check_end();
             }
@@ -147,7 +148,8 @@ impl Simulation {
     /// holds of which nobody could tell whether they were dispatched.
     fn check_end(&self) -> Checked {
         let served: BTreeMap<HoldId, i64> = self.provider.served().collect();
-        for (hold, cost) in &served {
+        self.check_paid_by_slabs(&served)?;
+        for (hold, cost) in served.iter().filter(|(hold, _)| !self.truth.paid_by.contains_key(*hold)) {
             match self.control.journal.get(hold) {
                 None => return violation(format!("the dispatched request {hold} is not in the journal")),
                 Some(row) if row.cost < *cost => {

@@ -11,6 +11,7 @@ use super::Simulation;
 use super::backend::{Caller, Write};
 use super::failure::{Checked, Failure, violation};
 use super::request::{event, read_memo};
+use super::slabs::is_slab;
 use super::truth::Standing;
 use super::world::{Node, Tenant};
 
@@ -192,6 +193,9 @@ impl Simulation {
     }
 
     fn check_suspect(&self, suspect: &SuspectHold) -> Checked {
+        if is_slab(suspect.hold) {
+            return Ok(());
+        }
         let open = self.truth.open.get(&suspect.hold);
         let Some(open) = open.filter(|_| self.truth.standing(suspect.tenant) == Standing::Live) else {
             return violation(format!("a hold is suspect that is not open: {suspect:?}"));
@@ -208,7 +212,7 @@ impl Simulation {
             return violation(format!("the memo of {} is not what was given", suspect.hold));
         };
         let SuspectHold { hold, tenant, admitted_at, .. } = *suspect;
-        let charge = memo.estimate.max(suspect.progress.0);
+        let charge = memo.estimate.max(suspect.progress.0).min(suspect.amount.0);
         let settlement = Settlement {
             tenant,
             hold,
@@ -220,7 +224,11 @@ impl Simulation {
         self.backend.remember(|| Write::Settle(settlement.clone()));
         let outcome = self.backend.ledger(Caller::Control).settle(&settlement).await?;
         self.tell(|| format!("control: settles the suspect {hold} at {charge}: {outcome:?}"));
-        self.truth.see_settle(tenant, hold, charge, outcome, now)?;
+        if is_slab(hold) {
+            self.see_slab_settled(tenant, hold, charge, outcome, now).await?;
+        } else {
+            self.truth.see_settle(tenant, hold, charge, outcome, now)?;
+        }
         self.control.orphans.insert(hold);
         self.figures.suspects += 1;
         Ok(())
@@ -261,7 +269,7 @@ impl Simulation {
             lease_ms: 1,
             progress: view.progress,
             // A list of holds does not tell it; a control plane would have to ask for the suspects.
-            memo: self.memos.get(&view.hold).cloned().unwrap_or_default(),
+            memo: self.memos.get(&view.hold).cloned().unwrap_or_else(|| view.memo.clone()),
         }
     }
 
@@ -414,7 +422,9 @@ impl Simulation {
         let now = self.backend.now();
         let provider = &self.provider;
         let is_dispatched = |hold| provider.has_seen(hold);
-        self.truth.see_reseed(&self.tenants[tenant], reseed, &outcome, is_dispatched, now)?;
+        let in_slabs = self.in_slabs();
+        self.truth.see_reseed(&self.tenants[tenant], reseed, &outcome, is_dispatched, &in_slabs, now)?;
+        self.see_slabs().await?;
         if matches!(outcome, tollgate_ledger::ReseedOutcome::Reseeded(_)) {
             self.figures.reseeds += 1;
             self.control.to_reseed.remove(&reseed.tenant);

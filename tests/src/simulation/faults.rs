@@ -3,7 +3,6 @@
 use tollgate_domain::NodeId;
 
 use super::Simulation;
-use super::backend::Backend;
 use super::failure::{Checked, Failure};
 use super::pod::{Call, Pod};
 use super::world::WINDOW_MS;
@@ -71,9 +70,9 @@ impl Simulation {
         let settled = dead.requests.into_keys().chain(dead.unjournaled.into_keys());
         self.control.orphans.extend(settled.filter(|hold| self.truth.was_ended(*hold)));
         self.control.orphans.retain(|hold| self.provider.has_seen(*hold));
-        if let Backend::Redis(redis) = &mut self.backend {
-            redis.replace_pod(pod).await?;
-        }
+        self.lose_slabs_of(pod);
+        self.backend.replace_pod(pod).await?;
+        self.see_slabs().await?;
         self.note_dead(dead.node).await
     }
 

@@ -19,10 +19,14 @@ use super::truth::{Asked, Standing};
 /// more than an instant, or a run would take minutes.
 const LEASE_MS: u64 = 60_000;
 const REAL_LEASE_MS: u64 = 1;
+/// The same with slabs, which must live for some steps.
+const REAL_SLAB_LEASE_MS: u64 = 1_500;
 /// After so long without an answer a pod no longer asks but gives up: its client has left.
 const PATIENCE_MS: i64 = 60_000;
 /// Of the calls that do not arrive, so many are made by a client whose connections break: that takes its time.
 const REALLY_CUT_PER_MILLE: u64 = 250;
+/// How often a pod looks after its slabs instead.
+const LOOKS_PER_MILLE: u64 = 200;
 /// Requests that one pod has under way at most.
 const MAX_REQUESTS: usize = 12;
 
@@ -113,6 +117,9 @@ impl Simulation {
     pub(super) async fn step_pod(&mut self) -> Checked {
         let pod = self.random.below(self.pods.len());
         let n_requests = self.pods[pod].requests.len();
+        if self.plan.ledger.has_slabs() && self.random.per_mille(LOOKS_PER_MILLE) {
+            return self.look_after_slabs(pod).await;
+        }
         let starts = n_requests == 0 || (n_requests < MAX_REQUESTS && self.random.per_mille(250));
         if starts && !self.is_draining {
             return self.start_request(pod).await;
@@ -135,11 +142,12 @@ impl Simulation {
         let key = &tenant.keys[self.random.below(tenant.keys.len())];
         self.n_requests += 1;
         let hold = HoldId::from_u128((u128::from(self.plan.seed) << 64) | u128::from(self.n_requests));
-        let amount = self.random.between(1, 1_200);
+        let is_small = self.plan.ledger.has_slabs() && self.random.per_mille(800);
+        let amount = self.random.between(1, if is_small { 120 } else { 1_200 });
         let minimum = if self.random.per_mille(500) { amount } else { self.random.between(1, amount) };
         let memo = Memo { estimate: self.random.between(0, minimum), key: key.id };
         let now = self.backend.now();
-        let lease_ms = if self.backend.has_manual_time() { LEASE_MS } else { REAL_LEASE_MS };
+        let lease_ms = self.lease_ms();
         let admission = OwnedAdmission {
             tenant: tenant.id,
             key: key.id,
@@ -165,6 +173,7 @@ impl Simulation {
             is_dispatched: false,
             announced: 0,
         };
+        self.lease_slab_for(pod, &request.admission).await?;
         self.memos.insert(hold, request.admission.memo.clone());
         self.pods[pod].requests.insert(hold, request.clone());
         self.ask(pod, &request).await
@@ -280,7 +289,7 @@ impl Simulation {
         }
         self.figures.settled += 1;
         self.pods[pod].requests.remove(&hold);
-        if let Some(event) = settlement.event {
+        if let Some(event) = self.as_it_was_charged(&settlement).event {
             self.pods[pod].unjournaled.insert(hold, event);
         }
         Ok(())
@@ -301,7 +310,7 @@ impl Simulation {
         self.tell(|| format!("pod {pod}: {fate:?} {}", shown(&call)));
         if fate == Fate::NotSent {
             if self.random.per_mille(REALLY_CUT_PER_MILLE) {
-                self.call_in_vain(pod, tenant, call).await?;
+                return self.call_in_vain(pod, tenant, call).await;
             }
             return Ok(None);
         }
@@ -324,9 +333,21 @@ impl Simulation {
     }
 
     /// The client makes the call and fails: what it makes of that is its own. In process there is no client.
-    async fn call_in_vain(&mut self, pod: usize, tenant: usize, call: Call) -> Checked {
-        let Backend::Redis(redis) = &self.backend else { return Ok(()) };
+    async fn call_in_vain(&mut self, pod: usize, tenant: usize, call: Call) -> Checked<Option<Answer>> {
+        let Backend::Redis(redis) = &self.backend else { return Ok(None) };
         redis.sever(pod).await?;
+        if self.plan.ledger.has_slabs() {
+            // What is in a slab is admitted all the same.
+            let answer = self.deliver(pod, tenant, call).await;
+            if let Backend::Redis(redis) = &self.backend {
+                redis.mend(pod);
+            }
+            return match answer {
+                Ok(answer) => Ok(Some(answer)),
+                Err(Failure::NotMade(_)) => Ok(None),
+                Err(failure) => Err(failure),
+            };
+        }
         let (ledger, tenant) = (redis.ledger(Caller::Pod(pod)), self.tenants[tenant].id);
         let error = match &call {
             Call::Admit(admission) => ledger.admit(&admission.borrow()).await.err(),
@@ -336,7 +357,7 @@ impl Simulation {
         };
         redis.mend(pod);
         match error {
-            Some(LedgerError::Unavailable(_)) => Ok(()),
+            Some(LedgerError::Unavailable(_)) => Ok(None),
             other => violation(format!("a call over a broken connection ended with {other:?}")),
         }
     }
@@ -363,6 +384,7 @@ impl Simulation {
         let tenant = self.tenants[tenant_index].id;
         // What a ledger forgets when its clock is ahead it does not remember when the clock steps back.
         let now = self.latest.max(self.backend.now());
+        let before = self.unannounced_of(pod);
         let answer = match &call {
             Call::Admit(admission) => {
                 self.backend.remember(|| Write::Admit(admission.clone()));
@@ -370,25 +392,36 @@ impl Simulation {
                 let OwnedAdmission { hold, amount, minimum, .. } = *admission;
                 let asked = Asked { hold, amount, minimum };
                 let budgets = &admission.budgets;
+                if self.see_local(pod, tenant_index, admission, &outcome).await? {
+                    self.tell(|| format!("    {outcome:?} out of a slab"));
+                    return Ok(Answer::Admit(outcome));
+                }
                 self.truth.see_admit(&self.tenants[tenant_index], budgets, asked, &outcome, now)?;
                 Answer::Admit(outcome)
             }
             Call::Settle(settlement) => {
-                self.backend.remember(|| Write::Settle(settlement.clone()));
+                let charged = self.as_it_was_charged(settlement);
+                self.backend.remember(|| Write::Settle(charged));
                 let outcome = ledger.settle(settlement).await?;
+                self.see_slabs().await?;
+                if self.see_given_back(pod, &before, settlement, outcome, now) {
+                    return Ok(Answer::Settle(outcome));
+                }
                 self.truth.see_settle(tenant, settlement.hold, settlement.actual.0, outcome, now)?;
                 Answer::Settle(outcome)
             }
             Call::Grow(hold, new_total) => {
                 self.backend.remember(|| Write::Grow(tenant, *hold, *new_total));
                 let outcome = ledger.grow(tenant, *hold, *new_total).await?;
+                self.see_slabs().await?;
                 self.truth.see_grow(&self.tenants[tenant_index], *hold, *new_total, &outcome)?;
                 Answer::Grow(outcome)
             }
             Call::Renew(hold, cost) => {
-                let lease_ms = if self.backend.has_manual_time() { LEASE_MS } else { REAL_LEASE_MS };
+                let lease_ms = self.lease_ms();
                 self.backend.remember(|| Write::Renew(tenant, *hold, *cost, lease_ms));
                 let renewal = ledger.renew(&[(tenant, *hold, *cost)], lease_ms).await?;
+                self.see_slabs().await?;
                 self.see_renewal(tenant, *hold, *cost, &renewal)?;
                 Answer::Renew(renewal)
             }
@@ -415,9 +448,17 @@ impl Simulation {
         Ok(())
     }
 
+    fn lease_ms(&self) -> u64 {
+        match (self.backend.has_manual_time(), self.plan.ledger.has_slabs()) {
+            (true, _) => LEASE_MS,
+            (false, true) => REAL_SLAB_LEASE_MS,
+            (false, false) => REAL_LEASE_MS,
+        }
+    }
+
     pub(super) fn report_of(&self, pod: usize, tenant: TenantId) -> OpenReport {
         match &self.backend {
-            Backend::Memory(_) => self.pods[pod].report(tenant),
+            Backend::Memory(_) => self.with_slabs_of(pod, tenant, self.pods[pod].report(tenant)),
             Backend::Redis(_) => self.backend.ledger(Caller::Pod(pod)).open_report(Some(&[tenant])),
         }
     }

@@ -10,7 +10,7 @@ use tollgate_testkit::fault_proxy::{FaultMode, FaultProxy};
 use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
-use super::backend::Caller;
+use super::backend::{Caller, with_slabs};
 use super::failure::Checked;
 
 /// Far above any pause of a loaded machine: deadlines are not what is tested.
@@ -31,6 +31,7 @@ pub(super) struct RedisBackend {
     has_copy: bool,
     control: Ledger,
     pods: Vec<PodClient>,
+    has_slabs: bool,
 }
 
 /// A pod's client and its way to the server.
@@ -40,7 +41,7 @@ struct PodClient {
 }
 
 impl RedisBackend {
-    pub(super) async fn start(n_pods: usize) -> Checked<Self> {
+    pub(super) async fn start(n_pods: usize, has_slabs: bool) -> Checked<Self> {
         let (master, replica) = (RedisServer::start().await?, RedisServer::start().await?);
         // A server takes a new replication id when a replica comes for the first time, which is part of its run.
         copy(&master, &replica).await?;
@@ -48,9 +49,9 @@ impl RedisBackend {
         let control = connect(&proxy).await?;
         let mut pods = Vec::new();
         for _ in 0..n_pods {
-            pods.push(pod_client(&master).await?);
+            pods.push(pod_client(&master, has_slabs).await?);
         }
-        Ok(Self { proxy, master, replica, has_copy: false, control, pods })
+        Ok(Self { proxy, master, replica, has_copy: false, control, pods, has_slabs })
     }
 
     pub(super) fn ledger(&self, caller: Caller) -> Ledger {
@@ -67,7 +68,7 @@ impl RedisBackend {
 
     /// A pod died: the next one in its place knows nothing.
     pub(super) async fn replace_pod(&mut self, pod: usize) -> Checked {
-        self.pods[pod] = pod_client(&self.master).await?;
+        self.pods[pod] = pod_client(&self.master, self.has_slabs).await?;
         Ok(())
     }
 
@@ -126,9 +127,11 @@ async fn copy(master: &RedisServer, replica: &RedisServer) -> Checked {
     Ok(())
 }
 
-async fn pod_client(master: &RedisServer) -> Checked<PodClient> {
+async fn pod_client(master: &RedisServer, has_slabs: bool) -> Checked<PodClient> {
     let proxy = FaultProxy::start(address(master)).await?;
-    Ok(PodClient { ledger: connect(&proxy).await?, proxy })
+    let ledger = connect(&proxy).await?;
+    let ledger = if has_slabs { with_slabs(&ledger) } else { ledger };
+    Ok(PodClient { ledger, proxy })
 }
 
 fn address(server: &RedisServer) -> SocketAddr {

@@ -11,6 +11,7 @@ use tollgate_ledger::{
 };
 
 use super::failure::{Checked, violation};
+use super::slabs::is_slab;
 use super::world::{Node, Tenant};
 
 /// So long a settled hold is certainly remembered.
@@ -61,6 +62,10 @@ pub(super) struct Truth {
     /// The epoch that a closed tenant's next reseed must have seen.
     fenced: BTreeMap<TenantId, Epoch>,
     unrecovered: BTreeSet<TenantId>,
+    /// What slabs hold on each level that is no request's yet.
+    pub(super) slack: BTreeMap<Node, i128>,
+    /// Requests that were never announced, of slabs that were settled by the control plane.
+    pub(super) paid_by: BTreeMap<HoldId, HoldId>,
 }
 
 /// What was asked.
@@ -101,6 +106,12 @@ impl Truth {
         self.fenced.clear();
     }
 
+    /// Whether it was settled, or paid for with its slab.
+    pub(super) fn is_over(&self, hold: HoldId) -> bool {
+        (self.first_ended.contains_key(&hold) && !self.open.contains_key(&hold))
+            || self.paid_by.contains_key(&hold)
+    }
+
     pub(super) fn was_ended(&self, hold: HoldId) -> bool {
         self.ended.contains_key(&hold)
     }
@@ -120,7 +131,8 @@ impl Truth {
 
     pub(super) fn held_at(&self, node: Node) -> i128 {
         let at_node = self.open.values().filter(|hold| hold.nodes.contains(&node));
-        at_node.map(|hold| i128::from(hold.amount)).sum()
+        at_node.map(|hold| i128::from(hold.amount)).sum::<i128>()
+            + self.slack.get(&node).copied().unwrap_or(0)
     }
 
     /// The part of it that may stand above a limit.
@@ -176,7 +188,7 @@ impl Truth {
                 Ok(())
             }
             (Standing::Live | Standing::Lost, AdmitOutcome::AlreadySettled)
-                if self.first_ended.contains_key(&asked.hold) =>
+                if self.first_ended.contains_key(&asked.hold) || self.paid_by.contains_key(&asked.hold) =>
             {
                 Ok(())
             }
@@ -259,7 +271,7 @@ impl Truth {
         Ok(())
     }
 
-    fn end(&mut self, tenant: TenantId, hold: HoldId, charge: i64, now: UnixMillis) {
+    pub(super) fn end(&mut self, tenant: TenantId, hold: HoldId, charge: i64, now: UnixMillis) {
         let at = *self.first_ended.entry(hold).or_insert(now);
         self.ended.entry(hold).or_insert(Ended { tenant, at });
         let Some(open) = self.open.remove(&hold) else { return };
@@ -313,6 +325,7 @@ impl Truth {
         reseed: &Reseed,
         outcome: &ReseedOutcome,
         is_dispatched: impl Fn(HoldId) -> bool,
+        in_slabs: &BTreeMap<HoldId, HoldId>,
         now: UnixMillis,
     ) -> Checked {
         let standing = self.standing(tenant.id);
@@ -333,20 +346,29 @@ impl Truth {
         let reported: BTreeMap<HoldId, &OpenHold> =
             reseed.holds.iter().map(|hold| (hold.hold, hold)).collect();
         let of_tenant = |hold: &TrueHold| hold.tenant == tenant.id;
-        let missing = self
-            .open
-            .iter()
-            .find(|(id, hold)| of_tenant(hold) && is_dispatched(**id) && !reported.contains_key(*id));
+        // The money of what is unannounced is in its slab.
+        let is_in_slab = |id: &HoldId| in_slabs.get(id).is_some_and(|slab| reported.contains_key(slab));
+        let missing = self.open.iter().find(|(id, hold)| {
+            of_tenant(hold) && is_dispatched(**id) && !reported.contains_key(*id) && !is_in_slab(id)
+        });
         if let Some((id, hold)) = missing {
             return violation(format!("the reseed has forgotten the hold {id}: {hold:?}"));
         }
         let before = std::mem::take(&mut self.open);
         let (before, others): (BTreeMap<_, _>, _) = before.into_iter().partition(|(_, hold)| of_tenant(hold));
         self.open = others;
+        let kept = before.iter().filter(|(id, _)| !reported.contains_key(*id) && is_in_slab(id));
+        self.open.extend(kept.map(|(id, hold)| (*id, hold.clone())));
         for (id, hold) in reported {
             let reopened_at = if reopened.contains(&id) { hold.amount.0 } else { 0 };
             let granted = before.get(&id).map_or(reopened_at, |hold| hold.amount - hold.doubtful);
             let nodes = nodes_of(hold);
+            if is_slab(id) {
+                self.nodes.insert(id, nodes);
+                continue;
+            }
+            // Its pod had not heard that its slab was settled: it is charged by itself as well.
+            self.paid_by.remove(&id);
             let doubtful = (hold.amount.0 - granted).max(0);
             self.nodes.insert(id, nodes.clone());
             self.open.insert(id, TrueHold { tenant: tenant.id, amount: hold.amount.0, nodes, doubtful });
@@ -399,7 +421,7 @@ impl Truth {
     }
 }
 
-fn nodes_of(hold: &OpenHold) -> Vec<Node> {
+pub(super) fn nodes_of(hold: &OpenHold) -> Vec<Node> {
     let wallet = (hold.wallet != WalletRule::None).then_some(Node::Wallet(hold.tenant));
     let budgets = hold.budgets.iter().map(|held| Node::Budget(held.budget, held.period_starts_at.0));
     wallet.into_iter().chain(budgets).collect()

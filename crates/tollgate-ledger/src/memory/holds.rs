@@ -41,7 +41,7 @@ impl TenantState {
     }
 
     /// The levels that a hold is in, as they stand.
-    fn view_hold(&self, hold: &Hold) -> Vec<NodeView> {
+    pub(super) fn view_hold(&self, hold: &Hold) -> Vec<NodeView> {
         let limit_of = |node: HeldNode| match node {
             HeldNode::Wallet => self.wallet.as_ref().map_or(NanoUsd::ZERO, |wallet| wallet.limit),
             HeldNode::Budget(budget, _) => {

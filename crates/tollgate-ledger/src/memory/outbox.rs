@@ -43,6 +43,14 @@ impl Outbox {
         self.n_events.load(Ordering::Relaxed)
     }
 
+    /// Takes everything from another one.
+    pub(super) fn replace_with(&self, other: &Self) {
+        let theirs = std::mem::take(&mut *other.queue.lock());
+        let n_events = other.n_events.swap(0, Ordering::Relaxed);
+        *self.queue.lock() = theirs;
+        self.n_events.store(n_events, Ordering::Relaxed);
+    }
+
     pub(super) fn push(&self, event: UnjournaledEvent) {
         let mut queue = self.queue.lock();
         let id = queue.next_id;

@@ -13,25 +13,26 @@ const OWNERS_BEFORE_CLEANING: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Rates {
-    owners: HashMap<LimitOwner, RateState>,
+    pub(super) owners: HashMap<LimitOwner, RateState>,
     clean_at: usize,
     /// No lease of a hold that has places ends before this; `None` where no hold has any.
     next_expiry: Option<UnixMillis>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct RateState {
-    requests_tat_us: i64,
-    tokens_tat_us: i64,
-    in_flight: u64,
+pub(super) struct RateState {
+    pub(super) requests_tat_us: i64,
+    pub(super) tokens_tat_us: i64,
+    pub(super) in_flight: u64,
 }
 
 /// A limit that a hold is counted in.
 pub(super) struct HeldLimit {
     pub(super) owner: LimitOwner,
     /// The token limit and what was reserved against it.
-    tokens: Option<(u64, i64)>,
-    pub(super) is_concurrent: bool,
+    pub(super) tokens: Option<(u64, i64)>,
+    /// Its places among the concurrent requests; zero where those are not limited.
+    pub(super) places: u64,
 }
 
 impl Rates {
@@ -43,7 +44,7 @@ impl Rates {
                 .limits
                 .tokens_per_minute
                 .map(|limit| (limit, rate::reservation_cost_us(admission.tokens, limit))),
-            is_concurrent: check.limits.concurrent_requests.is_some(),
+            places: u64::from(check.limits.concurrent_requests.is_some()),
         };
         admission.limits.iter().map(held).collect()
     }
@@ -53,7 +54,7 @@ impl Rates {
         self.next_expiry = Some(self.next_expiry.map_or(lease_until, |next| next.min(lease_until)));
     }
 
-    fn state(&self, owner: LimitOwner) -> RateState {
+    pub(super) fn state(&self, owner: LimitOwner) -> RateState {
         self.owners.get(&owner).copied().unwrap_or_default()
     }
 
@@ -94,17 +95,21 @@ impl Rates {
                 let correction_us = rate::cost_us(used, tokens_per_minute) - reserved_us;
                 state.tokens_tat_us = micros(now).max(state.tokens_tat_us + correction_us);
             }
-            if limit.is_concurrent && !hold.has_lost_its_places {
-                state.in_flight = state.in_flight.saturating_sub(1);
+            if !hold.has_lost_its_places {
+                state.in_flight = state.in_flight.saturating_sub(limit.places);
             }
         }
     }
 
     /// Takes (or gives back) the places of one hold.
     pub(super) fn move_places(&mut self, limits: &[HeldLimit], takes: bool) {
-        for limit in limits.iter().filter(|limit| limit.is_concurrent) {
+        for limit in limits.iter().filter(|limit| limit.places > 0) {
             let state = self.owners.entry(limit.owner).or_default();
-            state.in_flight = if takes { state.in_flight + 1 } else { state.in_flight.saturating_sub(1) };
+            state.in_flight = if takes {
+                state.in_flight + limit.places
+            } else {
+                state.in_flight.saturating_sub(limit.places)
+            };
         }
     }
 
@@ -175,7 +180,7 @@ impl TenantState {
         self.rates.next_expiry = None;
         let mut is_any_free = false;
         for hold in self.holds.values_mut() {
-            if hold.has_lost_its_places || !hold.limits.iter().any(|limit| limit.is_concurrent) {
+            if hold.has_lost_its_places || !hold.limits.iter().any(|limit| limit.places > 0) {
                 continue;
             }
             if hold.lease_until <= now {
@@ -227,10 +232,10 @@ impl Tightest {
     }
 }
 
-fn micros(now: UnixMillis) -> i64 {
+pub(super) fn micros(now: UnixMillis) -> i64 {
     now.0.saturating_mul(1_000)
 }
 
-fn backlog_us(tat_us: i64, now: UnixMillis) -> i64 {
+pub(super) fn backlog_us(tat_us: i64, now: UnixMillis) -> i64 {
     (tat_us - micros(now)).max(0)
 }

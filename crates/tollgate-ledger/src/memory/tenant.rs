@@ -139,7 +139,7 @@ impl TenantState {
         let grant = Grant { granted, admitted_at: now, requests, tokens };
         let lease_until = lease_end(now, admission.lease_ms);
         let limits = Rates::held_limits(admission);
-        if limits.iter().any(|limit| limit.is_concurrent) {
+        if limits.iter().any(|limit| limit.places > 0) {
             self.rates.expect_expiry(lease_until);
         }
         let hold = Hold {
@@ -182,7 +182,7 @@ impl TenantState {
         Settled::Charged(hold.wallet, hold.budgets)
     }
 
-    fn bury(&mut self, hold: HoldId, now: UnixMillis) {
+    pub(super) fn bury(&mut self, hold: HoldId, now: UnixMillis) {
         if !mutants::is(Mutant::NoTombstone) {
             self.tombstones.insert(hold, now);
         }

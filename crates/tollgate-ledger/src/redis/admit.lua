@@ -182,10 +182,11 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
           if of_hold[11] == 1 then
             is_any_free, of_hold[11] = true, 0
             for j = 1, #of_rates, 4 do
-              local rates = of_rates[j + 3] == 1 and call('HGET', state, of_rates[j])
+              local rates = of_rates[j + 3] > 0 and call('HGET', state, of_rates[j])
               if rates then
                 local requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', rates)
-                call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat, max(in_flight - 1, 0)))
+                call('HSET', state, of_rates[j], pack('<ddd', requests_tat, tokens_tat,
+                  max(in_flight - of_rates[j + 3], 0)))
               end
             end
             call('SET', key, write_record(of_hold, of_names, of_limits, of_rates, string.sub(record, at)))

@@ -4,7 +4,7 @@
 -- key and the memo. What is left of it when it is settled is `T` and the outbox id of its event, for a while.
 --   numbers  progress granted admitted_at lease_until lease_ms requests_limit requests_backlog tokens_limit
 --            tokens_backlog wallet(0 none, 1 enforced, 2 counted) has_places
---   lists    counters' names, their limits, {field of the rate owner, token limit, reserved_us, is_concurrent ...}
+--   lists    counters' names, their limits, {field of the rate owner, token limit, reserved_us, places ...}
 local RECORD = '<Bddddddddddd'
 local function is_hold(stored)
   return stored and string.byte(stored) == 72

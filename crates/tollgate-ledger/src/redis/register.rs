@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
+use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, PeriodPair, TenantId, UnixMillis, UsageEvent};
 
 use super::keys::{N_SHARDS, TenantKeys};
 use crate::error::LedgerError;
 use crate::holds::{HeldBudget, OpenHold, OpenReport, UnjournaledEvent};
+use crate::slab::Part;
 use crate::types::{Admission, BudgetCheck, Grant, Settlement, WalletRule};
 
 /// Holds that this process has under way; each is a request of its own and some hundred bytes here.
@@ -129,10 +130,7 @@ impl Register {
 
     /// Notes a hold that is about to be asked for. Answers the epoch that this process holds something of.
     pub(super) fn open(&self, admission: &Admission<'_>) -> Result<Option<KnownEpoch>, LedgerError> {
-        let is_full = self.n_holds.load(Ordering::Relaxed) >= MAX_OPEN_HOLDS
-            || self.n_events.load(Ordering::Relaxed) >= MAX_UNJOURNALED_EVENTS
-            || self.n_bytes.load(Ordering::Relaxed) >= MAX_UNJOURNALED_BYTES;
-        if is_full {
+        if !self.has_room() {
             return Err(LedgerError::OutboxFull);
         }
         let is_free = admission.amount == NanoUsd::ZERO;
@@ -269,6 +267,59 @@ impl Register {
         if let Some(tenant) = self.lock(tenant).lock().remove(&tenant) {
             self.n_holds.fetch_sub(tenant.holds.len(), Ordering::Relaxed);
         }
+    }
+
+    /// A part of a slab is a hold of its own in the ledger.
+    pub(super) fn adopt(&self, id: TenantId, slab: HoldId, part: &Part) {
+        let mut tenants = self.lock(id).lock();
+        let Some(tenant) = tenants.get_mut(&id) else { return };
+        let Some(of) = tenant.holds.get(&slab) else { return };
+        let Some(granted) = &of.granted else { return };
+        let held = Held {
+            key: part.key,
+            node: part.node,
+            amount: part.amount,
+            wallet: of.wallet,
+            budgets: in_periods_of(of),
+            lease_ms: part.lease_ms,
+            memo: part.memo.clone(),
+            progress: NanoUsd::ZERO,
+            ending: None,
+            granted: Some(Granted { admitted_at: part.admitted_at, epoch: granted.epoch.clone() }),
+            n_reports: self.n_reports.load(Ordering::SeqCst),
+        };
+        if let std::collections::hash_map::Entry::Vacant(place) = tenant.holds.entry(part.hold) {
+            place.insert(held);
+            tenant.n_granted += 1;
+            self.n_holds.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A part of a slab was settled out of it; its event was written at `id`, in that life of the stream.
+    pub(super) fn part_settled(
+        &self,
+        tenant: TenantId,
+        slab: HoldId,
+        event: &Arc<UsageEvent>,
+        life: u64,
+        id: StreamId,
+        n_bytes: usize,
+    ) {
+        let (wallet, budgets) = self.charged(tenant, slab).unwrap_or_default();
+        let unjournaled = UnjournaledEvent { event: Arc::clone(event), wallet, budgets };
+        self.keep(shard_of(tenant), EventPlace { life, id }, Kept { unjournaled, n_bytes });
+    }
+
+    /// The present life of the stream that a tenant's events go to.
+    pub(super) fn outbox_life(&self, tenant: TenantId) -> u64 {
+        self.life(shard_of(tenant))
+    }
+
+    /// Whether something may be admitted: what is admitted is kept until it is journaled.
+    pub(super) fn has_room(&self) -> bool {
+        self.n_holds.load(Ordering::Relaxed) < MAX_OPEN_HOLDS
+            && self.n_events.load(Ordering::Relaxed) < MAX_UNJOURNALED_EVENTS
+            && self.n_bytes.load(Ordering::Relaxed) < MAX_UNJOURNALED_BYTES
     }
 
     // --- events ---
@@ -441,6 +492,16 @@ fn open_hold(tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
         progress: held.progress,
         memo: held.memo.to_vec(),
     }
+}
+
+/// The budgets of a slab, for one of its parts: in the slab's periods, whenever the part was admitted.
+fn in_periods_of(slab: &Held) -> Vec<BudgetCheck> {
+    let in_period = |(check, held): (&BudgetCheck, HeldBudget)| {
+        let is_next = held.period_starts_at == check.periods.next.starts_at;
+        let period = if is_next { check.periods.next } else { check.periods.current };
+        BudgetCheck { periods: PeriodPair { current: period, next: period }, ..*check }
+    };
+    slab.budgets.iter().zip(held_budgets(slab)).map(in_period).collect()
 }
 
 /// The budgets in the periods that the server chose.

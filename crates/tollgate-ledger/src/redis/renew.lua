@@ -23,14 +23,14 @@ for i = 3, #KEYS do
     hold[4] = max(hold[4], until_ms)
     if hold[11] == 0 then
       for j = 1, #rates, 4 do
-        if rates[j + 3] == 1 then
+        if rates[j + 3] > 0 then
           hold[11] = 1
           local owner = call('HGET', state, rates[j])
           local requests_tat, tokens_tat, in_flight = 0, 0, 0
           if owner then
             requests_tat, tokens_tat, in_flight = unpack_struct('<ddd', owner)
           end
-          call('HSET', state, rates[j], pack('<ddd', requests_tat, tokens_tat, in_flight + 1))
+          call('HSET', state, rates[j], pack('<ddd', requests_tat, tokens_tat, in_flight + rates[j + 3]))
         end
       end
     end

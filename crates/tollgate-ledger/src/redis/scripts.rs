@@ -43,6 +43,7 @@ script!(SUSPECTS = "fence.lua" "record.lua" "suspects.lua");
 script!(CARRIED_OVER = "fence.lua" "carried_over.lua");
 script!(JOURNALED = "fence.lua" "next_epoch.lua" "journaled.lua");
 script!(EPOCH = "fence.lua" "epoch.lua");
+script!(SLAB = "fence.lua" "record.lua" "slab.lua");
 script!(ENDED_LEASES = "ended_leases.lua");
 script!(SET_ASIDE = "set_aside.lua");
 script!(IDEMPOTENCY_CLAIM = "idempotency.lua" "idempotency_claim.lua");
@@ -50,7 +51,7 @@ script!(IDEMPOTENCY_END = "idempotency.lua" "idempotency_end.lua");
 script!(IDEMPOTENCY_FORGET = "idempotency.lua" "idempotency_forget.lua");
 
 /// Every script, to be loaded when connecting.
-pub(super) fn all() -> [&'static LedgerScript; 20] {
+pub(super) fn all() -> [&'static LedgerScript; 21] {
     [
         &ADMIT,
         &SETTLE,
@@ -67,6 +68,7 @@ pub(super) fn all() -> [&'static LedgerScript; 20] {
         &CARRIED_OVER,
         &JOURNALED,
         &EPOCH,
+        &SLAB,
         &ENDED_LEASES,
         &SET_ASIDE,
         &IDEMPOTENCY_CLAIM,

@@ -79,8 +79,8 @@ if #limits > 0 then
         if used > 0 then cost = max(cost, 1) end
         tokens_tat = max(tokens_tat + cost - reserved, now_us)
       end
-      if limits[i + 3] == 1 and has_places == 1 then
-        in_flight = max(in_flight - 1, 0)
+      if limits[i + 3] > 0 and has_places == 1 then
+        in_flight = max(in_flight - limits[i + 3], 0)
       end
       writes[n + 1], writes[n + 2], n = limits[i], pack('<ddd', requests_tat, tokens_tat, in_flight), n + 2
     end

@@ -15,4 +15,5 @@ mod outbox;
 mod rates;
 mod reseeding;
 mod seeding;
+mod slabs;
 mod stand;

@@ -9,7 +9,7 @@ use tollgate_domain::{
 };
 use tollgate_ledger::{
     Admission, AdmitOutcome, Balance, BudgetCheck, Grant, GrowOutcome, Ledger, LimitCheck, MoneyRefusal,
-    RateRefusal, RedisConfig, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
+    RateRefusal, RedisConfig, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, SlabConfig, WalletRule,
 };
 use tollgate_testkit::redis::RedisServer;
 
@@ -41,6 +41,18 @@ macro_rules! on_both_backends {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(crate::stand::Stand::redis().await).await;
+            })*
+        }
+        mod slabs_in_memory {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(crate::stand::Stand::memory().with_slabs()).await;
+            })*
+        }
+        mod slabs_in_redis {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(crate::stand::Stand::redis().await.with_slabs()).await;
             })*
         }
     };
@@ -85,8 +97,22 @@ impl Stand {
         }
     }
 
+    /// The same ledger behind slabs of whatever is asked for, however near a limit.
+    pub(crate) fn with_slabs(self) -> Self {
+        let config = SlabConfig { n_pods: 0, min_requests: 8, ..SlabConfig::default() };
+        Self { ledger: self.ledger.with_slabs(config), ..self }
+    }
+
+    /// Behind slabs: out of a slab, if there can be one, that is announced and returned before anything else is asked.
     pub(crate) async fn admit(&self, ask: &Ask) -> AdmitOutcome {
-        self.ledger.admit(&ask.admission()).await.unwrap()
+        let Some(slabs) = self.ledger.slabs() else {
+            return self.ledger.admit(&ask.admission()).await.unwrap();
+        };
+        slabs.lease_for(&ask.admission()).await;
+        let outcome = self.ledger.admit(&ask.admission()).await.unwrap();
+        slabs.return_all().await;
+        assert_eq!(slabs.views(), []);
+        outcome
     }
 
     pub(crate) async fn granted(&self, ask: &Ask) -> Grant {

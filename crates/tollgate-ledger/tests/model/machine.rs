@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tollgate_domain::{Clock, ManualClock, NanoUsd, NodeId, Period, PeriodPair, Secret, UnixMillis};
 use tollgate_ledger::{
     AdmitOutcome, BudgetCheck, Epoch, GrowOutcome, Ledger, LedgerError, MoneyNode, MoneyRefusal, RedisConfig,
-    ReseedOutcome, SettleOutcome, Settlement,
+    ReseedOutcome, SettleOutcome, Settlement, SlabConfig,
 };
 use tollgate_testkit::redis::RedisServer;
 
@@ -25,6 +25,7 @@ const PATIENT_TIMEOUT_MS: u64 = 10_000;
 pub(crate) struct Backend {
     runtime: Runtime,
     kind: Kind,
+    has_slabs: bool,
 }
 
 enum Kind {
@@ -38,11 +39,11 @@ enum Kind {
 
 impl Backend {
     pub(crate) fn memory() -> Self {
-        Self { runtime: runtime(), kind: Kind::Memory }
+        Self { runtime: runtime(), kind: Kind::Memory, has_slabs: false }
     }
 
     pub(crate) fn logged() -> Self {
-        Self { runtime: runtime(), kind: Kind::Logged }
+        Self { runtime: runtime(), kind: Kind::Logged, has_slabs: false }
     }
 
     pub(crate) fn redis() -> Self {
@@ -55,7 +56,13 @@ impl Backend {
             let ledger = Ledger::redis(&config).await.unwrap();
             Kind::Redis { ledger, _server: Box::new(server) }
         });
-        Self { runtime, kind }
+        Self { runtime, kind, has_slabs: false }
+    }
+
+    /// The same behind slabs: each admission comes out of one, if there can be one, and all are returned before
+    /// anything is compared.
+    pub(crate) fn with_slabs(self) -> Self {
+        Self { has_slabs: true, ..self }
     }
 }
 
@@ -110,6 +117,8 @@ async fn follow(backend: &Backend, commands: &[Command]) -> Result<(), String> {
         }
         Kind::Redis { ledger, .. } => (ledger.clone(), false, None),
     };
+    let config = SlabConfig { n_pods: 0, min_requests: 8, ..SlabConfig::default() };
+    let ledger = if backend.has_slabs { ledger.with_slabs(config) } else { ledger };
     let model = Model { now: START, ..Model::default() };
     let mut machine = Machine { names, ledger, clock, is_timed, log, model };
     let mut outcome = Ok(());
@@ -231,24 +240,30 @@ impl Machine {
             budgets.iter().enumerate().filter_map(|(index, later)| Some((index, (*later)?))).collect();
         let checks: Vec<BudgetCheck> =
             chosen.iter().map(|(index, later)| self.names.check(*index, *later)).collect();
-        let outcome = self
-            .ledger
-            .admit(&tollgate_ledger::Admission {
-                tenant: self.names.tenant(),
-                key: self.names.key(*with_second_key),
-                node: NodeId::from_u128(9),
-                hold: self.names.hold(*hold),
-                amount: NanoUsd(*amount),
-                minimum: NanoUsd(minimum),
-                wallet: rule(*wallet),
-                budgets: &checks,
-                limits: &self.names.limits(*concurrent),
-                tokens: 0,
-                lease_ms: lease_ms.unsigned_abs(),
-                memo: &memo(*hold),
-            })
-            .await
-            .unwrap();
+        let limits = self.names.limits(*concurrent);
+        let memo = memo(*hold);
+        let admission = tollgate_ledger::Admission {
+            tenant: self.names.tenant(),
+            key: self.names.key(*with_second_key),
+            node: NodeId::from_u128(9),
+            hold: self.names.hold(*hold),
+            amount: NanoUsd(*amount),
+            minimum: NanoUsd(minimum),
+            wallet: rule(*wallet),
+            budgets: &checks,
+            limits: &limits,
+            tokens: 0,
+            lease_ms: lease_ms.unsigned_abs(),
+            memo: &memo,
+        };
+        // One that ends at once is of no use, and in the way.
+        if let Some(slabs) = self.ledger.slabs().filter(|_| *lease_ms > 0) {
+            slabs.lease_for(&admission).await;
+        }
+        let outcome = self.ledger.admit(&admission).await.unwrap();
+        if let Some(slabs) = self.ledger.slabs() {
+            slabs.return_all().await;
+        }
         let expected = self.model.admit(&Admission {
             hold: *hold,
             is_key_revoked: *with_second_key,

@@ -49,6 +49,23 @@ fn in_redis() {
     }
 }
 
+#[test]
+fn behind_slabs_in_process() {
+    for seed in 11..=16 {
+        if let Err(failure) = explore(&Backend::memory().with_slabs(), seed, N_SEQUENCES, N_COMMANDS) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn behind_slabs_in_redis() {
+    let backend = Backend::redis().with_slabs();
+    if let Err(failure) = explore(&backend, 2, N_SEQUENCES_IN_REDIS, N_COMMANDS_IN_REDIS) {
+        panic!("{failure}");
+    }
+}
+
 #[cfg(feature = "mutants")]
 mod mutants {
     //! The proof of the proof: a ledger with one fault does not pass.
@@ -70,7 +87,11 @@ mod mutants {
             let found = (1..=5).find_map(|seed| {
                 explore(&Backend::memory(), seed, crate::N_SEQUENCES, crate::N_COMMANDS).err()
             });
+            let behind_slabs = (1..=5).find_map(|seed| {
+                explore(&Backend::memory().with_slabs(), seed, crate::N_SEQUENCES, crate::N_COMMANDS).err()
+            });
             activate(None);
+            assert!(behind_slabs.is_some(), "{mutant:?} was not noticed behind slabs");
             let found = found.unwrap_or_else(|| panic!("{mutant:?} was not noticed"));
             println!("{mutant:?}: {}", found.lines().next().unwrap_or_default());
         }

@@ -128,6 +128,15 @@ impl TollgateCollector {
         let counters = &self.0;
         let open = counters.open_holds.load(Relaxed) as f64;
         gauge(encoder, "tollgate_open_holds", "Holds of this pod that are not settled yet", open)?;
+        let [locally, asked, leased, returned] = &counters.slabs;
+        let help = "Admissions of a pod with slabs: out of a slab, or asked of the ledger";
+        let mut family =
+            encoder.encode_descriptor("tollgate_slab_admissions", help, None, MetricType::Counter)?;
+        counter(&mut family, &[("path", "local")], locally)?;
+        counter(&mut family, &[("path", "ledger")], asked)?;
+        let help = "Slabs of money that this pod leased ahead";
+        total(encoder, "tollgate_slabs_leased", help, leased)?;
+        total(encoder, "tollgate_slabs_returned", "Slabs that this pod returned", returned)?;
         let help = "Requests kept waiting because the ledger did not know their tenant, or of another epoch";
         let reading = counters.ledger_closed.read();
         encoder

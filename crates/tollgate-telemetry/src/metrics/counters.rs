@@ -92,6 +92,8 @@ pub(super) struct Counters {
     pub(super) journal_lag_events: AtomicU64,
     pub(super) journal_events: AtomicU64,
     pub(super) open_holds: AtomicU64,
+    /// Admitted locally, asked, leased, returned.
+    pub(super) slabs: [AtomicU64; 4],
     pub(super) ledger_closed: DurationHistogram,
     pub(super) reseeds: [AtomicU64; 2],
     pub(super) reseed_rounds: AtomicU64,
@@ -130,6 +132,7 @@ impl Default for Counters {
             journal_lag_events: AtomicU64::new(0),
             journal_events: AtomicU64::new(0),
             open_holds: AtomicU64::new(0),
+            slabs: zeros(),
             ledger_closed: DurationHistogram::new(LEDGER_BOUNDS_US),
             reseeds: zeros(),
             reseed_rounds: AtomicU64::new(0),

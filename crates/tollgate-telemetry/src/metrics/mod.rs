@@ -108,6 +108,19 @@ impl Default for Metrics {
 
 // === impl Metrics ===
 
+/// Counts of a pod that leases money ahead, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlabCounts {
+    /// Requests admitted out of a slab.
+    pub admitted_locally: u64,
+    /// Requests that the ledger was asked about.
+    pub asked: u64,
+    /// Slabs leased.
+    pub leased: u64,
+    /// Slabs returned.
+    pub returned: u64,
+}
+
 impl Metrics {
     /// An empty set of metrics; all series of closed label sets exist from the start, at zero.
     #[must_use]
@@ -189,6 +202,14 @@ impl Metrics {
     /// Events in the outbox that the journal has not written yet.
     pub fn set_journal_lag_events(&self, events: u64) {
         self.counters.journal_lag_events.store(events, Relaxed);
+    }
+
+    /// What became of requests and slabs on a pod that leases money ahead, since its start.
+    pub fn set_slabs(&self, counts: &SlabCounts) {
+        let SlabCounts { admitted_locally, asked, leased, returned } = *counts;
+        for (counter, count) in self.counters.slabs.iter().zip([admitted_locally, asked, leased, returned]) {
+            counter.store(count, Relaxed);
+        }
     }
 
     /// Holds of this pod that are not settled yet.

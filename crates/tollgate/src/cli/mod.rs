@@ -19,7 +19,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub(crate) use arguments::{AdminArgs, OutputFormat};
 pub use exit::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UsageError, exit_code};
 pub(crate) use options::{DEFAULT_ADMIN_LISTEN, DEFAULT_DATA_DIR, check_header_text};
-pub use options::{LogFormat, ServerOptions};
+pub use options::{LogFormat, ServerOptions, Slabs};
 
 use crate::admin_client::{self, resources};
 use crate::config::Environment;

@@ -27,6 +27,8 @@ const DEFAULT_SUSPECT_AFTER_SECONDS: u64 = 15 * 60;
 const DEFAULT_IDEMPOTENCY_HOURS: u64 = 24;
 /// When the least is going on, in much of the world.
 const DEFAULT_DRIFT_HOUR: &str = "3";
+/// Room near a limit for the slabs of so many gateways.
+const DEFAULT_SLAB_PODS: u32 = 8;
 const REDIS_SCHEMES: &[&str] =
     &["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
 
@@ -61,6 +63,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Whether money is leased ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Slabs {
+    /// Every request asks Redis.
+    #[default]
+    Off,
+    /// Far from every limit requests are admitted out of slabs.
+    On,
 }
 
 /// Checked options of a server command: what the flags, the environment and the `…-file` flags say.
@@ -98,6 +110,10 @@ pub struct ServerOptions {
     pub ledger_drift_hour: Option<u8>,
     /// Whether what is found then is repaired.
     pub ledger_drift_repair: bool,
+    /// Whether a pod leases money ahead.
+    pub slabs: Slabs,
+    /// How many pods do so, at most.
+    pub slab_pods: u32,
     /// Where a pod finds the control plane's gRPC, `http://…` or `https://…`.
     pub control_url: Option<String>,
     /// Bootstrap platform-admin token.
@@ -182,6 +198,12 @@ pub(super) struct ServerArgs {
     /// What is done about counters that differ then
     #[arg(long, env = "TOLLGATE_LEDGER_DRIFT", value_enum, default_value_t)]
     ledger_drift: DriftMode,
+    /// Far from every limit, admit requests out of slabs of money leased ahead, without asking Redis for each
+    #[arg(long, env = "TOLLGATE_SLABS", value_enum, default_value_t)]
+    slabs: Slabs,
+    /// Gateways that lease slabs at most: so much room a slab leaves for others
+    #[arg(long, env = "TOLLGATE_SLAB_PODS", value_name = "GATEWAYS", default_value_t = DEFAULT_SLAB_PODS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    slab_pods: u32,
     /// File with the Redis URL
     #[arg(long, env = "TOLLGATE_REDIS_URL_FILE", value_name = "FILE")]
     redis_url_file: Option<PathBuf>,
@@ -228,6 +250,8 @@ impl ServerArgs {
             webhooks_allow_private_addresses: self.webhooks_allow_private_addresses,
             ledger_drift_hour: self.ledger_drift_hour.0,
             ledger_drift_repair: self.ledger_drift == DriftMode::Repair,
+            slabs: self.slabs,
+            slab_pods: self.slab_pods,
             redis_url: secret("TOLLGATE_REDIS_URL", self.redis_url_file.as_deref())?,
             admin_token: secret("TOLLGATE_ADMIN_TOKEN", self.admin_token_file.as_deref())?,
             master_key: secret("TOLLGATE_MASTER_KEY", self.master_key_file.as_deref())?,
@@ -264,6 +288,8 @@ impl StoreArgs {
             webhooks_allow_private_addresses: false,
             ledger_drift_hour: None,
             ledger_drift_repair: true,
+            slabs: Slabs::Off,
+            slab_pods: DEFAULT_SLAB_PODS,
             control_url: None,
             admin_token: None,
             master_key: None,

@@ -11,7 +11,7 @@ use tollgate_gateway::{
     ControlLink, Gateway, GatewayConfig, GatewayParts, IdempotencyConfig, PolicyFeedConfig, PolicyState,
     run_policy_feed, serve,
 };
-use tollgate_ledger::{Ledger, LedgerError, RedisConfig};
+use tollgate_ledger::{Ledger, LedgerError, RedisConfig, SlabConfig};
 use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_upstream::{UpstreamClient, UpstreamConfig};
 
@@ -20,7 +20,7 @@ use super::data_dir::node_id;
 use super::ops::{OpsServer, Readiness};
 use super::process::{bind, patiently, stop_on_signal};
 use super::{required, telemetry};
-use crate::cli::ServerOptions;
+use crate::cli::{ServerOptions, Slabs};
 
 /// Two renewals in a row may fail.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -55,6 +55,10 @@ pub(super) async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let stop_feed = CancellationToken::new();
     tasks.spawn(run_policy_feed(link.clone(), policy.clone(), stop_feed.clone()));
     let ledger = connect_ledger(&redis_url, &options, &stop).await?;
+    let ledger = match options.slabs {
+        Slabs::Off => ledger,
+        Slabs::On => ledger.with_slabs(SlabConfig { n_pods: options.slab_pods, ..SlabConfig::default() }),
+    };
     link.set_ledger(ledger.clone());
     let gateway = Gateway::start(GatewayParts {
         config: config(&options),

@@ -64,6 +64,8 @@ enum Only {
     Inprocess,
     /// `tollgate control` and `tollgate gateway` with Postgres and Redis.
     Redis,
+    /// The same with slabs.
+    RedisSlabs,
     /// A second floor.
     Floor,
 }

@@ -43,7 +43,7 @@ async fn measure(plan: &Plan, cores: Cores) -> anyhow::Result<Vec<TargetFigures>
     tokio::time::sleep(IDLE_WAIT).await;
     let mut measured = Vec::new();
     for target in &targets {
-        let mut figures = TargetFigures::new(target.name, target.redis.is_some());
+        let mut figures = TargetFigures::new(target.name, target.redis.is_some(), target.has_slabs);
         figures.start_to_ready_ms = target.start_to_ready.map(|time| time.as_secs_f64() * 1e3);
         figures.idle_mib = mib(target.resident_kib()?);
         let expected = Expected::probe(target.address).await.with_context(|| target.name)?;
@@ -96,8 +96,12 @@ async fn start_targets(plan: &Plan, cores: Cores, mock: SocketAddr) -> anyhow::R
         targets.push(target.context("cannot start Tollgate in process")?);
     }
     if matches!(plan.only, None | Some(Only::Redis)) {
-        let target = tollgate_processes::with_redis(cores, mock).await;
+        let target = tollgate_processes::with_redis(cores, mock, false).await;
         targets.push(target.context("cannot start Tollgate with Redis")?);
+    }
+    if matches!(plan.only, None | Some(Only::RedisSlabs)) {
+        let target = tollgate_processes::with_redis(cores, mock, true).await;
+        targets.push(target.context("cannot start Tollgate with Redis and slabs")?);
     }
     Ok(targets)
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 /// memory in MiB, and milliseconds from start to ready.
 const DUE_IN_PROCESS: f64 = 2.0;
 const DUE_REDIS: f64 = 3.0;
+/// Of what is due in one process.
+const DUE_SLABS: f64 = 1.3;
 const DUE_CHUNK: f64 = 2.0;
 const DUE_IDLE_MIB: f64 = 40.0;
 const DUE_START_MS: f64 = 500.0;
@@ -20,6 +22,7 @@ pub(crate) type Rounds = Vec<f64>;
 pub(crate) struct TargetFigures {
     pub(crate) name: &'static str,
     has_redis: bool,
+    has_slabs: bool,
     pub(crate) small_cpu_us: Rounds,
     /// The kernel's part of it.
     pub(crate) small_kernel_us: Rounds,
@@ -39,10 +42,11 @@ pub(crate) struct TargetFigures {
 
 impl TargetFigures {
     /// Nothing measured yet.
-    pub(crate) fn new(name: &'static str, has_redis: bool) -> Self {
+    pub(crate) fn new(name: &'static str, has_redis: bool, has_slabs: bool) -> Self {
         Self {
             name,
             has_redis,
+            has_slabs,
             small_cpu_us: Rounds::new(),
             small_kernel_us: Rounds::new(),
             small_per_second: Rounds::new(),
@@ -174,7 +178,11 @@ fn against_due(figures: &TargetFigures, floor: &TargetFigures) -> Vec<String> {
     if !figures.name.starts_with("tollgate") {
         return Vec::new();
     }
-    let due_cpu = if figures.has_redis { DUE_REDIS } else { DUE_IN_PROCESS };
+    let due_cpu = match (figures.has_redis, figures.has_slabs) {
+        (_, true) => DUE_SLABS * DUE_IN_PROCESS,
+        (true, false) => DUE_REDIS,
+        (false, false) => DUE_IN_PROCESS,
+    };
     let rules = [
         ("× floor at 1 KiB", ratio(&figures.small_cpu_us, &floor.small_cpu_us), due_cpu),
         ("× floor per chunk", ratio(&figures.chunk_cpu_us, &floor.chunk_cpu_us), DUE_CHUNK),

@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The process under test first, then what belongs to it.
     pub(crate) processes: Vec<ChildProcess>,
+    /// Whether it admits requests without a round trip to it.
+    pub(crate) has_slabs: bool,
     /// The ledger's Redis.
     pub(crate) redis: Option<RedisServer>,
     /// The store's Postgres; held, never looked at.
@@ -65,6 +67,7 @@ impl Target {
             name,
             address,
             processes: vec![process],
+            has_slabs: false,
             redis: None,
             _postgres: None,
             _directory: None,

@@ -121,6 +121,7 @@ pub(crate) async fn in_process(cores: Cores, mock: SocketAddr) -> anyhow::Result
     probe_until_answered(address).await.with_context(|| process.stderr_text())?;
     Ok(Target {
         name: "tollgate all",
+        has_slabs: false,
         address,
         processes: vec![process],
         redis: None,
@@ -132,7 +133,7 @@ pub(crate) async fn in_process(cores: Cores, mock: SocketAddr) -> anyhow::Result
 
 /// `tollgate control` and `tollgate gateway` as processes, with a private Postgres and Redis. Only the
 /// gateway is under test; the rest shares the other core.
-pub(crate) async fn with_redis(cores: Cores, mock: SocketAddr) -> anyhow::Result<Target> {
+pub(crate) async fn with_redis(cores: Cores, mock: SocketAddr, has_slabs: bool) -> anyhow::Result<Target> {
     let binary = tollgate_binary()?;
     let files = Files::write(mock)?;
     let (postgres, redis) = tokio::try_join!(PostgresServer::start(), RedisServer::start())?;
@@ -157,6 +158,7 @@ pub(crate) async fn with_redis(cores: Cores, mock: SocketAddr) -> anyhow::Result
         .env("TOLLGATE_PLANE_TOKEN", PLANE_TOKEN)
         .env("TOLLGATE_CONTROL_URL", of_control("grpc")?)
         .env("TOLLGATE_REDIS_URL", redis.url())
+        .env("TOLLGATE_SLABS", if has_slabs { "on" } else { "off" })
         .arg("gateway");
     let started = Instant::now();
     let mut gateway = builder.start()?;
@@ -167,7 +169,8 @@ pub(crate) async fn with_redis(cores: Cores, mock: SocketAddr) -> anyhow::Result
         .await
         .with_context(|| format!("{}\n{}", gateway.stderr_text(), control.stderr_text()))?;
     Ok(Target {
-        name: "tollgate gateway + Redis",
+        name: if has_slabs { "tollgate gateway + slabs" } else { "tollgate gateway + Redis" },
+        has_slabs,
         address,
         processes: vec![gateway, control],
         redis: Some(redis),
