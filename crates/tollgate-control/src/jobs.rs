@@ -35,4 +35,6 @@ pub(crate) use revocations::RevocationPushes;
 pub(crate) use seed::seed_of;
 pub(crate) use suspects::{SuspectCounters, SuspectSettler};
 pub(crate) use verification::Verifications;
+#[cfg(test)]
+pub(crate) use verification::{Compared, compare};
 pub(crate) use wallets::WalletPushes;

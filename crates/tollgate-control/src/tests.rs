@@ -1,5 +1,5 @@
 //! Use cases, configuration, the policy channel and the journal writer over SQLite in memory and the
-//! in-process ledger.
+//! in-process ledger; over Redis where its loss is the matter.
 
 mod alerts;
 mod app;
@@ -14,3 +14,4 @@ mod limits;
 mod margins;
 mod money;
 mod pushes;
+mod recovery;

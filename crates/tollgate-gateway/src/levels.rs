@@ -3,13 +3,10 @@
 
 use serde_json::json;
 use tollgate_domain::{ErrorKind, Id, NanoUsd, UnixMillis};
-use tollgate_ledger::{BudgetCheck, LimitCheck, LimitKind, LimitOwner, RateRefusal};
+use tollgate_ledger::{BudgetCheck, LimitCheck, LimitKind, LimitOwner, MAX_CLOCK_LEAD_MS, RateRefusal};
 use tollgate_policy::{BudgetScope, BudgetSpec, EndUserCounter, KeyContext};
 
 use crate::error::{Refusal, ledger_unavailable};
-
-/// How far a pod's clock may be ahead of the ledger's, or behind it.
-const MAX_CLOCK_LEAD_MS: i64 = 5_000;
 
 /// What of a request chooses its rules.
 #[derive(Clone, Copy, Debug)]

@@ -117,6 +117,14 @@ fn refusal(priced: &Priced, outcome: &AdmitOutcome) -> Refusal {
         AdmitOutcome::Held(refusal) => money(&levels, refusal, priced.plan.minimum, true),
         AdmitOutcome::RateLimited(refusal) => levels.rate_refusal(refusal),
         AdmitOutcome::Revoked => tollgate_policy::AuthDenied::Revoked.into(),
+        AdmitOutcome::NotBegun(budget) => {
+            tracing::error!(
+                %budget,
+                "this pod's clock is fast: by the ledger's clock a budget's period has not begun; set the clocks of \
+                 both by NTP"
+            );
+            ledger_unavailable()
+        }
         AdmitOutcome::Admitted(_)
         | AdmitOutcome::Cold
         | AdmitOutcome::WrongEpoch

@@ -76,6 +76,10 @@ pub enum WalletRule {
     Enforced,
 }
 
+/// How far a caller's clock may be ahead of the ledger's, in milliseconds: what NTP keeps a thousand times better. A
+/// budget's period that begins later has not begun, and its money is not spent yet.
+pub const MAX_CLOCK_LEAD_MS: i64 = 5_000;
+
 /// Everything one admission checks and writes, all or nothing, in one round trip.
 #[derive(Clone, Debug)]
 pub struct Admission<'a> {
@@ -189,6 +193,9 @@ pub enum AdmitOutcome {
     WrongEpoch,
     /// The key is flagged as revoked.
     Revoked,
+    /// This budget's period begins more than [`MAX_CLOCK_LEAD_MS`] after the ledger's present: the caller's clock is
+    /// fast, or the ledger's slow. Nothing was written.
+    NotBegun(BudgetId),
     /// This hold id was already settled.
     AlreadySettled,
 }

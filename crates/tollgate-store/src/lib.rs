@@ -70,6 +70,7 @@ pub use prices::{PriceFilter, PriceRecord};
 pub use projects::{ProjectFilter, ProjectRecord};
 pub use providers::{CredentialRecord, NewCredential, NewProvider, ProviderRecord};
 pub use requests::{RequestCursor, RequestFilter, RequestRecord};
+pub use reseed::TenantCalendar;
 pub use settings::{SettingsRecord, TrialCredit};
 pub use statements::{Statement, StatementCharge, StatementPosting};
 pub use store::Store;

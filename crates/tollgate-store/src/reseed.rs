@@ -1,8 +1,9 @@
-//! What a reseed of the ledger asks the database: which requests are journaled, and which pods there are.
+//! What a reseed of the ledger asks the database: which requests are journaled, what was spent, which pods there are.
 
 use std::collections::HashSet;
 
-use tollgate_domain::{EventId, Id, NodeId, UnixMillis};
+use tollgate_domain::{EventId, Id, KeyId, NanoUsd, NodeId, Period, TenantId, TimeZoneName, UnixMillis};
+use tollgate_policy::BudgetOwner;
 use uuid::Uuid;
 
 use crate::db::{Row, Sql};
@@ -11,10 +12,86 @@ use crate::{Store, StoreError};
 
 /// Ids per query: far below what either database takes as parameters.
 const MAX_IDS: usize = 500;
+/// Sums per query: a power of two, so that few different texts are prepared.
+const MAX_SPANS: usize = 32;
 /// Pods are kept among the installation's values, by a name that begins with this.
 const POD_PREFIX: &str = "pod:";
 
+/// What a tenant's counters follow, also when it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantCalendar {
+    /// Whose calendar its budgets follow.
+    pub time_zone: TimeZoneName,
+    /// Whether its keys are refused.
+    pub is_blocked: bool,
+    /// Whether it is deleted, and only its journal is left.
+    pub is_deleted: bool,
+}
+
 impl Store {
+    /// A tenant's calendar, also of a deleted one; `None` where nothing is left of it.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn calendar_of(&self, tenant: TenantId) -> Result<Option<TenantCalendar>, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql("SELECT time_zone, blocked, deleted_at_ms FROM tenants WHERE id = $1");
+        let read = |row: &Row| {
+            let time_zone: String = row.get("time_zone")?;
+            Ok(TenantCalendar {
+                time_zone: TimeZoneName::parse(&time_zone)
+                    .map_err(|error| StoreError::corrupt("time_zone", error))?,
+                is_blocked: row.get("blocked")?,
+                is_deleted: row.optional_moment("deleted_at_ms")?.is_some(),
+            })
+        };
+        query.id(tenant).read_optional(read).await
+    }
+
+    /// A tenant's keys that are deleted and still named by its journal.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn deleted_keys(&self, tenant: TenantId) -> Result<Vec<KeyId>, StoreError> {
+        let mut reader = self.reader();
+        let query = reader.sql("SELECT id FROM api_keys WHERE tenant_id = $1 AND deleted_at_ms IS NOT NULL");
+        query.id(tenant).read_all(|row| row.id("id")).await
+    }
+
+    /// What each owner was charged within its period, in the order asked, as [`Store::spent`] tells of one.
+    ///
+    /// # Errors
+    /// Only the database's own.
+    pub async fn spent_each(&self, spans: &[(BudgetOwner, Period)]) -> Result<Vec<NanoUsd>, StoreError> {
+        let mut all = Vec::with_capacity(spans.len());
+        let mut rest = spans;
+        while !rest.is_empty() {
+            let n_spans = if rest.len() >= MAX_SPANS { MAX_SPANS } else { 1 << rest.len().ilog2() };
+            let (part, later) = rest.split_at(n_spans);
+            let mut reader = self.reader();
+            let mut query = reader.sql("");
+            for (index, (owner, period)) in part.iter().enumerate() {
+                let id = match owner {
+                    BudgetOwner::Tenant(id) => id.as_uuid(),
+                    BudgetOwner::Project(id) => id.as_uuid(),
+                    BudgetOwner::Key(id) => id.as_uuid(),
+                };
+                query = query
+                    .push(if index == 0 { "" } else { " UNION ALL " })
+                    .push(&format!("SELECT {index} AS span, CAST(COALESCE(SUM(cost_nano_usd), 0) AS BIGINT)"))
+                    .push(" AS spent FROM spend_quarters WHERE owner_id = ")
+                    .push_bind(id)
+                    .push(" AND quarter_starts_at_ms >= ")
+                    .push_bind(period.starts_at.0)
+                    .push(" AND quarter_starts_at_ms < ")
+                    .push_bind(period.ends_at.0);
+            }
+            all.extend(query.push(" ORDER BY span").read_all(|row| row.money("spent")).await?);
+            rest = later;
+        }
+        Ok(all)
+    }
+
     /// Those of `events` that are in the journal.
     ///
     /// # Errors

@@ -237,6 +237,8 @@ impl App {
     }
 
     async fn seed(&self, tenant: TenantId, extra: Option<&BudgetPolicy>) -> Result<(), AppError> {
+        // first: what nobody knows is not reseeded either
+        self.parts.store.tenant(tenant).await?;
         for _ in 0..SEED_TRIES {
             let known = self.live_epoch(tenant).await?;
             match self.write_seed(tenant, extra, known.as_ref()).await {
@@ -272,7 +274,8 @@ impl App {
         known: Option<&Epoch>,
     ) -> Result<(), SeedError> {
         let parts = &self.parts;
-        let seed = jobs::seed_of(&parts.store, parts.clock.now(), tenant, extra, &[]).await?;
+        let zone = parts.store.tenant(tenant).await.map_err(AppError::from)?.time_zone;
+        let seed = jobs::seed_of(&parts.store, parts.clock.now(), tenant, &zone, extra, &[]).await?;
         match known {
             Some(epoch) => Ok(parts.ledger.seed_within(&seed, epoch).await?),
             None => Ok(parts.ledger.seed(&seed).await?),

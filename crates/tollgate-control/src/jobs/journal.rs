@@ -30,6 +30,10 @@ const SHARE_OF_A_SHARD: usize = MAX_BATCH / 16;
 const REDELIVERED_WITHIN: Duration = Duration::from_secs(40);
 /// How often it is looked whether that has happened.
 const REDELIVERY_POLL: Duration = Duration::from_millis(50);
+/// First wait after a read that failed, which doubles: a stream that was lost meanwhile is there again at the next.
+const MIN_READ_BACKOFF: Duration = Duration::from_millis(10);
+/// Longest wait after a read that failed, unless somebody waits for the journal to be complete.
+const MAX_READ_BACKOFF: Duration = Duration::from_secs(1);
 /// First wait after a failure; it doubles.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest wait after a failure: a database that comes back is used within this.
@@ -124,7 +128,8 @@ impl JournalWriter {
             self.has_inherited().await;
             loop {
                 let is_stopping = stop.is_cancelled();
-                let n_entries = self.write_next(if is_stopping { 0 } else { READ_BLOCK_MS }).await;
+                let waits = !is_stopping && !self.passes.are_hurried();
+                let n_entries = self.write_next(if waits { READ_BLOCK_MS } else { 0 }).await;
                 if is_stopping && n_entries == 0 {
                     break;
                 }
@@ -181,10 +186,14 @@ impl JournalWriter {
             Ok(entries) => entries,
             Err(error) => {
                 self.failed(&error);
-                // a stream that was lost meanwhile is there again at the next read
-                let is_first = self.read_failures.fetch_add(1, Ordering::Relaxed) == 0;
-                let pause = if is_first { MIN_BACKOFF / 10 } else { MAX_BACKOFF / 5 };
-                tokio::time::sleep(jittered(pause)).await;
+                let n_failures = self.read_failures.fetch_add(1, Ordering::Relaxed);
+                let pause =
+                    MIN_READ_BACKOFF * 2_u32.saturating_pow(u32::try_from(n_failures).unwrap_or(u32::MAX));
+                tokio::select! {
+                    () = tokio::time::sleep(jittered(pause.min(MAX_READ_BACKOFF))) => {}
+                    // a tenant is closed until what is in the outbox is journaled: the ledger is back, or is about to be
+                    () = self.passes.hurry.notified() => self.read_failures.store(0, Ordering::Relaxed),
+                }
                 return 0;
             }
         };

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{Clock, EventId, NodeId, TenantId};
+use tollgate_domain::{Clock, EventId, NodeId, TenantId, TimeZoneName};
 use tollgate_ledger::{
     Epoch, Ledger, LedgerError, OpenHold, OpenReport, Reseed, ReseedOutcome, TenantEpoch, UnjournaledEvent,
 };
@@ -265,19 +265,27 @@ impl Reseeder {
     ) -> Result<BTreeSet<NodeId>, Failure> {
         let tenants: Vec<TenantId> = closed.keys().copied().collect();
         let began = Instant::now();
-        let PodReports { answered, mut reports } =
-            self.roster.gather(&tenants, &self.store, self.clock.now()).await.map_err(Failure)?;
-        // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
-        reports.push(self.ledger.open_report(Some(&tenants)));
-        self.journal_reported(&reports).await?;
-        let gathered_ms = began.elapsed().as_millis();
         // where the tenants are lost the outbox is, too: what the pods still keep of it they have told
-        if closed.values().any(|closed| !closed.was_lost) {
-            tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained())
-                .await
-                .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
-        }
-        let drained_ms = began.elapsed().as_millis();
+        let has_outbox = closed.values().any(|closed| !closed.was_lost);
+        let drain = async {
+            if has_outbox {
+                tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained())
+                    .await
+                    .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
+            }
+            Ok(began.elapsed().as_millis())
+        };
+        let gather = async {
+            let gathered = self.roster.gather(&tenants, &self.store, self.clock.now());
+            let PodReports { answered, mut reports } = gathered.await.map_err(Failure)?;
+            // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
+            reports.push(self.ledger.open_report(Some(&tenants)));
+            let told_ms = began.elapsed().as_millis();
+            self.journal_reported(&reports).await?;
+            Ok::<_, Failure>((answered, reports, told_ms, began.elapsed().as_millis()))
+        };
+        // both after the tenants were closed: nothing is added to either
+        let ((answered, reports, told_ms, gathered_ms), drained_ms) = tokio::try_join!(gather, drain)?;
         let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
         let mut works = works_of(closed, reports);
         for work in works.iter_mut().filter(|work| !work.was_lost) {
@@ -288,7 +296,7 @@ impl Reseeder {
         let read_ms = began.elapsed().as_millis();
         let written = self.ledger.reseed(&reseeds).await?;
         let (tenants, took_ms) = (reseeds.len(), began.elapsed().as_millis());
-        tracing::info!(tenants, gathered_ms, drained_ms, read_ms, took_ms, "tenants were reseeded");
+        tracing::info!(tenants, told_ms, gathered_ms, drained_ms, read_ms, took_ms, "tenants were reseeded");
         for (reseed, outcome) in reseeds.iter().zip(written) {
             let done = match outcome {
                 ReseedOutcome::Reseeded(epoch) => {
@@ -309,11 +317,12 @@ impl Reseeder {
     }
 
     async fn journal_reported(&self, reports: &[OpenReport]) -> Result<(), Failure> {
-        let events: Vec<_> = reports
-            .iter()
-            .flat_map(|report| &report.events)
-            .map(|UnjournaledEvent { event, .. }| Arc::clone(event))
-            .collect();
+        let reported = || reports.iter().flat_map(|report| &report.events);
+        // most are journaled, and their pods have not heard of it yet: looking is cheaper than writing
+        let ids: Vec<EventId> = reported().map(|UnjournaledEvent { event, .. }| event.event).collect();
+        let journaled = self.store.journaled_among(&ids).await?;
+        let missing = reported().filter(|unjournaled| !journaled.contains(&unjournaled.event.event));
+        let events: Vec<_> = missing.map(|UnjournaledEvent { event, .. }| Arc::clone(event)).collect();
         for part in events.chunks(EVENTS_PER_WRITE) {
             self.journal.journal(part).await?;
         }
@@ -438,7 +447,14 @@ impl TenantWork {
         now: tollgate_domain::UnixMillis,
         above: u64,
     ) -> Result<Reseed, AppError> {
-        let seed = seed_of(store, now, self.tenant, None, &self.holds).await?;
+        // Also of a tenant that is deleted: what is under way of it must be able to end.
+        let calendar = store.calendar_of(self.tenant).await?;
+        let zone = calendar.as_ref().map_or_else(TimeZoneName::utc, |calendar| calendar.time_zone.clone());
+        let seed = seed_of(store, now, self.tenant, &zone, None, &self.holds).await?;
+        let mut revoked = unusable_keys(store, self.tenant).await?;
+        if calendar.is_none_or(|calendar| calendar.is_deleted) {
+            revoked.extend(self.holds.iter().map(|hold| hold.key));
+        }
         Ok(Reseed {
             tenant: self.tenant,
             expected: self.expected,
@@ -449,7 +465,7 @@ impl TenantWork {
             counters: seed.counters,
             holds: self.holds,
             settled: self.settled.into_iter().collect(),
-            revoked: unusable_keys(store, self.tenant).await?,
+            revoked,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tollgate_domain::{BudgetId, KeyId, MAX_LIMIT, NanoUsd, TenantId, TimeZoneName, UnixMillis};
+use tollgate_domain::{BudgetId, KeyId, MAX_LIMIT, NanoUsd, Period, TenantId, TimeZoneName, UnixMillis};
 use tollgate_ledger::{OpenHold, Seed, SeedCounter};
 use tollgate_policy::{BudgetPolicy, KeyState};
 use tollgate_store::{BudgetFilter, KeyFilter, PageRequest, Store};
@@ -19,26 +19,34 @@ pub(crate) async fn seed_of(
     store: &Store,
     now: UnixMillis,
     tenant: TenantId,
+    zone: &TimeZoneName,
     extra: Option<&BudgetPolicy>,
     holds: &[OpenHold],
 ) -> Result<Seed, AppError> {
-    let record = store.tenant(tenant).await?;
     let mut budgets = stored_budgets(store, tenant).await?;
     budgets.extend(extra.cloned());
     // read before the charges: a limit that is a moment old is sent again, with its version
     let credit = store.credit_total(tenant).await?;
-    let mut counters = Vec::with_capacity(budgets.len());
+    let (mut names, mut spans) = (Vec::new(), Vec::new());
     for budget in &budgets {
         let mut moments = BTreeSet::from([now]);
         let held = holds.iter().flat_map(|hold| &hold.budgets).filter(|held| held.budget == budget.id);
         moments.extend(held.map(|held| held.period_starts_at));
-        for counter in of_budget(store, &record.time_zone, budget, &moments).await? {
-            if !counters.contains(&counter) {
-                counters.push(counter);
+        for period in periods_around(zone, budget, &moments)? {
+            if !names.contains(&(budget.id, period.starts_at)) {
+                names.push((budget.id, period.starts_at));
+                spans.push((budget.owner, period));
             }
         }
     }
-    counters.extend(held_counters(store, tenant, &record.time_zone, holds).await?);
+    let spent = store.spent_each(&spans).await?;
+    let counter = |((budget, period_starts_at), settled)| SeedCounter {
+        budget,
+        period_starts_at,
+        settled: countable(settled),
+    };
+    let mut counters: Vec<SeedCounter> = names.into_iter().zip(spent).map(counter).collect();
+    counters.extend(held_counters(store, tenant, zone, holds).await?);
     add_unknown(&mut counters, holds);
     Ok(Seed {
         tenant,
@@ -51,9 +59,9 @@ pub(crate) async fn seed_of(
 
 /// The keys of `tenant` that must not be used.
 pub(crate) async fn unusable_keys(store: &Store, tenant: TenantId) -> Result<Vec<KeyId>, AppError> {
-    let is_blocked = store.tenant(tenant).await?.blocked;
+    let is_blocked = store.calendar_of(tenant).await?.is_some_and(|calendar| calendar.is_blocked);
     let filter = KeyFilter { tenant: Some(tenant), include_revoked: true, ..KeyFilter::default() };
-    let (mut keys, mut page) = (Vec::new(), PageRequest::first(READ_PAGE));
+    let (mut keys, mut page) = (store.deleted_keys(tenant).await?, PageRequest::first(READ_PAGE));
     loop {
         let part = store.list_keys(&filter, page).await?;
         let unusable = part.items.iter().filter(|key| is_blocked || key.state != KeyState::Active);
@@ -74,25 +82,15 @@ async fn stored_budgets(store: &Store, tenant: TenantId) -> Result<Vec<BudgetPol
     }
 }
 
-/// A budget's counters in the periods around `moments`.
-async fn of_budget(
-    store: &Store,
+/// A budget's periods around `moments`.
+fn periods_around(
     zone: &TimeZoneName,
     budget: &BudgetPolicy,
     moments: &BTreeSet<UnixMillis>,
-) -> Result<Vec<SeedCounter>, AppError> {
-    let mut counters: Vec<SeedCounter> = Vec::with_capacity(moments.len());
-    for moment in moments {
-        let periods =
-            zone.periods(budget.window, *moment).map_err(|error| AppError::Internal(error.to_string()))?;
-        let period = periods.current;
-        if counters.iter().any(|counter| counter.period_starts_at == period.starts_at) {
-            continue;
-        }
-        let settled = countable(store.spent(budget.owner, period).await?);
-        counters.push(SeedCounter { budget: budget.id, period_starts_at: period.starts_at, settled });
-    }
-    Ok(counters)
+) -> Result<Vec<Period>, AppError> {
+    let period = |moment: &UnixMillis| Ok(zone.periods(budget.window, *moment)?.current);
+    let periods: Result<Vec<Period>, tollgate_domain::WindowError> = moments.iter().map(period).collect();
+    periods.map_err(|error| AppError::Internal(error.to_string()))
 }
 
 /// Budgets that a hold is in and that are not stored any more, or in a period that their calendar no longer has:

@@ -129,7 +129,8 @@ fn add(view: &mut VerificationView, findings: Vec<FindingView>) {
     }
 }
 
-enum Compared {
+/// How a wallet in the ledger stands to the journal.
+pub(crate) enum Compared {
     Same,
     Different(Vec<FindingView>),
     /// The ledger does not tell, or charges are on their way.
@@ -153,7 +154,7 @@ impl Books {
 
 /// A charge is in the ledger first and in the journal soon after, a credit the other way round: a difference counts
 /// only where it stays while nothing is on its way.
-async fn compare(
+pub(crate) async fn compare(
     store: &Store,
     ledger: &Ledger,
     tenant: &TenantRecord,

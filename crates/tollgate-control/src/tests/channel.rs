@@ -19,9 +19,9 @@ use super::feed::row_for_one_tenant;
 use super::harness::{NOW, PATIENCE, PLANE_TOKEN, World};
 
 /// A served world.
-struct Served {
-    world: World,
-    channel: Channel,
+pub(super) struct Served {
+    pub(super) world: World,
+    pub(super) channel: Channel,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<Result<(), crate::ControlError>>,
 }
@@ -30,7 +30,7 @@ async fn serve() -> Served {
     serve_world(World::new().await).await
 }
 
-async fn serve_world(world: World) -> Served {
+pub(super) async fn serve_world(world: World) -> Served {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -39,7 +39,7 @@ async fn serve_world(world: World) -> Served {
     Served { world, channel, stop, server }
 }
 
-fn with_token<T>(message: T, token: &str) -> Request<T> {
+pub(super) fn with_token<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request

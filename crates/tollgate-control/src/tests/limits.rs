@@ -153,7 +153,10 @@ async fn a_reseed_brings_the_counters_of_users_with_open_holds() {
     };
     let holds =
         [hold(1, "a", Some("a")), hold(2, "a", Some("a")), hold(3, "new", Some("new")), hold(4, "b", None)];
-    let seed = crate::jobs::seed_of(&world.store, NOW, tenant, None, &holds).await.unwrap();
+    let seed =
+        crate::jobs::seed_of(&world.store, NOW, tenant, &tollgate_domain::TimeZoneName::utc(), None, &holds)
+            .await
+            .unwrap();
     let settled_of = |user: &str| {
         let budget: BudgetId = Id::derived(rule.id, user);
         let found: Vec<_> = seed.counters.iter().filter(|counter| counter.budget == budget).collect();

@@ -28,7 +28,7 @@ pub(super) async fn redis(timeout_ms: u64) -> (RedisServer, Ledger) {
     (server, ledger)
 }
 
-async fn migrated() -> Store {
+pub(super) async fn migrated() -> Store {
     let store = Store::connect("sqlite::memory:").await.unwrap();
     store.migrate().await.unwrap();
     store
@@ -59,13 +59,15 @@ async fn admit(
     world.ledger.admit(&admission).await
 }
 
-/// Whether the ledger lets the key through: a free request tells.
+/// Whether the ledger lets the key through: a free request tells, as soon as no reseed is under way.
 async fn is_flagged(world: &World, key: &CreatedKey, hold: u128) -> bool {
-    match admit(world, key, hold, 0, WalletRule::None).await.unwrap() {
-        AdmitOutcome::Revoked => true,
-        AdmitOutcome::Admitted(_) => false,
+    let answered = async || match admit(world, key, hold, 0, WalletRule::None).await.unwrap() {
+        AdmitOutcome::Revoked => Some(true),
+        AdmitOutcome::Admitted(_) => Some(false),
+        AdmitOutcome::WrongEpoch => None,
         other => panic!("neither admitted nor revoked: {other:?}"),
-    }
+    };
+    eventually(PATIENCE, "an answer", answered).await.unwrap()
 }
 
 fn update(json: &str) -> UpdateTenant {

@@ -195,3 +195,17 @@ async fn what_may_have_been_billed_is_charged_though_a_later_attempt_was_not() {
     assert_eq!((event.basis, event.provider.as_str()), (SettlementBasis::Estimated, "mock"));
     assert!(event.cost > NanoUsd::ZERO);
 }
+
+#[tokio::test]
+async fn a_pod_whose_clock_is_fast_does_not_spend_a_period_that_has_not_begun() {
+    let with_lead = |clock_lead_ms| Setup { clock_lead_ms, ..Setup::default() };
+    let a_little = Pod::start(with_lead(tollgate_ledger::MAX_CLOCK_LEAD_MS)).await;
+    a_little.chat(&hello("both")).await.expect_status(200).unwrap();
+    a_little.wait_until_nothing_is_held().await;
+    // The ledger is in January, the pod in February.
+    let a_month = Pod::start(with_lead(32 * 24 * 3_600_000)).await;
+    let answer = a_month.chat(&hello("both")).await.expect_status(503).unwrap();
+    assert_eq!(answer.json().unwrap()["error"]["code"], "ledger_unavailable");
+    assert!(a_month.mock.requests().is_empty() && a_month.second.requests().is_empty(), "nothing was sent");
+    assert_eq!(a_month.spent_and_held().await, (NanoUsd::ZERO, NanoUsd::ZERO));
+}

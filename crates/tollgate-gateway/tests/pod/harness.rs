@@ -51,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) hold_slice_tokens: Option<u32>,
     /// Instead of one in this process.
     pub(crate) ledger: Option<Ledger>,
+    /// How far the pod's clock is ahead of the ledger's.
+    pub(crate) clock_lead_ms: i64,
 }
 
 impl Default for Setup {
@@ -72,6 +74,7 @@ impl Default for Setup {
             data_policy: DataPolicy::OPEN,
             hold_slice_tokens: None,
             ledger: None,
+            clock_lead_ms: 0,
         }
     }
 }
@@ -95,13 +98,17 @@ impl Pod {
         let second = MockProvider::start().await.unwrap();
         let clock = Arc::new(ManualClock::new(NOW));
         let ledger = setup.ledger.clone().unwrap_or_else(|| Ledger::memory(clock.clone()));
+        let clock_of_the_pod = match setup.clock_lead_ms {
+            0 => Arc::clone(&clock),
+            lead => Arc::new(ManualClock::new(NOW.plus_ms(lead))),
+        };
         seed(&ledger, &setup).await;
         let metrics = Metrics::new();
         let policy = PolicyState::new(Arc::new(Catalog::embedded().unwrap()), metrics.clone());
         policy.offer(&policy_set(&setup, &mock, &second), 1).unwrap();
         let gateway = Gateway::start(GatewayParts {
             config: setup.config,
-            clock: clock.clone(),
+            clock: clock_of_the_pod,
             node: NodeId::from_u128(9),
             policy,
             ledger: ledger.clone(),

@@ -10,8 +10,8 @@ use crate::epoch::TenantEpoch;
 use crate::holds::HeldBudget;
 use crate::mutants::{self, Mutant};
 use crate::types::{
-    Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, MoneyNode, Seed, SettleOutcome,
-    Settlement, WalletRule,
+    Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, MAX_CLOCK_LEAD_MS, MoneyNode, Seed,
+    SettleOutcome, Settlement, WalletRule,
 };
 
 /// Periods of one budget that are kept though nothing is held in them: the present one and, for clocks that
@@ -112,6 +112,9 @@ impl TenantState {
         }
         if mutants::is(Mutant::ExpiredIsReleased) {
             self.release_expired(now);
+        }
+        if let Some(budget) = not_begun(admission, now) {
+            return AdmitOutcome::NotBegun(budget);
         }
         let Some(nodes) = self.view_nodes(admission, now) else { return AdmitOutcome::Cold };
         if let Err(refusal) = self.check_rates(admission, now) {
@@ -314,6 +317,13 @@ impl TenantState {
         };
         &mut periods[index].counter
     }
+}
+
+/// A budget of a paid request whose period begins too far in the future, by the ledger's clock.
+fn not_begun(admission: &Admission<'_>, now: UnixMillis) -> Option<BudgetId> {
+    let latest = now.plus_ms(MAX_CLOCK_LEAD_MS);
+    let budgets = if admission.amount == NanoUsd::ZERO { &[][..] } else { admission.budgets };
+    budgets.iter().find(|check| check.periods.current.starts_at > latest).map(|check| check.budget)
 }
 
 fn choose_period(periods: &PeriodPair, now: UnixMillis) -> Period {

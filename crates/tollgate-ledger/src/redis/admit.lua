@@ -1,18 +1,19 @@
--- tollgate admit, version 2
+-- tollgate admit, version 3
 --
 -- KEYS: state hold leases index
 -- ARGV: run known_epoch tenant hold revoked_field node_key_memo numbers, then per budget: current_name next_name,
 --       then the fields of rate owners
 --       a counter's name is <budget>:<period start>
 --       numbers, as packed 64-bit integers, which costs a third of what text does:
---         lease_ms amount minimum wallet(0 none, 1 enforced, 2 counted) tokens n_budgets n_owners
---         per budget: limit current_ends_at     per owner: requests tokens concurrent (-1: not limited)
+--         lease_ms amount minimum wallet(0 none, 1 enforced, 2 counted) tokens n_budgets n_owners max_clock_lead_ms
+--         per budget: limit current_ends_at current_starts_at
+--         per owner: requests tokens concurrent (-1: not limited)
 -- Returns integers (exact below 2^53):
 --   0 epoch_n(0: none, or the known one) granted admitted_at_ms [requests_limit requests_backlog_us tokens_limit
 --     tokens_backlog_us]  (-1: none)
 --   1|2 node (0 wallet, else budget) limit settled held is_next       spent | held
 --   3 owner kind(1 requests, 2 tokens, 3 concurrency) excess_us
---   4 cold   5 revoked   6 settled already   7 wrong epoch
+--   4 cold   5 revoked   6 settled already   7 wrong epoch   8 budget: its period has not begun
 --
 -- The state of a tenant is one hash, so that it is there or lost as a whole, and is read and written at once.
 -- Numbers are packed doubles, which costs half of what text does:
@@ -37,9 +38,8 @@ local now_ms = floor(now_us / 1000)
 -- What is known.
 local names, is_next, fields = {}, {}, {'e', 's', 'i', 'w', ARGV[5]}
 for i = 1, n_budgets do
-  local at = 6 + 2 * i
-  if now_ms >= numbers[at + 1] then
-    at, is_next[i] = at + 1, 1
+  if now_ms >= numbers[7 + 3 * i] then
+    is_next[i] = 1
   end
   names[i] = ARGV[i + i + 6 + (is_next[i] or 0)]
   fields[5 + i] = names[i]
@@ -86,7 +86,10 @@ if has_wallet or n_budgets > 0 then
     limits[0], wallet_version, settled[0], held[0] = unpack_struct('<dddd', values[4])
   end
   for i = 1, n_budgets do
-    limits[i] = numbers[6 + 2 * i]
+    limits[i] = numbers[6 + 3 * i]
+    if numbers[8 + 3 * i] > now_ms + numbers[8] then
+      return {8, i}
+    end
     local counter = values[5 + i]
     if counter then
       settled[i], held[i] = unpack_struct('<dd', counter)
@@ -112,7 +115,7 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
   n_writes = 0
   requests_backlog, tokens_backlog = -1, -1
   for index = 1, n_owners do
-    local at = 5 + 2 * n_budgets + 3 * index
+    local at = 6 + 3 * n_budgets + 3 * index
     local field, rates = fields[first_owner + index], values[first_owner + index]
     local requests_tat, tokens_tat, in_flight = 0, 0, 0
     if rates then

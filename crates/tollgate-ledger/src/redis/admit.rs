@@ -11,8 +11,8 @@ use super::scripts;
 use crate::error::LedgerError;
 use crate::rate;
 use crate::types::{
-    Admission, AdmitOutcome, BudgetCheck, Grant, LimitKind, MoneyNode, MoneyRefusal, RateRefusal, RateStatus,
-    WalletRule,
+    Admission, AdmitOutcome, BudgetCheck, Grant, LimitKind, MAX_CLOCK_LEAD_MS, MoneyNode, MoneyRefusal,
+    RateRefusal, RateStatus, WalletRule,
 };
 
 /// Lua counts in doubles: larger numbers are taken for this one.
@@ -182,7 +182,7 @@ pub(super) fn read_note(note: &[u8]) -> Result<(NodeId, KeyId, Vec<u8>), LedgerE
 
 /// All numbers of a call in one argument, in the order that `admit.lua` says.
 fn pack_numbers(admission: &Admission<'_>, wallet: WalletRule, budgets: &[BudgetCheck]) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(8 * (7 + 2 * budgets.len() + 3 * admission.limits.len()));
+    let mut packed = Vec::with_capacity(8 * (8 + 3 * budgets.len() + 3 * admission.limits.len()));
     let mut push = |number: i64| packed.extend_from_slice(&number.to_le_bytes());
     push(exact(admission.lease_ms));
     push(admission.amount.0);
@@ -195,9 +195,11 @@ fn pack_numbers(admission: &Admission<'_>, wallet: WalletRule, budgets: &[Budget
     push(exact(admission.tokens));
     push(count(budgets.len()));
     push(count(admission.limits.len()));
+    push(MAX_CLOCK_LEAD_MS);
     for check in budgets {
         push(check.limit.0);
         push(check.periods.current.ends_at.0);
+        push(check.periods.current.starts_at.0);
     }
     for check in admission.limits {
         let limits = check.limits;
@@ -247,6 +249,13 @@ fn read_refusal(
         4 => Ok(AdmitOutcome::Cold),
         5 => Ok(AdmitOutcome::Revoked),
         6 => Ok(AdmitOutcome::AlreadySettled),
+        8 => {
+            let index = answer.next_index()?;
+            let check = index.checked_sub(1).and_then(|index| admission.budgets.get(index));
+            check.map(|check| AdmitOutcome::NotBegun(check.budget)).ok_or_else(|| {
+                LedgerError::Protocol(format!("admit answered with the unknown budget {index}"))
+            })
+        }
         7 => Ok(AdmitOutcome::WrongEpoch),
         code => Err(LedgerError::Protocol(format!("admit answered with the unknown code {code}"))),
     }

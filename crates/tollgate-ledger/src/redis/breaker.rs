@@ -10,8 +10,9 @@ use tokio::time::Instant;
 const FAILURES_TO_OPEN: u32 = 5;
 /// Within which the failures must happen: fewer are hiccups.
 const FAILURE_WINDOW: Duration = Duration::from_secs(1);
-/// How long nobody asks; then one caller probes, and others after the same time again until one succeeds.
-const OPEN_FOR: Duration = Duration::from_millis(250);
+/// How long nobody asks; then one caller probes, and others after the same time again until one succeeds. Twenty
+/// callers per second and process wait for a deadline in vain, and what comes back is noticed within this.
+const OPEN_FOR: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub(super) struct Breaker {

@@ -5,6 +5,7 @@
 //! connection's run, and when it has to go out again on another one it is built again. So no call that was
 //! meant for a server that has gone can pass for one that knows its successor.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,9 +21,11 @@ use super::client::explain;
 use super::server::{Server, inspect};
 use crate::error::LedgerError;
 
-/// Pause before connecting again after a failure; it doubles up to the largest.
-const RECONNECT_MIN_DELAY: Duration = Duration::from_millis(20);
-const RECONNECT_MAX_DELAY: Duration = Duration::from_millis(500);
+/// A connection that is lost is made again at once; after an attempt that failed there is a pause, which doubles up
+/// to the largest: admission is closed for all of it once the server is back. Less than half a dozen connections of a
+/// process ask for it, and only while somebody calls.
+const RECONNECT_MIN_DELAY: Duration = Duration::from_millis(5);
+const RECONNECT_MAX_DELAY: Duration = Duration::from_millis(40);
 /// Calls that may wait in a connection's buffer before callers wait for room.
 const PIPELINE_BUFFER: usize = 1_024;
 /// A server's run is asked again at most this often: it changes without a broken connection only when an
@@ -96,6 +99,8 @@ struct State {
     attempt: Option<watch::Receiver<Attempt>>,
     task: Option<AbortHandle>,
     delay: Duration,
+    /// Not before this, after an attempt that failed.
+    retry_at: Option<Instant>,
 }
 
 impl Link {
@@ -142,19 +147,24 @@ impl Link {
             return attempt.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        let (shared, delay) = (Arc::clone(&self.shared), state.delay);
+        let (shared, retry_at) = (Arc::clone(&self.shared), state.retry_at);
         let task = tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            if let Some(retry_at) = retry_at {
+                tokio::time::sleep_until(retry_at).await;
+            }
             let outcome =
                 connect(&shared.redis, shared.connect_timeout).await.map(|(live, _)| Arc::new(live));
             let mut state = shared.state.lock();
-            state.delay = match &outcome {
+            match &outcome {
                 Ok(live) => {
                     state.live = Some(Arc::clone(live));
-                    Duration::ZERO
+                    (state.delay, state.retry_at) = (Duration::ZERO, None);
                 }
-                Err(_) => (state.delay * 2).clamp(RECONNECT_MIN_DELAY, RECONNECT_MAX_DELAY),
-            };
+                Err(_) => {
+                    state.delay = (state.delay * 2).clamp(RECONNECT_MIN_DELAY, RECONNECT_MAX_DELAY);
+                    state.retry_at = Some(Instant::now() + jittered(state.delay));
+                }
+            }
             drop(state);
             sender.send_replace(Some(outcome));
         });
@@ -170,6 +180,12 @@ impl Drop for Link {
             task.abort();
         }
     }
+}
+
+/// Between half of `delay` and all of it, so that processes do not come back in step.
+fn jittered(delay: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0_u8) % 512;
+    delay / 2 + delay * u32::try_from(random).unwrap_or(0) / 1_024
 }
 
 /// Connects and looks at the server: one that money would not be safe in is refused.
@@ -200,4 +216,17 @@ pub(super) async fn connect(
     tokio::time::timeout(connect_timeout, connecting).await.map_err(|_| {
         LedgerError::Unavailable(format!("Redis did not answer within {} ms", connect_timeout.as_millis()))
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_and_are_bounded() {
+        let pauses: std::collections::BTreeSet<Duration> =
+            (0..64).map(|_| jittered(RECONNECT_MAX_DELAY)).collect();
+        assert!(pauses.len() > 8, "{pauses:?}");
+        assert!(pauses.iter().all(|pause| (RECONNECT_MAX_DELAY / 2..=RECONNECT_MAX_DELAY).contains(pause)));
+    }
 }

@@ -1,11 +1,10 @@
 //! Money: what is granted, what is refused and why, and that repeats change nothing.
 
 use tollgate_domain::{KeyId, MAX_LIMIT, NanoUsd, UnixMillis};
-use tollgate_ledger::{AdmitOutcome, LedgerError, MoneyNode, MoneyRefusal, SettleOutcome};
+use tollgate_ledger::{AdmitOutcome, LedgerError, MAX_CLOCK_LEAD_MS, MoneyNode, MoneyRefusal, SettleOutcome};
 
 use crate::stand::{
-    Ask, LEASE_MS, Stand, balance, budget, ended_period, fresh_period, long_period, on_both_backends, seed,
-    tenant,
+    Ask, LEASE_MS, Stand, balance, budget, ended_period, long_period, on_both_backends, seed, tenant,
 };
 
 on_both_backends!(
@@ -21,6 +20,7 @@ on_both_backends!(
     invoices_are_counted_for_the_day_they_end,
     an_invoice_clamped_by_a_budget_holds_the_same_in_the_wallet,
     the_ledgers_clock_chooses_the_period,
+    a_period_that_has_not_begun_is_not_spent,
     old_periods_go,
     revoked_keys,
     leases,
@@ -208,10 +208,27 @@ async fn the_ledgers_clock_chooses_the_period(stand: Stand) {
     assert_eq!(stand.budget(tenant, present).await, balance(1_000, 100, 0));
 }
 
+async fn a_period_that_has_not_begun_is_not_spent(stand: Stand) {
+    let tenant = tenant();
+    let present = budget(1_000, long_period());
+    let soon = budget(1_000, stand.fresh_period());
+    // A minute: no machine is so slow that it begins meanwhile.
+    let later = budget(1_000, stand.period_in(MAX_CLOCK_LEAD_MS + 60_000));
+    stand.ledger.seed(&seed(tenant, 500, &[(present, 0), (later, 0)])).await.unwrap();
+    stand.granted(&Ask::of(tenant).exactly(1).under(present).under(soon)).await;
+    let ask = Ask::of(tenant).exactly(1).with_wallet().under(present).under(later);
+    assert_eq!(stand.admit(&ask).await, AdmitOutcome::NotBegun(later.budget));
+    let unknown = budget(1_000, later.periods);
+    let ask = Ask::of(tenant).exactly(1).under(unknown);
+    assert_eq!(stand.admit(&ask).await, AdmitOutcome::NotBegun(unknown.budget));
+    assert_eq!(stand.budget(tenant, present).await, balance(1_000, 0, 1), "all or nothing");
+    stand.granted(&Ask::of(tenant).under(later)).await;
+}
+
 async fn old_periods_go(stand: Stand) {
     let tenant = tenant();
     let oldest = budget(1_000, long_period());
-    let mut middle = tollgate_ledger::BudgetCheck { periods: fresh_period(), ..oldest };
+    let mut middle = tollgate_ledger::BudgetCheck { periods: stand.fresh_period(), ..oldest };
     stand.ledger.seed(&seed(tenant, 0, &[(oldest, 70)])).await.unwrap();
     stand.settle_one(&Ask::of(tenant).exactly(10).under(middle), 10).await;
     assert_eq!(stand.budget(tenant, oldest).await, balance(1_000, 70, 0), "the one before stays");
@@ -219,13 +236,13 @@ async fn old_periods_go(stand: Stand) {
     stand.granted(&busy).await;
 
     let mut newest = middle;
-    newest.periods.current.starts_at = UnixMillis(4_100_000_000_001);
+    newest.periods.current.starts_at = middle.periods.current.starts_at.plus_ms(1);
     stand.settle_one(&Ask::of(tenant).exactly(20).under(newest), 20).await;
     assert_eq!(stand.budget(tenant, oldest).await, balance(1_000, 0, 0), "the one before that is gone");
     assert_eq!(stand.budget(tenant, middle).await, balance(1_000, 10, 5));
     assert_eq!(stand.budget(tenant, newest).await, balance(1_000, 20, 0));
     // What is held is never forgotten.
-    newest.periods.current.starts_at = UnixMillis(4_100_000_000_002);
+    newest.periods.current.starts_at = middle.periods.current.starts_at.plus_ms(2);
     stand.granted(&Ask::of(tenant).exactly(1).under(newest)).await;
     stand.settle(&busy, 5).await;
     middle.limit = NanoUsd(1_000);

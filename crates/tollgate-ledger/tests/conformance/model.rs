@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use tollgate_domain::{HoldId, MAX_LIMIT, NanoUsd, TenantId};
+use tollgate_domain::{HoldId, MAX_LIMIT, NanoUsd, PeriodPair, TenantId};
 use tollgate_ledger::{AdmitOutcome, BudgetCheck, LimitCheck, LimitOwner, SettleOutcome, WalletRule};
 use tollgate_policy::RateLimits;
 
-use crate::stand::{Ask, Stand, Time, ended_period, fresh_period, long_period, seed, unique};
+use crate::stand::{Ask, Stand, Time, ended_period, long_period, seed, unique};
 
 const N_BUDGETS: usize = 3;
 const N_HOLDS: u8 = 12;
@@ -93,6 +93,8 @@ enum Seen {
     Nothing,
 }
 
+/// Longer than any test runs.
+const YEARS_MS: i64 = 100_000_000_000;
 const LIMITS: [i64; N_BUDGETS] = [600, 900, 1_300];
 /// What the journal knows of each budget: the third one's period is fresh and needs no seed.
 const SEEDED: [Option<i64>; N_BUDGETS] = [Some(0), Some(250), None];
@@ -225,7 +227,9 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn new(stand: &'a Stand) -> Self {
-        let periods = [long_period(), ended_period(), fresh_period()];
+        // After any seed; a present period that has not begun would be refused.
+        let fresh = PeriodPair { current: ended_period().current, next: stand.period_in(YEARS_MS).current };
+        let periods = [long_period(), ended_period(), fresh];
         let mut index = 0;
         let budgets = periods.map(|periods| {
             index += 1;
@@ -255,6 +259,7 @@ impl<'a> Subject<'a> {
                     AdmitOutcome::AlreadySettled => Seen::AlreadySettled,
                     AdmitOutcome::Revoked => panic!("nothing was revoked"),
                     AdmitOutcome::WrongEpoch => panic!("nothing was fenced or lost"),
+                    AdmitOutcome::NotBegun(_) => panic!("every present period has begun"),
                 }
             }
             Step::Settle { hold, share_percent } => {

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_domain::Secret;
+use tollgate_domain::{NanoUsd, Secret};
 use tollgate_ledger::{AdmitOutcome, Ledger, LedgerError, RedisConfig, ReseedOutcome, SettleOutcome};
 use tollgate_testkit::redis::RedisServer;
 use tollgate_testkit::wait::eventually;
 
-use crate::stand::{Ask, Stand, Time, balance, patient_config, reseed_of, seed, tenant};
+use crate::stand::{Ask, LEASE_MS, Stand, Time, balance, patient_config, reseed_of, seed, tenant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -141,6 +141,44 @@ async fn a_full_server_admits_nothing_and_still_settles() {
     assert!(reason(&error).contains("OOM"), "{error:?}");
     assert_eq!(stand.settle(&ask, 0).await, SettleOutcome::Settled);
     assert_eq!(stand.ledger.outbox_len().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_full_server_renews_leases_and_names_suspects() {
+    let stand = Stand::redis().await;
+    let Time::Real(server) = &stand.time else { panic!("this is Redis") };
+    let tenant = tenant();
+    stand.ledger.seed(&seed(tenant, 1_000, &[])).await.unwrap();
+    let living = Ask::of(tenant).exactly(10).with_wallet();
+    let dead = Ask { lease_ms: 1, ..living.again() };
+    // The earlier end first: it is what the tenant is looked up by.
+    stand.granted(&dead).await;
+    stand.granted(&living).await;
+    let lease_until = async |ask: &Ask| {
+        let holds = stand.ledger.list_holds(tenant, None, 9).await.unwrap().holds;
+        holds.iter().find(|hold| hold.hold == ask.hold).unwrap().lease_until
+    };
+    let before = lease_until(&living).await;
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    // As many refusals as open the circuit, and more.
+    for _ in 0..20 {
+        let error = stand.ledger.admit(&living.again().admission()).await.unwrap_err();
+        assert!(reason(&error).contains("OOM"), "the circuit stays closed: {error:?}");
+    }
+    let renewal = stand.ledger.renew(&[(tenant, living.hold, NanoUsd(7))], 10 * LEASE_MS).await.unwrap();
+    assert_eq!((renewal.renewed, renewal.gone.len(), renewal.wrong_epoch.len()), (1, 0, 0));
+    assert!(lease_until(&living).await > before, "no lease is lost");
+    let suspects = async || {
+        let suspects = stand.ledger.suspect_holds(9, 0).await.unwrap();
+        (!suspects.is_empty()).then_some(suspects)
+    };
+    let suspects = eventually(PATIENCE, "the suspect", suspects).await.unwrap();
+    assert_eq!(suspects.iter().map(|suspect| suspect.hold).collect::<Vec<_>>(), [dead.hold]);
+    assert_eq!(stand.settle(&dead, 3).await, SettleOutcome::Settled);
+    assert_eq!(stand.settle(&living, 4).await, SettleOutcome::Settled);
+    assert_eq!(stand.wallet(tenant).await, Some(balance(1_000, 7, 0)));
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+    stand.granted(&living.again()).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use tollgate_domain::NanoUsd;
 use tollgate_ledger::AdmitOutcome::Cold;
 use tollgate_ledger::SettleOutcome;
 
-use crate::stand::{Ask, Stand, balance, budget, fresh_period, long_period, on_both_backends, seed, tenant};
+use crate::stand::{Ask, Stand, balance, budget, long_period, on_both_backends, seed, tenant};
 
 on_both_backends!(
     what_is_cold,
@@ -19,7 +19,7 @@ on_both_backends!(
 async fn what_is_cold(stand: Stand) {
     let tenant = tenant();
     let check = budget(1_000, long_period());
-    let fresh = budget(1_000, fresh_period());
+    let fresh = budget(1_000, stand.fresh_period());
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).with_wallet()).await, Cold);
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).under(check)).await, Cold);
     assert_eq!(stand.admit(&Ask::of(tenant).exactly(1).under(fresh)).await, Cold);
@@ -39,7 +39,7 @@ async fn what_is_cold(stand: Stand) {
 
 async fn balances_tell_that_they_are_cold(stand: Stand) {
     let tenant = tenant();
-    let (known, fresh) = (budget(1_000, long_period()), budget(1_000, fresh_period()));
+    let (known, fresh) = (budget(1_000, long_period()), budget(1_000, stand.fresh_period()));
     let other = budget(1_000, long_period());
     let ledger = &stand.ledger;
     let is_cold = async |budgets: &[_]| ledger.balances(tenant, false, budgets).await.unwrap().is_cold;
@@ -59,7 +59,7 @@ async fn fresh_periods_start_at_zero(stand: Stand) {
     let check = budget(100, long_period());
     stand.ledger.seed(&seed(tenant, 0, &[(check, 100)])).await.unwrap();
     stand.spent(&Ask::of(tenant).exactly(1).under(check)).await;
-    let renewed = tollgate_ledger::BudgetCheck { periods: fresh_period(), ..check };
+    let renewed = tollgate_ledger::BudgetCheck { periods: stand.fresh_period(), ..check };
     stand.granted(&Ask::of(tenant).exactly(100).under(renewed)).await;
     assert_eq!(stand.budget(tenant, renewed).await, balance(100, 0, 100));
     assert_eq!(stand.budget(tenant, check).await, balance(100, 100, 0));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate_domain::{
-    BudgetId, EventId, HoldId, KeyId, ManualClock, NanoUsd, NodeId, Period, PeriodPair, ProjectId, RequestId,
-    RequestOutcome, Secret, SettlementBasis, Surface, TenantId, UnixMillis, Usage, UsageEvent,
+    BudgetId, Clock as _, EventId, HoldId, KeyId, ManualClock, NanoUsd, NodeId, Period, PeriodPair,
+    ProjectId, RequestId, RequestOutcome, Secret, SettlementBasis, Surface, TenantId, UnixMillis, Usage,
+    UsageEvent,
 };
 use tollgate_ledger::{
     Admission, AdmitOutcome, Balance, BudgetCheck, Grant, GrowOutcome, Ledger, LimitCheck, MoneyRefusal,
@@ -21,6 +22,8 @@ pub(crate) const REDELIVERY_MS: u64 = 200;
 /// earlier than every one that is "to come".
 pub(crate) const START: UnixMillis = UnixMillis(1_900_000_000_000);
 pub(crate) const LEASE_MS: u64 = 60_000;
+/// Within what the ledger takes, and longer than any test's seeding takes.
+const FRESH_IN_MS: i64 = tollgate_ledger::MAX_CLOCK_LEAD_MS - 500;
 
 /// Generates one test per backend for each case.
 macro_rules! on_both_backends {
@@ -88,6 +91,25 @@ impl Stand {
         let server = RedisServer::start().await.unwrap();
         let ledger = Ledger::redis(&patient_config(&server.url())).await.unwrap();
         Self { ledger, time: Time::Real(Box::new(server)), _log: None }
+    }
+
+    /// Like [`long_period`], but said to begin soon, after any seeding, by a caller whose clock is as far ahead as may be.
+    pub(crate) fn fresh_period(&self) -> PeriodPair {
+        self.period_in(FRESH_IN_MS)
+    }
+
+    /// Begins `ms` after the ledger's present and ends in 2106.
+    pub(crate) fn period_in(&self, ms: i64) -> PeriodPair {
+        let now = match &self.time {
+            Time::Manual(clock) => clock.now(),
+            Time::Real(_) => {
+                let since_epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+                UnixMillis(i64::try_from(since_epoch.as_millis()).unwrap())
+            }
+        };
+        let current = Period { starts_at: now.plus_ms(ms), ends_at: UnixMillis(4_300_000_000_000) };
+        let next = Period { starts_at: current.ends_at, ends_at: UnixMillis(4_400_000_000_000) };
+        PeriodPair { current, next }
     }
 
     /// Lets `ms` pass where time is manual; in Redis the caller polls until it has passed.
@@ -328,13 +350,6 @@ pub(crate) fn long_period() -> PeriodPair {
 pub(crate) fn ended_period() -> PeriodPair {
     let current = Period { starts_at: UnixMillis(0), ends_at: UnixMillis(1_000) };
     PeriodPair { current, next: long_period().current }
-}
-
-/// Like [`long_period`], but said to begin in 2100, after any seeding, by a caller whose clock is far ahead.
-pub(crate) fn fresh_period() -> PeriodPair {
-    let current = Period { starts_at: UnixMillis(4_100_000_000_000), ends_at: UnixMillis(4_300_000_000_000) };
-    let next = Period { starts_at: current.ends_at, ends_at: UnixMillis(4_400_000_000_000) };
-    PeriodPair { current, next }
 }
 
 /// A budget with an id of its own.

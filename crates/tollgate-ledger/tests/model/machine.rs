@@ -288,6 +288,7 @@ impl Machine {
             AdmitOutcome::WrongEpoch => Seen::WrongEpoch,
             AdmitOutcome::Revoked => Seen::Revoked,
             AdmitOutcome::AlreadySettled => Seen::AlreadySettled,
+            AdmitOutcome::NotBegun(budget) => panic!("every period of {budget} has begun"),
         };
         (expected, seen)
     }
