@@ -93,7 +93,7 @@ async fn usage_as_a_table_is_safe_in_a_spreadsheet() {
     assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8"));
     let expected = concat!(
         "tenant,user,label:department,requests,input_tokens,cached_tokens,output_tokens,cost_usd,provider_cost_usd,errors\r\n",
-        "acme,'=cmd|' /C calc'!A0,\"support, \"\"tier 2\"\"\",3,300,0,150,0.000375,1\r\n",
+        "acme,'=cmd|' /C calc'!A0,\"support, \"\"tier 2\"\"\",3,300,0,150,0.000375,0.000375,1\r\n",
     );
     assert_eq!(answer.text(), expected);
     let with_buckets = admin.call("GET", "/usage?format=csv&bucket=day", &Value::Null).await.text();
