@@ -153,43 +153,25 @@ impl Control {
         let feed_task = PolicyFeedTask::start(store.clone(), compiler, Arc::clone(&catalog), nodes.clone());
         let (feed_task, feed) = feed_task.await?;
         let alert_job = AlertJob::new(&store, &clock, credentials.clone(), config.webhook_transport.clone());
-        let alerts = alert_job.signals.clone();
-        let journal = JournalWriter::new(store.clone(), ledger.clone(), alerts.clone());
+        let alerting = alert_job.clone();
+        let journal = JournalWriter::new(store.clone(), ledger.clone(), alerting.signals.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(feed_task.run(stop.clone()));
         tasks.spawn(journal.clone().run(stop.clone()));
-        let dispatcher = alert_job.dispatcher.clone();
-        let alert_counters = Arc::clone(&alert_job.counters);
-        tasks.spawn(dispatcher.clone().run(stop.clone()));
+        tasks.spawn(alert_job.dispatcher.clone().run(stop.clone()));
         tasks.spawn(alert_job.run(stop.clone()));
         tasks.spawn(wallets.clone().run(store.clone(), ledger.clone(), stop.clone()));
         tasks.spawn(revocations.clone().run(store.clone(), ledger.clone(), stop.clone()));
-        let expiry = CreditExpiry::new(&store, &ledger, &clock, &wallets);
-        tasks.spawn(expiry.run(stop.clone()));
+        tasks.spawn(CreditExpiry::new(&store, &ledger, &clock, &wallets).run(stop.clone()));
         let verifications = Verifications::default();
-        tasks.spawn(verifications.clone().run(
-            store.clone(),
-            ledger.clone(),
-            Arc::clone(&clock),
-            stop.clone(),
-        ));
+        let verifying =
+            verifications.clone().run(store.clone(), ledger.clone(), Arc::clone(&clock), stop.clone());
+        tasks.spawn(verifying);
         tasks.spawn(housekeeping(store.clone(), Arc::clone(&clock), stop.clone()));
         let mut recovery = Recovery::new(&config, &store, &ledger, &clock);
-        let (roster, reseeds) = (recovery.roster.clone(), recovery.reseeds.clone());
-        let suspects = Arc::clone(&recovery.suspects.counters);
-        recovery.start(journal.clone(), &tasks, &stop);
-        let reseed_counters = Arc::clone(&reseeds.counters);
-        let drifts = Drifts::default();
-        let drift_job = DriftJob {
-            store: store.clone(),
-            ledger: ledger.clone(),
-            clock: Arc::clone(&clock),
-            journal: journal.clone(),
-            reseeds: reseeds.clone(),
-            drifts: drifts.clone(),
-            nightly: config.drift_hour.map(|hour| (hour, config.drift_repair)),
-        };
-        tasks.spawn(drift_job.run(stop.clone()));
+        recovery.start(&journal, &tasks, &stop);
+        let Recovery { roster, reseeds, drifts, suspects, .. } = recovery;
+        let counters = (Arc::clone(&reseeds.counters), suspects.counters);
         let app = App::new(AppParts {
             store,
             ledger,
@@ -204,8 +186,8 @@ impl Control {
             verifications,
             revocations,
             reseeds,
-            alerts,
-            dispatcher,
+            alerts: alerting.signals,
+            dispatcher: alerting.dispatcher,
             drifts: drifts.clone(),
             webhooks_may_be_private: config.webhooks_may_be_private,
         });
@@ -219,18 +201,9 @@ impl Control {
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        Ok(Self {
-            app,
-            feed,
-            journal,
-            reseeds: reseed_counters,
-            suspects,
-            alerts: alert_counters,
-            drifts,
-            service,
-            tasks,
-            stop,
-        })
+        let (reseeds, suspects) = counters;
+        let alerts = alerting.counters;
+        Ok(Self { app, feed, journal, reseeds, suspects, alerts, drifts, service, tasks, stop })
     }
 
     /// The use cases.
@@ -407,6 +380,9 @@ struct Recovery {
     reseeds: Reseeds,
     queue: Option<ReseedQueue>,
     suspects: SuspectSettler,
+    drifts: Drifts,
+    /// When and how the ledger is compared every night.
+    nightly: Option<(u8, bool)>,
 }
 
 impl Recovery {
@@ -421,11 +397,13 @@ impl Recovery {
             counters: Arc::default(),
         };
         let roster = PodRoster::new(config.hold_lease);
-        Self { store, ledger, clock, roster, reseeds, queue: Some(queue), suspects }
+        let nightly = config.drift_hour.map(|hour| (hour, config.drift_repair));
+        let (queue, drifts) = (Some(queue), Drifts::default());
+        Self { store, ledger, clock, roster, reseeds, queue, suspects, drifts, nightly }
     }
 
     /// Starts its tasks; once.
-    fn start(&mut self, journal: JournalWriter, tasks: &TaskTracker, stop: &CancellationToken) {
+    fn start(&mut self, journal: &JournalWriter, tasks: &TaskTracker, stop: &CancellationToken) {
         let Some(queue) = self.queue.take() else { return };
         let (store, ledger, clock) = (self.store.clone(), self.ledger.clone(), Arc::clone(&self.clock));
         tasks.spawn(self.roster.clone().run(store.clone(), Arc::clone(&clock), stop.clone()));
@@ -434,7 +412,18 @@ impl Recovery {
             tasks.spawn(sweep(self.reseeds.clone(), store.clone(), ledger.clone(), stop.clone()));
             tasks.spawn(confirm(ledger.clone(), stop.clone()));
         }
-        let reseeder = Reseeder { store, ledger, clock, roster: self.roster.clone(), journal };
+        let drift_job = DriftJob {
+            store: store.clone(),
+            ledger: ledger.clone(),
+            clock: Arc::clone(&clock),
+            journal: journal.clone(),
+            reseeds: self.reseeds.clone(),
+            drifts: self.drifts.clone(),
+            nightly: self.nightly,
+        };
+        tasks.spawn(drift_job.run(stop.clone()));
+        let (roster, journal) = (self.roster.clone(), journal.clone());
+        let reseeder = Reseeder { store, ledger, clock, roster, journal };
         tasks.spawn(reseeder.run(queue, stop.clone()));
     }
 }
