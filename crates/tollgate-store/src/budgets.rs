@@ -160,6 +160,7 @@ impl Store {
             }
             found.extend(query.push(")").read_all(read).await?);
         }
+        budget_increases::attach(&mut self.reader(), &mut found).await?;
         Ok(found)
     }
 
@@ -174,7 +175,8 @@ impl Store {
         let mut reader = self.reader();
         let query = reader.sql(select!(" WHERE alert_at <> '[]' AND id > $1"));
         let query = query.bind(page.after.map_or(Uuid::nil(), |id| id.as_uuid()));
-        let items = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        let mut items = query.push(" ORDER BY id LIMIT ").push_bind(page.fetch()).read_all(read).await?;
+        budget_increases::attach(&mut reader, &mut items).await?;
         Ok(Page::cut(items, page.rows(), |budget| budget.id))
     }
 

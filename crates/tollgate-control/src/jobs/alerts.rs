@@ -316,8 +316,8 @@ impl AlertJob {
 
     async fn budget_in(&self, budget: &BudgetRecord, period: Period) -> Result<(), AppError> {
         let spent = self.store.spent(budget.owner, period).await?;
-        let is_passed =
-            |share: &&tollgate_domain::BudgetShare| spent.0 > 0 && spent >= share.of(budget.limit);
+        let limit = budget.effective_limit(self.clock.now());
+        let is_passed = |share: &&tollgate_domain::BudgetShare| spent.0 > 0 && spent >= share.of(limit);
         if !budget.alert_at.iter().any(|share| is_passed(&share)) {
             return Ok(());
         }
@@ -328,7 +328,7 @@ impl AlertJob {
             if raised.contains(&threshold) {
                 continue;
             }
-            let message = messages::budget_threshold(&self.store, budget, period, spent, *share);
+            let message = messages::budget_threshold(&self.store, budget, period, (spent, limit), *share);
             let is_new = self
                 .raise(budget.tenant, kind, subject, (occasion, period.ends_at), threshold, message.await?)
                 .await?;
@@ -341,7 +341,7 @@ impl AlertJob {
                     window = budget.window.name(),
                     period_start = %period.starts_at,
                     threshold = %share,
-                    limit_nano_usd = budget.limit.0,
+                    limit_nano_usd = limit.0,
                     spent_nano_usd = spent.0,
                     "a budget's spend has reached a threshold"
                 );

@@ -17,7 +17,7 @@ pub(super) async fn budget_threshold(
     store: &Store,
     budget: &BudgetRecord,
     period: Period,
-    spent: NanoUsd,
+    (spent, limit): (NanoUsd, NanoUsd),
     share: BudgetShare,
 ) -> Result<Value, AppError> {
     let tenant = store.tenant_name(budget.tenant).await?;
@@ -34,7 +34,7 @@ pub(super) async fn budget_threshold(
         "window": budget.window.name(),
         "period_start": (!is_endless).then(|| period.starts_at.to_string()),
         "resets_at": (!is_endless).then(|| period.ends_at.to_string()),
-        "limit_usd": budget.limit.to_string(),
+        "limit_usd": limit.to_string(),
         "spent_usd": spent.to_string(),
         "threshold": ShareNumber::from(share),
     }))
