@@ -10,6 +10,7 @@ use tollgate_tests::simulation::{Figures, LedgerKind, Plan, SHOWN_LINES, run};
 
 const N_PODS: usize = 4;
 const N_SEEDS_IN_PROCESS: u64 = 48;
+const N_SEEDS_BEHIND_SLABS: u64 = 16;
 
 #[tokio::test]
 async fn in_process() {
@@ -23,7 +24,7 @@ async fn in_redis() {
 
 #[tokio::test]
 async fn behind_slabs_in_process() {
-    let figures = many(LedgerKind::MemorySlabs, 1..=N_SEEDS_IN_PROCESS, 2_500).await;
+    let figures = many(LedgerKind::MemorySlabs, 1..=N_SEEDS_BEHIND_SLABS, 2_500).await;
     assert!(figures.admitted_locally > figures.steps / 50, "{figures}");
 }
 

@@ -270,11 +270,13 @@ impl Simulation {
             && settlement.actual == NanoUsd::ZERO
             && before.contains(&settlement.hold)
             && !self.unannounced_of(pod).contains(&settlement.hold)
-            && self.truth.open.contains_key(&settlement.hold);
+            && (self.truth.open.contains_key(&settlement.hold)
+                || self.truth.paid_by.contains_key(&settlement.hold));
         let is_repeated = outcome == SettleOutcome::AlreadySettled
             && self.plan.ledger.has_slabs()
             && self.truth.is_over(settlement.hold);
         if is_given_back {
+            // Nothing where its slab has paid for it, which its pod has not heard.
             self.truth.end(settlement.tenant, settlement.hold, 0, now);
         }
         is_given_back || is_repeated

@@ -193,8 +193,7 @@ impl SlabLedger {
         let known = self.shard(tenant).holds.get(&hold).copied();
         match known {
             Some(Known::Part { set, slab, .. }) => self.announce(SlabName { tenant, set, slab }).await,
-            Some(Known::Paid) => Ok(Told::Gone),
-            Some(Known::Asked) | None => Ok(Told::Ends(Vec::new())),
+            Some(Known::Asked | Known::Paid) | None => Ok(Told::Ends(Vec::new())),
         }
     }
 
@@ -205,8 +204,8 @@ impl SlabLedger {
         new_total: NanoUsd,
     ) -> Result<GrowOutcome, LedgerError> {
         match self.announce_hold(tenant, hold).await? {
-            Told::Ends(_) => {}
-            Told::Gone => return Ok(GrowOutcome::UnknownHold),
+            // A reseed may have made a hold of it even where its slab is gone: the backend knows.
+            Told::Ends(_) | Told::Gone => {}
             Told::WrongEpoch => return Ok(GrowOutcome::WrongEpoch),
         }
         let outcome = Box::pin(self.backend().grow(tenant, hold, new_total)).await?;
@@ -224,27 +223,23 @@ impl SlabLedger {
     ) -> Result<Renewal, LedgerError> {
         let mut parts: BTreeMap<SlabName, Vec<(TenantId, HoldId, NanoUsd)>> = BTreeMap::new();
         let mut to_renew = Vec::with_capacity(holds.len());
-        let mut gone = Vec::new();
         for one in holds {
             let (tenant, hold, _) = *one;
             match self.shard(tenant).holds.get(&hold).copied() {
                 Some(Known::Part { set, slab, .. }) => {
                     parts.entry(SlabName { tenant, set, slab }).or_default().push(*one);
                 }
-                Some(Known::Paid) => gone.push((tenant, hold)),
-                Some(Known::Asked) | None => to_renew.push(*one),
+                Some(Known::Asked | Known::Paid) | None => to_renew.push(*one),
             }
         }
         let mut wrong_epoch = Vec::new();
         for (name, parts) in parts {
             match self.announce(name).await? {
-                Told::Ends(_) => to_renew.extend(parts),
-                Told::Gone => gone.extend(parts.into_iter().map(|(tenant, hold, _)| (tenant, hold))),
+                Told::Ends(_) | Told::Gone => to_renew.extend(parts),
                 Told::WrongEpoch => wrong_epoch.push(name.tenant),
             }
         }
         let mut renewal = Box::pin(self.backend().renew(&to_renew, lease_ms)).await?;
-        renewal.gone.extend(gone);
         renewal.wrong_epoch.extend(wrong_epoch);
         renewal.wrong_epoch.sort_unstable();
         renewal.wrong_epoch.dedup();
