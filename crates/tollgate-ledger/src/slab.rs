@@ -20,7 +20,6 @@ mod report;
 mod settle;
 mod shard;
 #[cfg(test)]
-#[expect(clippy::panic, clippy::unwrap_used, reason = "tests fail as tests do")]
 mod tests;
 
 use std::fmt;
