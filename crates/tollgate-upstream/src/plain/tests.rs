@@ -154,11 +154,8 @@ fn decode(framing: Framing, bytes: &[u8], cut: usize) -> Result<(Vec<u8>, bool, 
     let (mut decoder, mut buffer, mut body) = (Decoder::new(framing), BytesMut::new(), Vec::new());
     for part in [&bytes[..cut], &bytes[cut..]] {
         buffer.extend_from_slice(part);
-        loop {
-            match decoder.next(&mut buffer)? {
-                Decoded::Data(data) => body.extend_from_slice(&data),
-                Decoded::NeedsMore | Decoded::End => break,
-            }
+        while let Decoded::Data(data) = decoder.next(&mut buffer)? {
+            body.extend_from_slice(&data);
         }
     }
     Ok((body, decoder.has_ended(), buffer.len()))
