@@ -1,5 +1,6 @@
 //! The OpenAI dialect: Chat Completions, Completions, Embeddings, Models.
 
+pub mod chat;
 pub mod error;
 pub mod models;
 pub mod request;
