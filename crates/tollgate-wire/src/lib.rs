@@ -3,6 +3,7 @@
 //! Bodies that need no translation are never decoded and encoded again: [`json`] walks the bytes once, the
 //! dialect modules remember where the few interesting members stand, and splices replace only those.
 
+pub mod anthropic;
 pub mod json;
 pub mod neutral;
 pub mod openai;

@@ -1,0 +1,399 @@
+//! Requests from the neutral types.
+
+use super::write_blocks::{write_block, write_cache_mark};
+use crate::json::{JsonWriter, RawJson};
+use crate::neutral::{
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
+    Role, Sampling, Tool, ToolChoice, Unsupported,
+};
+
+const DIALECT: ChatDialect = ChatDialect::Anthropic;
+/// The least budget that Anthropic takes for thinking, in tokens.
+const MIN_THINKING_TOKENS: u64 = 1_024;
+
+/// What differs between requests to the dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnthropicTarget<'a> {
+    /// The model as the provider names it; `None` where it stands in the path (Vertex).
+    pub model: Option<&'a str>,
+    /// The cap on the answer's tokens, which must be written here.
+    pub output_cap: u64,
+    /// Whether the model takes `output_config.effort`; else effort becomes a budget.
+    pub has_effort: bool,
+}
+
+/// Writes a request's body.
+///
+/// # Errors
+/// The request has something that the dialect lacks, and nothing may be dropped.
+pub fn write_request(
+    request: &ChatRequest,
+    target: &AnthropicTarget<'_>,
+    fidelity: &mut Fidelity,
+) -> Result<Vec<u8>, Unsupported> {
+    let mut outcome = Ok(());
+    let body = JsonWriter::document(1024, |writer| {
+        outcome = write_members(writer, request, target, fidelity);
+    });
+    outcome.map(|()| body)
+}
+
+fn write_members(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &AnthropicTarget<'_>,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    writer.member_string_if("model", target.model);
+    writer.member_count("max_tokens", target.output_cap);
+    write_system(writer, request, fidelity)?;
+    write_messages(writer, request, fidelity)?;
+    write_tools(writer, request, fidelity)?;
+    write_sampling(writer, &request.sampling, fidelity)?;
+    write_thinking(writer, request, target, fidelity);
+    write_output(writer, request, target, fidelity)?;
+    if let Some(user) = &request.end_user {
+        writer.member_object("metadata", |writer| writer.member_string("user_id", user));
+    }
+    write_tier(writer, request, fidelity)?;
+    refuse_others(request, fidelity)?;
+    if request.stream {
+        writer.member_flag("stream", true);
+    }
+    if request.dialect == DIALECT {
+        writer.rest(&request.rest);
+    } else if let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name)) {
+        fidelity.lacks_named(DIALECT, Feature::UnknownMembers, Some(format!("`{name}`")))?;
+    }
+    Ok(())
+}
+
+/// Members of OpenAI's that only help its own caches and safety systems.
+pub(crate) fn is_advice(name: &str) -> bool {
+    matches!(name, "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier")
+}
+
+// === messages ===
+
+const fn is_system(message: &Message) -> bool {
+    matches!(message.role, Role::System | Role::Developer)
+}
+
+fn write_system(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let n_leading = request.messages.iter().take_while(|message| is_system(message)).count();
+    if request.messages[n_leading..].iter().any(is_system) {
+        fidelity.approximates(Feature::SystemBetweenTurns, "prompts between turns join the system prompt");
+    }
+    let parts: Vec<&Part> = request
+        .messages
+        .iter()
+        .filter(|message| is_system(message))
+        .flat_map(|message| &message.parts)
+        .collect();
+    match parts.as_slice() {
+        [] => {}
+        [Part { kind: PartKind::Text { text, .. }, cache: None, .. }] => writer.member_string("system", text),
+        _ => {
+            let mut outcome = Ok(());
+            writer.member_array("system", |writer| {
+                for part in &parts {
+                    if outcome.is_ok() {
+                        outcome = write_block(writer, part, fidelity);
+                    }
+                }
+            });
+            outcome?;
+        }
+    }
+    Ok(())
+}
+
+/// Turns alternate here, and tools' answers stand first in the user's: neighbours of a side become one.
+fn write_messages(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut turns: Vec<(bool, Vec<&Part>)> = Vec::new();
+    for message in request.messages.iter().filter(|message| !is_system(message)) {
+        if message.name.is_some() {
+            fidelity.approximates(Feature::Names, "speakers' names are left out");
+        }
+        let is_assistant = message.role == Role::Assistant;
+        match turns.last_mut() {
+            Some((side, parts)) if *side == is_assistant => parts.extend(&message.parts),
+            _ => turns.push((is_assistant, message.parts.iter().collect())),
+        }
+    }
+    let mut outcome = Ok(());
+    writer.member_array("messages", |writer| {
+        for (is_assistant, parts) in turns.iter().filter(|(_, parts)| !parts.is_empty()) {
+            if outcome.is_ok() {
+                outcome = write_turn(writer, *is_assistant, parts, fidelity);
+            }
+        }
+    });
+    outcome
+}
+
+fn write_turn(
+    writer: &mut JsonWriter,
+    is_assistant: bool,
+    parts: &[&Part],
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut outcome = Ok(());
+    writer.object(|writer| {
+        writer.member_string("role", if is_assistant { "assistant" } else { "user" });
+        if let [Part { kind: PartKind::Text { text, .. }, cache: None, .. }] = parts {
+            writer.member_string("content", text);
+            return;
+        }
+        let is_result = |part: &&&Part| matches!(part.kind, PartKind::ToolResult(_));
+        let (first, then): (Vec<&&Part>, Vec<&&Part>) = parts.iter().partition(is_result);
+        writer.member_array("content", |writer| {
+            for part in first.into_iter().chain(then) {
+                if outcome.is_ok() {
+                    outcome = write_block(writer, part, fidelity);
+                }
+            }
+        });
+    });
+    outcome
+}
+
+// === tools ===
+
+fn write_tools(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut functions: Vec<&FunctionTool> = Vec::new();
+    let mut own: Vec<&RawJson> = Vec::new();
+    for tool in &request.tools {
+        match tool {
+            Tool::Function(function) => functions.push(function),
+            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw),
+            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
+                fidelity.lacks(DIALECT, Feature::CustomTools)?;
+            }
+            Tool::Foreign { name, .. } => {
+                let what = Some(format!("a tool of type `{name}`"));
+                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
+            }
+        }
+    }
+    if functions.is_empty() && own.is_empty() {
+        return Ok(());
+    }
+    writer.member_array("tools", |writer| {
+        functions.iter().for_each(|function| write_function(writer, function));
+        own.iter().for_each(|raw| writer.raw(raw));
+    });
+    write_choice(writer, request);
+    Ok(())
+}
+
+fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
+    writer.object(|writer| {
+        writer.member_string("name", &function.name);
+        writer.member_string_if("description", function.description.as_deref());
+        match &function.parameters {
+            Some(parameters) => writer.member_raw("input_schema", parameters),
+            None => writer.member_object("input_schema", |writer| writer.member_string("type", "object")),
+        }
+        writer.member_flag_if("strict", function.strict);
+        write_cache_mark(writer, function.cache.as_ref());
+    });
+}
+
+fn write_choice(writer: &mut JsonWriter, request: &ChatRequest) {
+    let is_single = request.parallel_tool_calls == Some(false);
+    if request.tool_choice.is_none() && !is_single {
+        return;
+    }
+    writer.member_object("tool_choice", |writer| {
+        let kind = match &request.tool_choice {
+            None | Some(ToolChoice::Auto) => "auto",
+            Some(ToolChoice::None) => "none",
+            Some(ToolChoice::Required) => "any",
+            Some(ToolChoice::Named(_)) => "tool",
+        };
+        writer.member_string("type", kind);
+        if let Some(ToolChoice::Named(name)) = &request.tool_choice {
+            writer.member_string("name", name);
+        }
+        if kind != "none"
+            && let Some(is_parallel) = request.parallel_tool_calls
+        {
+            writer.member_flag("disable_parallel_tool_use", !is_parallel);
+        }
+    });
+}
+
+// === the rest ===
+
+fn write_sampling(
+    writer: &mut JsonWriter,
+    sampling: &Sampling,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    match &sampling.temperature {
+        Some(temperature) if is_above_one(temperature.text()) => {
+            fidelity.approximates(Feature::Temperature, "temperatures above 1 become 1");
+            writer.member_count("temperature", 1);
+        }
+        temperature => writer.member_raw_if("temperature", temperature.as_ref()),
+    }
+    writer.member_raw_if("top_p", sampling.top_p.as_ref());
+    writer.member_raw_if("top_k", sampling.top_k.as_ref());
+    if !sampling.stop.is_empty() {
+        writer.member_array("stop_sequences", |writer| {
+            sampling.stop.iter().for_each(|stop| writer.string(stop));
+        });
+    }
+    refuse_sampling(sampling, fidelity)
+}
+
+/// Whether a JSON number is larger than one, told from its digits.
+pub(crate) fn is_above_one(number: &str) -> bool {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let is_zero = |digits: &str| digits.bytes().all(|digit| digit == b'0');
+    if exponent.trim_start_matches(['+', '-', '0']).is_empty() {
+        return match whole {
+            "0" => false,
+            "1" => !is_zero(fraction),
+            other => !other.starts_with('-'),
+        };
+    }
+    !exponent.starts_with('-') && !whole.starts_with('-') && !(is_zero(whole) && is_zero(fraction))
+}
+
+fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
+    let penalties = [&sampling.frequency_penalty, &sampling.presence_penalty];
+    let is_set = |penalty: &&Option<RawJson>| penalty.as_ref().is_some_and(|raw| !is_nothing(raw));
+    let lacking = [
+        (penalties.iter().any(is_set), Feature::Penalties),
+        (sampling.seed.is_some(), Feature::Seed),
+        (sampling.n.is_some_and(|n| n > 1), Feature::N),
+        (sampling.logprobs == Some(true), Feature::Logprobs),
+        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
+    ];
+    for (is_asked_for, feature) in lacking {
+        if is_asked_for {
+            fidelity.lacks(DIALECT, feature)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a number is zero: a penalty of nothing asks for nothing.
+pub(crate) fn is_nothing(number: &RawJson) -> bool {
+    number.text().bytes().all(|byte| matches!(byte, b'0' | b'.' | b'-'))
+}
+
+fn write_thinking(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &AnthropicTarget<'_>,
+    fidelity: &mut Fidelity,
+) {
+    let Some(reasoning) = &request.reasoning else { return };
+    if reasoning.is_adaptive {
+        writer.member_object("thinking", |writer| writer.member_string("type", "adaptive"));
+        return;
+    }
+    if reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0) {
+        writer.member_object("thinking", |writer| writer.member_string("type", "disabled"));
+        return;
+    }
+    let from_effort = if target.has_effort { None } else { reasoning.effort.map(Effort::budget_tokens) };
+    if reasoning.budget_tokens.is_none() && from_effort.is_some() {
+        fidelity.approximates(Feature::ReasoningEffort, "an effort becomes a budget of tokens");
+    }
+    let Some(budget) = reasoning.budget_tokens.or(from_effort) else { return };
+    if target.output_cap <= MIN_THINKING_TOKENS {
+        fidelity.approximates(Feature::ReasoningEffort, "no reasoning where the answer's cap leaves no room");
+        return;
+    }
+    let budget = budget.clamp(MIN_THINKING_TOKENS, target.output_cap - 1);
+    writer.member_object("thinking", |writer| {
+        writer.member_string("type", "enabled");
+        writer.member_count("budget_tokens", budget);
+    });
+}
+
+fn write_output(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &AnthropicTarget<'_>,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let schema = match &request.format {
+        Some(OutputFormat::JsonObject) => {
+            fidelity.lacks(DIALECT, Feature::JsonObject)?;
+            None
+        }
+        Some(OutputFormat::JsonSchema { schema, .. }) => Some(schema),
+        Some(OutputFormat::Text) | None => None,
+    };
+    let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort);
+    let effort = effort.filter(|effort| target.has_effort && *effort != Effort::None);
+    if schema.is_none() && effort.is_none() {
+        return Ok(());
+    }
+    writer.member_object("output_config", |writer| {
+        if let Some(effort) = effort {
+            let name = match effort {
+                Effort::None | Effort::Minimal | Effort::Low => "low",
+                Effort::Medium => "medium",
+                Effort::High => "high",
+                Effort::Max => "max",
+            };
+            writer.member_string("effort", name);
+        }
+        if let Some(schema) = schema {
+            writer.member_object("format", |writer| {
+                writer.member_string("type", "json_schema");
+                writer.member_raw("schema", schema);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn write_tier(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    match request.service_tier.as_deref() {
+        Some(tier @ ("auto" | "standard_only")) => writer.member_string("service_tier", tier),
+        None | Some("default") => {}
+        Some(_) => fidelity.lacks(DIALECT, Feature::ServiceTier)?,
+    }
+    Ok(())
+}
+
+/// What has no place here at all.
+fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
+    if request.modalities.iter().any(|modality| modality != "text") {
+        fidelity.lacks(DIALECT, Feature::AudioOutput)?;
+    }
+    if request.store == Some(true) {
+        fidelity.lacks(DIALECT, Feature::Store)?;
+    }
+    if request.metadata.is_some() {
+        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
+    }
+    if request.verbosity.is_some() {
+        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
+    }
+    Ok(())
+}
