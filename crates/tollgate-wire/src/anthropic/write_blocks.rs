@@ -128,7 +128,7 @@ fn write_call(writer: &mut JsonWriter, call: &ToolCall, cache: Option<&CacheMark
 }
 
 /// Arguments as the object they must be here; none at all are an empty one.
-pub(super) fn object_of(arguments: &str) -> Option<RawJson> {
+pub(crate) fn object_of(arguments: &str) -> Option<RawJson> {
     let text = if arguments.trim().is_empty() { "{}" } else { arguments };
     let raw = RawJson::new(text).ok()?;
     let is_object = raw.node().ok()?.kind() == Kind::Object;

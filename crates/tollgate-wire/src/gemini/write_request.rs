@@ -1,0 +1,346 @@
+//! Requests from the neutral types.
+
+use super::write_parts::{TurnContext, write_part};
+use crate::anthropic::is_advice;
+use crate::json::{JsonWriter, RawJson};
+use crate::neutral::{
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
+    Reasoning, Role, Sampling, Tool, ToolChoice, Unsupported,
+};
+
+const DIALECT: ChatDialect = ChatDialect::Gemini;
+
+/// What differs between requests to the dialect; the model stands in the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeminiTarget {
+    /// The cap on the answer's tokens that was paid for; `None` where none is to be written.
+    pub output_cap: Option<u64>,
+    /// Whether the model takes `thinkingLevel` (Gemini 3); else effort becomes a budget. Such models also
+    /// refuse calls of earlier turns without a signature.
+    pub has_thinking_level: bool,
+}
+
+/// Writes a request's body.
+///
+/// # Errors
+/// The request has something that the dialect lacks, and nothing may be dropped.
+pub fn write_request(
+    request: &ChatRequest,
+    target: &GeminiTarget,
+    fidelity: &mut Fidelity,
+) -> Result<Vec<u8>, Unsupported> {
+    let mut outcome = Ok(());
+    let body = JsonWriter::document(1024, |writer| {
+        outcome = write_members(writer, request, target, fidelity);
+    });
+    outcome.map(|()| body)
+}
+
+fn write_members(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &GeminiTarget,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    write_system(writer, request, fidelity)?;
+    write_turns(writer, request, target, fidelity)?;
+    write_tools(writer, request, fidelity)?;
+    let mut outcome = Ok(());
+    writer.member_object("generationConfig", |writer| {
+        outcome = write_config(writer, request, target, fidelity);
+    });
+    outcome?;
+    refuse_others(request, fidelity)?;
+    if request.dialect != DIALECT
+        && let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name))
+    {
+        fidelity.lacks_named(DIALECT, Feature::UnknownMembers, Some(format!("`{name}`")))?;
+    }
+    if request.dialect == DIALECT {
+        writer.rest(&request.rest);
+    }
+    Ok(())
+}
+
+// === turns ===
+
+const fn is_system(message: &Message) -> bool {
+    matches!(message.role, Role::System | Role::Developer)
+}
+
+fn write_system(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let n_leading = request.messages.iter().take_while(|message| is_system(message)).count();
+    if request.messages[n_leading..].iter().any(is_system) {
+        fidelity.approximates(Feature::SystemBetweenTurns, "prompts between turns join the system prompt");
+    }
+    let parts: Vec<&Part> = request
+        .messages
+        .iter()
+        .filter(|message| is_system(message))
+        .flat_map(|message| &message.parts)
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let context = TurnContext { names: &[], needs_signature: false, has_ids: false };
+    let mut outcome = Ok(());
+    writer.member_object("systemInstruction", |writer| {
+        outcome = write_all(writer, &parts, context, fidelity);
+    });
+    outcome
+}
+
+fn write_all(
+    writer: &mut JsonWriter,
+    parts: &[&Part],
+    mut context: TurnContext<'_>,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut outcome = Ok(());
+    writer.member_array("parts", |writer| {
+        for part in parts {
+            if outcome.is_ok() {
+                outcome = write_part(writer, part, &context, fidelity);
+            }
+            // the first call of a turn carries the signature for all of them
+            context.needs_signature &= !matches!(part.kind, PartKind::ToolCall(_));
+        }
+    });
+    outcome
+}
+
+fn write_turns(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &GeminiTarget,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut turns: Vec<(bool, Vec<&Part>)> = Vec::new();
+    let mut names = Vec::new();
+    for message in request.messages.iter().filter(|message| !is_system(message)) {
+        if message.name.is_some() {
+            fidelity.approximates(Feature::Names, "speakers' names are left out");
+        }
+        names.extend(message.parts.iter().filter_map(|part| match &part.kind {
+            PartKind::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
+            _ => None,
+        }));
+        let is_model = message.role == Role::Assistant;
+        match turns.last_mut() {
+            Some((side, parts)) if *side == is_model => parts.extend(&message.parts),
+            _ => turns.push((is_model, message.parts.iter().collect())),
+        }
+    }
+    let mut outcome = Ok(());
+    writer.member_array("contents", |writer| {
+        for (is_model, parts) in turns.iter().filter(|(_, parts)| !parts.is_empty()) {
+            let needs_signature = *is_model && target.has_thinking_level;
+            let context = TurnContext { names: &names, needs_signature, has_ids: true };
+            writer.object(|writer| {
+                writer.member_string("role", if *is_model { "model" } else { "user" });
+                if outcome.is_ok() {
+                    outcome = write_all(writer, parts, context, fidelity);
+                }
+            });
+        }
+    });
+    outcome
+}
+
+// === tools ===
+
+fn write_tools(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    let mut functions: Vec<&FunctionTool> = Vec::new();
+    let mut own: Vec<&RawJson> = Vec::new();
+    for tool in &request.tools {
+        match tool {
+            Tool::Function(function) => functions.push(function),
+            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw),
+            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
+                fidelity.lacks(DIALECT, Feature::CustomTools)?;
+            }
+            Tool::Foreign { name, .. } => {
+                let what = Some(format!("a tool of type `{name}`"));
+                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
+            }
+        }
+    }
+    if functions.is_empty() && own.is_empty() {
+        return Ok(());
+    }
+    if functions.iter().any(|function| function.strict == Some(true)) {
+        fidelity.approximates(Feature::StrictTools, "declarations are followed without a strict mode");
+    }
+    if request.parallel_tool_calls == Some(false) {
+        fidelity.lacks(DIALECT, Feature::ParallelToolCalls)?;
+    }
+    writer.member_array("tools", |writer| {
+        if !functions.is_empty() {
+            writer.object(|writer| {
+                writer.member_array("functionDeclarations", |writer| {
+                    functions.iter().for_each(|function| write_function(writer, function));
+                });
+            });
+        }
+        own.iter().for_each(|raw| writer.raw(raw));
+    });
+    if let Some(choice) = &request.tool_choice {
+        write_choice(writer, choice);
+    }
+    Ok(())
+}
+
+fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
+    writer.object(|writer| {
+        writer.member_string("name", &function.name);
+        writer.member_string_if("description", function.description.as_deref());
+        writer.member_raw_if("parametersJsonSchema", function.parameters.as_ref());
+    });
+}
+
+fn write_choice(writer: &mut JsonWriter, choice: &ToolChoice) {
+    writer.member_object("toolConfig", |writer| {
+        writer.member_object("functionCallingConfig", |writer| {
+            let mode = match choice {
+                ToolChoice::Auto => "AUTO",
+                ToolChoice::None => "NONE",
+                ToolChoice::Required | ToolChoice::Named(_) => "ANY",
+            };
+            writer.member_string("mode", mode);
+            if let ToolChoice::Named(name) = choice {
+                writer.member_array("allowedFunctionNames", |writer| writer.string(name));
+            }
+        });
+    });
+}
+
+// === generationConfig ===
+
+fn write_config(
+    writer: &mut JsonWriter,
+    request: &ChatRequest,
+    target: &GeminiTarget,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    writer.member_count_if("maxOutputTokens", target.output_cap.or(request.output_cap));
+    write_sampling(writer, &request.sampling, fidelity)?;
+    match &request.format {
+        Some(OutputFormat::JsonObject) => writer.member_string("responseMimeType", "application/json"),
+        Some(OutputFormat::JsonSchema { schema, .. }) => {
+            writer.member_string("responseMimeType", "application/json");
+            writer.member_raw("responseJsonSchema", schema);
+        }
+        Some(OutputFormat::Text) | None => {}
+    }
+    if let Some(reasoning) = &request.reasoning {
+        write_thinking(writer, reasoning, target, fidelity);
+    }
+    if request.modalities.iter().any(|modality| modality != "text") {
+        writer.member_array("responseModalities", |writer| {
+            request.modalities.iter().for_each(|modality| writer.string(&modality.to_ascii_uppercase()));
+        });
+    }
+    Ok(())
+}
+
+fn write_sampling(
+    writer: &mut JsonWriter,
+    sampling: &Sampling,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    writer.member_raw_if("temperature", sampling.temperature.as_ref());
+    writer.member_raw_if("topP", sampling.top_p.as_ref());
+    writer.member_raw_if("topK", sampling.top_k.as_ref());
+    writer.member_raw_if("frequencyPenalty", sampling.frequency_penalty.as_ref());
+    writer.member_raw_if("presencePenalty", sampling.presence_penalty.as_ref());
+    writer.member_raw_if("seed", sampling.seed.as_ref());
+    writer.member_count_if("candidateCount", sampling.n);
+    if !sampling.stop.is_empty() {
+        writer.member_array("stopSequences", |writer| {
+            sampling.stop.iter().for_each(|stop| writer.string(stop));
+        });
+    }
+    if sampling.logprobs == Some(true) {
+        fidelity.lacks(DIALECT, Feature::Logprobs)?;
+    }
+    if sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}") {
+        fidelity.lacks(DIALECT, Feature::LogitBias)?;
+    }
+    Ok(())
+}
+
+fn write_thinking(
+    writer: &mut JsonWriter,
+    reasoning: &Reasoning,
+    target: &GeminiTarget,
+    fidelity: &mut Fidelity,
+) {
+    writer.member_object("thinkingConfig", |writer| {
+        writer.member_flag_if("includeThoughts", reasoning.is_shown);
+        if reasoning.is_adaptive {
+            writer.key("thinkingBudget");
+            writer.literal("-1");
+            return;
+        }
+        match (reasoning.effort, reasoning.budget_tokens) {
+            (Some(effort), None) if target.has_thinking_level => {
+                if effort == Effort::None {
+                    fidelity
+                        .approximates(Feature::ReasoningEffort, "no reasoning becomes as little as there is");
+                }
+                writer.member_string("thinkingLevel", level(effort));
+            }
+            (Some(effort), None) => {
+                fidelity.approximates(Feature::ReasoningEffort, "an effort becomes a budget of tokens");
+                writer.member_count("thinkingBudget", effort.budget_tokens());
+            }
+            (_, Some(budget)) => writer.member_count("thinkingBudget", budget),
+            (None, None) => {}
+        }
+    });
+}
+
+const fn level(effort: Effort) -> &'static str {
+    match effort {
+        Effort::None | Effort::Minimal => "minimal",
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High | Effort::Max => "high",
+    }
+}
+
+/// What has no place here at all.
+fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
+    if request.store == Some(true) {
+        fidelity.lacks(DIALECT, Feature::Store)?;
+    }
+    if request
+        .service_tier
+        .as_deref()
+        .is_some_and(|tier| !matches!(tier, "auto" | "default" | "standard_only"))
+    {
+        fidelity.lacks(DIALECT, Feature::ServiceTier)?;
+    }
+    if request.metadata.is_some() {
+        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
+    }
+    if request.verbosity.is_some() {
+        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
+    }
+    if request.end_user.is_some() {
+        fidelity.approximates(Feature::EndUser, "known to the gateway only");
+    }
+    let parts = || request.messages.iter().flat_map(|message| &message.parts);
+    if parts().any(|part| part.cache.is_some()) {
+        fidelity.approximates(Feature::CacheControl, "left out: prompts are cached without marks there");
+    }
+    Ok(())
+}
