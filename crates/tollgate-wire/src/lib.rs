@@ -4,6 +4,7 @@
 //! dialect modules remember where the few interesting members stand, and splices replace only those.
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod gemini;
 pub mod json;
 pub mod neutral;

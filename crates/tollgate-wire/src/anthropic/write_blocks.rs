@@ -136,7 +136,7 @@ pub(crate) fn object_of(arguments: &str) -> Option<RawJson> {
 }
 
 /// Ids have letters, digits, `_` and `-` only here; other dialects' may have more.
-pub(super) fn usable_id(id: &str) -> String {
+pub(crate) fn usable_id(id: &str) -> String {
     let usable = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
     id.chars().map(usable).collect()
 }
