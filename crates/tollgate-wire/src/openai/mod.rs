@@ -5,5 +5,6 @@ pub mod error;
 pub mod models;
 pub mod request;
 pub mod response;
+pub mod responses;
 pub mod stream;
 pub mod usage;

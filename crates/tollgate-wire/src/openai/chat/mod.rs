@@ -9,6 +9,7 @@ mod write_request;
 mod write_stream;
 
 pub use read_answer::read_answer;
+pub(crate) use read_answer::read_usage;
 pub use read_request::read_request;
 pub use read_stream::ChatStreamReader;
 pub use write_answer::write_answer;

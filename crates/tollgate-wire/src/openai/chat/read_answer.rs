@@ -30,7 +30,7 @@ pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, ReadError> {
     Ok(answer)
 }
 
-pub(super) fn read_usage(node: &Node<'_>) -> Option<tollgate_domain::Usage> {
+pub(crate) fn read_usage(node: &Node<'_>) -> Option<tollgate_domain::Usage> {
     normalise(Surface::Chat, node.text().as_bytes()).ok().flatten()
 }
 
