@@ -12,3 +12,4 @@ pub mod neutral;
 pub mod openai;
 pub mod sse;
 pub mod tokens;
+pub mod translate;

@@ -61,6 +61,7 @@ enum Show {
     Nothing,
     AsItCame,
     WithCost { json: Vec<u8>, span: UsageSpan },
+    Written(Box<dyn FnOnce(Option<NanoUsd>) -> Option<Bytes> + Send + Sync>),
 }
 
 impl std::fmt::Debug for UsageFrame {
@@ -82,6 +83,12 @@ impl RelayEvent {
 }
 
 impl UsageFrame {
+    /// A frame that is written once its cost is known.
+    #[must_use]
+    pub fn written(write: impl FnOnce(Option<NanoUsd>) -> Option<Bytes> + Send + Sync + 'static) -> Self {
+        Self { raw: Bytes::new(), show: Show::Written(Box::new(write)) }
+    }
+
     /// The frame for the client with `usage.cost` in it; as it came where the client asked for no usage but
     /// the frame has content; `None` where it is hidden.
     #[must_use]
@@ -90,6 +97,7 @@ impl UsageFrame {
             Show::Nothing => None,
             Show::AsItCame => Some(self.raw),
             Show::WithCost { json, span } => Some(data_event(&with_cost(&json, &span, cost))),
+            Show::Written(write) => write(Some(cost)),
         }
     }
 
@@ -99,6 +107,7 @@ impl UsageFrame {
         match self.show {
             Show::Nothing => None,
             Show::AsItCame | Show::WithCost { .. } => Some(self.raw),
+            Show::Written(write) => write(None),
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum SseError {
     /// An event beyond [`MAX_EVENT_BYTES`].
     #[error("the provider sent an event of more than {MAX_EVENT_BYTES} bytes")]
     EventTooLarge,
+    /// An event that is not what its dialect has.
+    #[error("the provider sent an event that cannot be read")]
+    Unreadable,
 }
 
 /// The decoder's state between chunks.

@@ -1,0 +1,181 @@
+//! Requests.
+
+use bytes::Bytes;
+
+use crate::json::ReadError;
+use crate::neutral::{ChatDialect, ChatRequest, Feature, Fidelity, Mode, Unsupported};
+use crate::openai::responses::ResponseEcho;
+use crate::{anthropic, bedrock, cohere, gemini, openai};
+
+/// What a request says beside its body: Google's stands in the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The model of the path.
+    pub model: &'a str,
+    /// Whether the path asks for a stream.
+    pub stream: bool,
+}
+
+/// A request of another dialect than Chat Completions, with what stands for it there.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// What it says.
+    pub request: ChatRequest,
+    /// The same as Chat Completions: what is priced, and what a provider of that dialect gets.
+    pub as_chat: Bytes,
+    /// What Chat Completions cannot say of it: providers of that dialect do not get it.
+    pub chat_lacks: Option<Unsupported>,
+    /// Whether what Chat Completions cannot say has a length that is not in the body: the prompt cannot be
+    /// bounded by it.
+    pub has_unbounded_parts: bool,
+    /// Whether it asks for tools that the vendor runs and bills.
+    pub has_vendor_tools: bool,
+    /// What its answer repeats of it.
+    pub echo: ResponseEcho,
+}
+
+/// What differs between requests to providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestTarget<'a> {
+    /// Who is asked.
+    pub dialect: ChatDialect,
+    /// The model as the provider names it.
+    pub model: &'a str,
+    /// The cap on the answer's tokens that was paid for; `None` where none is to be written.
+    pub output_cap: Option<u64>,
+    /// The model's own cap, where it is known: written where a dialect must have one.
+    pub model_cap: Option<u64>,
+}
+
+/// A request as a provider gets it.
+#[derive(Clone, Debug)]
+pub struct ProviderRequest {
+    /// Its body.
+    pub body: Bytes,
+    /// What was left out or bent.
+    pub fidelity: Fidelity,
+}
+
+/// The cap where a dialect must have one and nobody names any.
+const DEFAULT_OUTPUT_CAP: u64 = 4_096;
+/// A target that takes everything that anybody speaking Chat Completions takes.
+const ANY_CHAT: openai::chat::ChatTarget<'_> = openai::chat::ChatTarget {
+    model: "",
+    output_cap: None,
+    has_completion_cap: false,
+    has_top_k: true,
+    has_developer_role: false,
+};
+
+/// Reads a request of `dialect`, and writes what stands for it in Chat Completions.
+///
+/// # Errors
+/// Invalid JSON, a missing member, one of the wrong type.
+pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Result<Incoming, ReadError> {
+    let request = read(dialect, asked, body)?;
+    let target = openai::chat::ChatTarget { model: &request.model, ..ANY_CHAT };
+    let mut fidelity = Fidelity::new(Mode::Refuse);
+    let (as_chat, chat_lacks) = match openai::chat::write_request(&request, &target, &mut fidelity) {
+        Ok(body) => (body, None),
+        Err(lacking) => {
+            fidelity = Fidelity::new(Mode::Drop);
+            let body = openai::chat::write_request(&request, &target, &mut fidelity).unwrap_or_default();
+            (body, Some(lacking))
+        }
+    };
+    let echo = match dialect {
+        ChatDialect::OpenAiResponses => ResponseEcho::read(body)?,
+        _ => ResponseEcho::default(),
+    };
+    let dropped = fidelity.dropped();
+    Ok(Incoming {
+        as_chat: Bytes::from(as_chat),
+        has_unbounded_parts: dropped.iter().any(|feature| holds_prompt(*feature)),
+        has_vendor_tools: dropped.contains(&Feature::VendorTools),
+        chat_lacks,
+        echo,
+        request,
+    })
+}
+
+/// Whether leaving it out leaves out a part of the prompt.
+const fn holds_prompt(feature: Feature) -> bool {
+    matches!(
+        feature,
+        Feature::ImageUrl
+            | Feature::ImageInline
+            | Feature::AudioInput
+            | Feature::VideoInput
+            | Feature::FileInput
+            | Feature::FileId
+            | Feature::ToolResultMedia
+            | Feature::UnknownMembers
+    )
+}
+
+/// Reads a request of any dialect that clients speak.
+fn read(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Result<ChatRequest, ReadError> {
+    match dialect {
+        ChatDialect::OpenAiChat | ChatDialect::Cohere | ChatDialect::Bedrock => {
+            openai::chat::read_request(body)
+        }
+        ChatDialect::OpenAiResponses => openai::responses::read_request(body),
+        ChatDialect::Anthropic => anthropic::read_request(body),
+        ChatDialect::Gemini => gemini::read_request(asked.model, asked.stream, body),
+    }
+}
+
+/// Writes a request as a provider gets it.
+///
+/// # Errors
+/// The request has something that the provider's dialect lacks, and `mode` does not allow to leave it out.
+pub fn write_request(
+    request: &ChatRequest,
+    target: &RequestTarget<'_>,
+    mode: Mode,
+) -> Result<ProviderRequest, Unsupported> {
+    let mut fidelity = Fidelity::new(mode);
+    let RequestTarget { dialect, model, output_cap, model_cap } = *target;
+    let body = match dialect {
+        ChatDialect::OpenAiChat => {
+            let target = openai::chat::ChatTarget { model, output_cap, ..ANY_CHAT };
+            openai::chat::write_request(request, &target, &mut fidelity)
+        }
+        ChatDialect::OpenAiResponses => {
+            let target = openai::responses::ResponsesTarget { model, output_cap };
+            openai::responses::write_request(request, &target, &mut fidelity)
+        }
+        ChatDialect::Anthropic => {
+            let cap = output_cap.or(request.output_cap).or(model_cap).unwrap_or(DEFAULT_OUTPUT_CAP);
+            let has_effort = takes_effort(model);
+            let target = anthropic::AnthropicTarget { model: Some(model), output_cap: cap, has_effort };
+            anthropic::write_request(request, &target, &mut fidelity)
+        }
+        ChatDialect::Gemini => {
+            let target = gemini::GeminiTarget { output_cap, has_thinking_level: model.contains("gemini-3") };
+            gemini::write_request(request, &target, &mut fidelity)
+        }
+        ChatDialect::Bedrock => {
+            let is_anthropic = model.contains("anthropic.") || model.contains("claude");
+            bedrock::write_request(
+                request,
+                &bedrock::BedrockTarget { output_cap, is_anthropic },
+                &mut fidelity,
+            )
+        }
+        ChatDialect::Cohere => {
+            cohere::write_request(request, &cohere::CohereTarget { model, output_cap }, &mut fidelity)
+        }
+    };
+    Ok(ProviderRequest { body: Bytes::from(body?), fidelity })
+}
+
+/// Whether one of Anthropic's models takes `output_config.effort`: from the fifth Opus' predecessor on.
+fn takes_effort(model: &str) -> bool {
+    ["opus-4-5", "opus-4-6", "opus-4-7", "sonnet-4-6", "sonnet-4-7", "-5-", "-5"].iter().any(|mark| {
+        model.contains(mark)
+            && !model.contains("-3-5")
+            && !model.contains("haiku-4-5")
+            && !model.contains("sonnet-4-5")
+    })
+}
