@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tollgate_domain::{NanoUsd, RequestId};
 use tollgate_ledger::{Grant, LimitKind, RateRefusal, RateStatus};
+use tollgate_wire::neutral::ChatDialect;
 
 use crate::error::Refusal;
 use crate::idempotency::RecordedBody;
@@ -181,8 +182,13 @@ pub(crate) fn write_common(headers: &mut HeaderMap, request: RequestId) {
 }
 
 /// A refusal as an answer.
-pub(crate) fn refuse(refusal: &Refusal, overhead: Duration) -> Response<GatewayBody> {
-    let mut response = Response::new(GatewayBody::whole(refusal.body()));
+pub(crate) fn refuse(
+    refusal: &Refusal,
+    dialect: ChatDialect,
+    request: RequestId,
+    overhead: Duration,
+) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::whole(refusal.body(dialect, request)));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     refusal.write_headers(headers);

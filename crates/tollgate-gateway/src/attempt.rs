@@ -3,20 +3,23 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
+use tollgate_domain::{AttemptOutcome, ErrorKind};
 use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
 use tollgate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers};
+use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
 use tollgate_wire::openai::request::{Edits, OutputCapField, splice};
 use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
+use tollgate_wire::translate;
 
+use crate::dialects;
 use crate::error::{Refusal, UpstreamRefusal};
 use crate::plan::PricedCandidate;
-use crate::relay::{StreamStart, start_stream};
+use crate::relay::{StreamStart, stand_in_id, start_stream};
 use crate::settle::Reservation;
 
 /// A provider's error body is read this far.
@@ -25,7 +28,13 @@ const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// What an attempt brought.
 pub(crate) enum Attempted {
     /// A whole answer.
-    Whole { head: http::response::Parts, body: Bytes, answer: Box<Answer> },
+    Whole {
+        head: http::response::Parts,
+        body: Bytes,
+        answer: Box<Answer>,
+        /// Where some side speaks another dialect than Chat Completions.
+        neutral: Option<Box<ChatAnswer>>,
+    },
     /// A stream whose content has begun, or that ended well without any.
     Stream { head: http::response::Parts, start: Box<StreamStart> },
 }
@@ -49,7 +58,7 @@ pub(crate) async fn run(
     credential: Option<&CredentialPolicy>,
     deadline: Instant,
 ) -> Result<Attempted, Failed> {
-    let body = request_body(reservation, priced, cap);
+    let body = request_body(reservation, priced, cap)?;
     let timeouts = reservation.priced.plan.plan.timeouts;
     let response = dispatch(reservation, priced, credential, body, &timeouts, deadline).await?;
     let status = response.status();
@@ -65,18 +74,29 @@ pub(crate) async fn run(
     whole(reservation, response, priced, deadline).await
 }
 
-fn request_body(reservation: &Reservation, priced: &PricedCandidate, cap: Option<u64>) -> Bytes {
+fn request_body(
+    reservation: &Reservation,
+    priced: &PricedCandidate,
+    cap: Option<u64>,
+) -> Result<Bytes, Failed> {
     let request = &reservation.priced;
+    if dialects::spoken(priced.candidate.provider.dialect) != ChatDialect::OpenAiChat {
+        let body = dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0);
+        return body.map_err(|refusal| {
+            let (outcome, kind) = (AttemptOutcome::Refused, refusal.kind);
+            Failed { refusal: Box::new(refusal), ..Failed::new(outcome, false, kind, "") }
+        });
+    }
     let edits = Edits {
         model: Some(&priced.candidate.model),
         output_cap: cap,
         output_cap_field: output_cap_field(priced),
         include_usage: request.skim.stream,
     };
-    match splice(&request.body.0, &request.skim, &edits) {
+    Ok(match splice(&request.body.0, &request.skim, &edits) {
         std::borrow::Cow::Borrowed(_) => request.body.0.clone(),
         std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-    }
+    })
 }
 
 /// OpenAI's own API (also on Azure) wants the newer name; what merely speaks its dialect may know only the
@@ -99,14 +119,14 @@ async fn dispatch(
     if priced.candidate.provider.dialect == Dialect::Demo {
         return Ok(demo::answer(request.surface, &body));
     }
-    let url = url(&priced.candidate.provider.base_url, request.surface).map_err(|reason| {
+    let url = dialects::url(&priced.candidate, request.surface, request.skim.stream).map_err(|reason| {
         Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
     })?;
     let left = deadline.saturating_duration_since(Instant::now());
     let upstream = UpstreamRequest {
         method: Method::POST,
         url,
-        headers: request_headers(reservation, credential),
+        headers: request_headers(reservation, priced, credential),
         body,
         connect_timeout: Duration::from_millis(timeouts.connect_ms).min(left),
         first_byte_timeout: Duration::from_millis(timeouts.first_byte_ms).min(left),
@@ -116,29 +136,20 @@ async fn dispatch(
     sent.map_err(|error| Failed::from_upstream(&error).named(priced))
 }
 
-fn url(base_url: &str, surface: Surface) -> Result<Uri, String> {
-    let path = match surface {
-        Surface::Chat => "/chat/completions",
-        Surface::Completions => "/completions",
-        Surface::Embeddings => "/embeddings",
-    };
-    let mut text = String::with_capacity(base_url.len() + path.len());
-    text.push_str(base_url.trim_end_matches('/'));
-    text.push_str(path);
-    Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned())
-}
-
-fn request_headers(reservation: &Reservation, credential: Option<&CredentialPolicy>) -> HeaderMap {
+fn request_headers(
+    reservation: &Reservation,
+    priced: &PricedCandidate,
+    credential: Option<&CredentialPolicy>,
+) -> HeaderMap {
     let request = &reservation.priced;
     let mut headers = headers::client_to_provider(&request.headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    if let Some(credential) = credential
-        && let Ok(mut value) = bearer(credential.secret.expose())
-    {
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+    let dialect = priced.candidate.provider.dialect;
+    dialects::dialect_headers(&mut headers, dialect, dialects::is_same(&request.client, &priced.candidate));
+    if let Some(credential) = credential {
+        dialects::present(&mut headers, dialect, &credential.secret);
     }
     if let Some(traceparent) = request.trace.traceparent()
         && let Ok(value) = HeaderValue::from_str(&traceparent.to_string())
@@ -146,14 +157,6 @@ fn request_headers(reservation: &Reservation, credential: Option<&CredentialPoli
         headers.insert("traceparent", value);
     }
     headers
-}
-
-fn bearer(secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
-    const SCHEME: &str = "Bearer ";
-    let mut text = String::with_capacity(SCHEME.len() + secret.len());
-    text.push_str(SCHEME);
-    text.push_str(secret);
-    HeaderValue::from_maybe_shared(Bytes::from(text))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -175,7 +178,7 @@ async fn whole(
     let (head, body) = response.into_parts();
     let max = reservation.gateway().config.max_answer_bytes;
     let body = read_body(body, max, deadline).await.map_err(|failed| failed.named(priced))?;
-    let answer = read_answer(reservation.priced.surface, &body);
+    let (answer, neutral) = read_whole(reservation, priced, &body);
     let bad = |reason: &str| {
         let message = format!("the provider's answer {reason}");
         let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
@@ -187,7 +190,34 @@ async fn whole(
     if answer.is_error {
         return Err(bad("is an error with a success status"));
     }
-    Ok(Attempted::Whole { head, body, answer: Box::new(answer) })
+    if neutral.is_none() && is_translated(reservation, priced) {
+        return Err(bad("is not what its dialect promises"));
+    }
+    Ok(Attempted::Whole { head, body, answer: Box::new(answer), neutral })
+}
+
+fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
+    let provider = dialects::spoken(priced.candidate.provider.dialect);
+    (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
+}
+
+/// What the answer says: in the bytes where both sides speak Chat Completions, else in no dialect.
+fn read_whole(
+    reservation: &Reservation,
+    priced: &PricedCandidate,
+    body: &[u8],
+) -> (Answer, Option<Box<ChatAnswer>>) {
+    let request = &reservation.priced;
+    let provider = dialects::spoken(priced.candidate.provider.dialect);
+    if (request.client.dialect, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
+        return (read_answer(request.surface, body), None);
+    }
+    let id = stand_in_id(reservation);
+    match translate::read_answer(provider, body, &id, &priced.candidate.model) {
+        Ok(neutral) => (Answer::of_neutral(&neutral), Some(Box::new(neutral))),
+        // an error with a success status, or nothing that can be read
+        Err(_) => (read_answer(request.surface, body), None),
+    }
 }
 
 async fn read_body(body: UpstreamBody, max: usize, deadline: Instant) -> Result<Bytes, Failed> {

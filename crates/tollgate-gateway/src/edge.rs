@@ -10,13 +10,14 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tollgate_domain::{ErrorKind, RequestId, RequestOutcome, Surface};
 use tollgate_telemetry::RequestTrace;
+use tollgate_wire::neutral::ChatDialect;
 
 use crate::answer::{GatewayBody, refuse, write_common};
 use crate::auth::{Authenticated, authenticate};
 use crate::error::{Refusal, shutting_down};
 use crate::gateway::Pod;
 use crate::pipeline::{self, Received};
-use crate::{entropy, idempotency, key_info, model_list, quote};
+use crate::{count_tokens, dialects, entropy, idempotency, key_info, model_list, quote};
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
 const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
@@ -24,7 +25,9 @@ const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
-    Inference(Surface),
+    Inference(Surface, ChatDialect),
+    /// What a prompt counts, without asking a model.
+    CountTokens(ChatDialect),
     Models,
     Model,
     Key,
@@ -38,11 +41,12 @@ pub(crate) async fn serve(
 ) -> Result<Response<GatewayBody>, Infallible> {
     let started = Instant::now();
     let id = request_id(&gateway);
+    let dialect = dialects::of_path(request.uri().path());
     let outcome = route(&gateway, request, id, started).await;
     let mut response = outcome.unwrap_or_else(|refusal| {
         let (kind, code) = (refusal.kind, refusal.status().as_u16());
         tracing::debug!(request_id = %id, status = code, error = kind.code(), "request refused");
-        refuse(&refusal, started.elapsed())
+        refuse(&refusal, dialect, id, started.elapsed())
     });
     write_common(response.headers_mut(), id);
     Ok(response)
@@ -67,11 +71,16 @@ async fn route(
         }
     };
     match endpoint {
-        Endpoint::Inference(surface) => {
-            let outcome = inference(gateway, request, surface, caller, id, started).await;
+        Endpoint::Inference(surface, dialect) => {
+            let outcome = inference(gateway, request, (surface, dialect), caller, id, started).await;
             outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
         }
-        Endpoint::Models => Ok(model_list::list(&caller)),
+        Endpoint::CountTokens(dialect) => {
+            let (parts, body) = request.into_parts();
+            let body = read_body(gateway, body).await?;
+            count_tokens::count(dialect, parts.uri.path(), body)
+        }
+        Endpoint::Models => Ok(model_list::list(&caller, request.uri().path(), request.headers())),
         Endpoint::Model => {
             let path = request.uri().path();
             model_list::one(&caller, &percent_decoded(path.strip_prefix(MODEL_PREFIX).unwrap_or(path)))
@@ -88,7 +97,7 @@ async fn route(
 async fn inference(
     gateway: &Pod,
     request: Request<Incoming>,
-    surface: Surface,
+    (surface, dialect): (Surface, ChatDialect),
     caller: Authenticated,
     id: RequestId,
     started: Instant,
@@ -101,7 +110,9 @@ async fn inference(
         RequestTrace::disabled()
     };
     let body = read_body(gateway, body).await?;
-    let received = Received { request: id, started, surface, caller, headers: parts.headers, body, trace };
+    let path = if dialect == ChatDialect::Gemini { parts.uri.path().to_owned() } else { String::new() };
+    let headers = parts.headers;
+    let received = Received { request: id, started, surface, dialect, path, caller, headers, body, trace };
     // pinned where it is made: moving it would copy a few kilobytes per request
     let mut answering = std::pin::pin!(async {
         if idempotency::is_asked_for(&received.headers) {
@@ -121,7 +132,7 @@ async fn inference(
 
 /// Counts what was refused before there was a reservation to count it.
 fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started: Instant) {
-    let Endpoint::Inference(surface) = endpoint else { return };
+    let Endpoint::Inference(surface, _) = endpoint else { return };
     if refusal.is_settled {
         return;
     }
@@ -141,17 +152,24 @@ const MODEL_PREFIX: &str = "/v1/models/";
 fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let (allowed, endpoint) = match path {
-        "/v1/chat/completions" => (Method::POST, Endpoint::Inference(Surface::Chat)),
-        "/v1/completions" => (Method::POST, Endpoint::Inference(Surface::Completions)),
-        "/v1/embeddings" => (Method::POST, Endpoint::Inference(Surface::Embeddings)),
-        "/v1/models" => (Method::GET, Endpoint::Models),
+        "/v1/chat/completions" => (Method::POST, openai(Surface::Chat)),
+        "/v1/completions" => (Method::POST, openai(Surface::Completions)),
+        "/v1/embeddings" => (Method::POST, openai(Surface::Embeddings)),
+        "/v1/responses" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses)),
+        "/v1/messages" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::Anthropic)),
+        "/v1/messages/count_tokens" => (Method::POST, Endpoint::CountTokens(ChatDialect::Anthropic)),
+        "/v1/models" | "/v1beta/models" => (Method::GET, Endpoint::Models),
         "/v1/key" => (Method::GET, Endpoint::Key),
         "/v1/quote" => (Method::POST, Endpoint::Quote),
+        other if dialects::google_call(other).is_some() => match dialects::google_call(other) {
+            Some((_, "generateContent" | "streamGenerateContent")) => {
+                (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::Gemini))
+            }
+            Some((_, "countTokens")) => (Method::POST, Endpoint::CountTokens(ChatDialect::Gemini)),
+            _ => return Err(unknown_path()),
+        },
         other if other.starts_with(MODEL_PREFIX) => (Method::GET, Endpoint::Model),
-        _ => {
-            let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /v1/key and /v1/quote";
-            return Err(Refusal::new(ErrorKind::NotFound, message));
-        }
+        _ => return Err(unknown_path()),
     };
     if *method != allowed {
         let message = format!("this path takes {allowed}, not {method}");
@@ -159,6 +177,15 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
         return Err(Refusal { allow: Some(allow), ..Refusal::new(ErrorKind::MethodNotAllowed, message) });
     }
     Ok(endpoint)
+}
+
+const fn openai(surface: Surface) -> Endpoint {
+    Endpoint::Inference(surface, ChatDialect::OpenAiChat)
+}
+
+fn unknown_path() -> Refusal {
+    let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /v1/models, /v1/key and /v1/quote";
+    Refusal::new(ErrorKind::NotFound, message)
 }
 
 /// Reads a body within its bounds of size and time.
@@ -233,10 +260,25 @@ mod tests {
     #[test]
     fn endpoint_table() {
         let ok = [
-            ("POST", "/v1/chat/completions", Endpoint::Inference(Surface::Chat)),
-            ("POST", "/v1/chat/completions/", Endpoint::Inference(Surface::Chat)),
-            ("POST", "/v1/completions", Endpoint::Inference(Surface::Completions)),
-            ("POST", "/v1/embeddings", Endpoint::Inference(Surface::Embeddings)),
+            ("POST", "/v1/chat/completions", openai(Surface::Chat)),
+            ("POST", "/v1/chat/completions/", openai(Surface::Chat)),
+            ("POST", "/v1/completions", openai(Surface::Completions)),
+            ("POST", "/v1/embeddings", openai(Surface::Embeddings)),
+            ("POST", "/v1/messages", Endpoint::Inference(Surface::Chat, ChatDialect::Anthropic)),
+            ("POST", "/v1/messages/count_tokens", Endpoint::CountTokens(ChatDialect::Anthropic)),
+            ("POST", "/v1/responses", Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses)),
+            (
+                "POST",
+                "/v1beta/models/m:generateContent",
+                Endpoint::Inference(Surface::Chat, ChatDialect::Gemini),
+            ),
+            (
+                "POST",
+                "/v1/models/a/m:streamGenerateContent",
+                Endpoint::Inference(Surface::Chat, ChatDialect::Gemini),
+            ),
+            ("POST", "/v1beta/models/m:countTokens", Endpoint::CountTokens(ChatDialect::Gemini)),
+            ("GET", "/v1beta/models", Endpoint::Models),
             ("GET", "/v1/models", Endpoint::Models),
             ("GET", "/v1/models/openai/gpt-5-mini", Endpoint::Model),
             ("GET", "/v1/key", Endpoint::Key),

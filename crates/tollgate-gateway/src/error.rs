@@ -6,11 +6,15 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use tollgate_domain::{ErrorKind, NanoUsd, UnixMillis};
+use tollgate_domain::{ErrorKind, NanoUsd, RequestId, UnixMillis};
 use tollgate_ledger::{LedgerError, MoneyRefusal, RateRefusal};
 use tollgate_policy::{AuthDenied, PlanDenied};
+use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::error::{ErrorBody, encode_error, encode_error_event, error_type};
 use tollgate_wire::openai::request::RequestError;
+use tollgate_wire::openai::responses::encode_error_event as openai_responses_error_event;
+use tollgate_wire::sse::data_event;
+use tollgate_wire::{anthropic, gemini};
 
 /// What the OpenAI and Anthropic SDKs read before they retry on their own.
 pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -87,17 +91,48 @@ impl Refusal {
         self.status.unwrap_or_else(of_kind)
     }
 
-    /// The body in OpenAI's shape.
-    pub(crate) fn body(&self) -> Bytes {
-        if let Some(upstream) = &self.upstream {
-            return upstream.body.clone();
+    /// The body in the client's shape.
+    pub(crate) fn body(&self, dialect: ChatDialect, request: RequestId) -> Bytes {
+        let (message, code, metadata) = (&self.message, Some(self.kind.code()), self.metadata.as_ref());
+        match (dialect, &self.upstream) {
+            (ChatDialect::Anthropic, _) => {
+                let kind = self.anthropic_type();
+                anthropic::error::encode_error(kind, message, code, metadata, &request.to_string())
+            }
+            (ChatDialect::Gemini, _) => {
+                let name = gemini::error::status_name(self.kind);
+                let status = self.status().as_u16();
+                Bytes::from(gemini::error::encode_error(status, name, message, code, metadata))
+            }
+            (_, Some(upstream)) => upstream.body.clone(),
+            (_, None) => encode_error(&self.error_body()),
         }
-        encode_error(&self.error_body())
     }
 
     /// The same as an error event, for streams that have begun.
-    pub(crate) fn event(&self) -> Bytes {
-        encode_error_event(&self.error_body())
+    pub(crate) fn event(&self, dialect: ChatDialect) -> Bytes {
+        match dialect {
+            ChatDialect::Anthropic => {
+                anthropic::error::encode_error_event(self.anthropic_type(), &self.message)
+            }
+            ChatDialect::Gemini => {
+                let name = gemini::error::status_name(self.kind);
+                let (status, code) = (self.kind.status(), Some(self.kind.code()));
+                data_event(&gemini::error::encode_error(status, name, &self.message, code, None))
+            }
+            ChatDialect::OpenAiResponses => openai_responses_error_event(self.kind.code(), &self.message),
+            _ => encode_error_event(&self.error_body()),
+        }
+    }
+
+    /// By the status that is told, which is the provider's own where its refusal is passed on.
+    fn anthropic_type(&self) -> &'static str {
+        match self.upstream.as_ref().map(|upstream| upstream.status.as_u16()) {
+            Some(404) => "not_found_error",
+            Some(413) => "request_too_large",
+            Some(_) => "invalid_request_error",
+            None => anthropic::error::error_type(self.kind),
+        }
     }
 
     fn error_body(&self) -> ErrorBody<'_> {

@@ -25,6 +25,8 @@ mod slice_plan;
 mod answer;
 mod attempt;
 mod confirm;
+mod count_tokens;
+mod dialects;
 mod entropy;
 mod error;
 mod gates;

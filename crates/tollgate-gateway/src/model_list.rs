@@ -1,6 +1,8 @@
-//! `GET /v1/models` and `/v1/models/{id}`: what this key may ask for.
+//! `GET /v1/models` and `/v1/models/{id}`: what this key may ask for, in the client's dialect.
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use tollgate_wire::json::JsonWriter;
 use tollgate_wire::openai::models::{ModelEntry, encode_list, encode_model};
 
 use crate::answer::{GatewayBody, json};
@@ -9,14 +11,62 @@ use crate::error::Refusal;
 
 /// `created` of every entry: policy keeps no such date, and clients only need a number.
 const CREATED: i64 = 0;
+/// The same for clients that need a date.
+const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
-pub(crate) fn list(caller: &Authenticated) -> Response<GatewayBody> {
-    let entries = caller.snapshot.visible_models(&caller.context).map(|info| ModelEntry {
-        id: &info.id,
-        created: CREATED,
-        owned_by: &info.owned_by,
-    });
+pub(crate) fn list(caller: &Authenticated, path: &str, headers: &HeaderMap) -> Response<GatewayBody> {
+    let visible = || caller.snapshot.visible_models(&caller.context);
+    if path.starts_with("/v1beta/") {
+        return json(StatusCode::OK, google_list(visible().map(|info| &*info.id)));
+    }
+    if headers.contains_key("anthropic-version") {
+        return json(StatusCode::OK, anthropic_list(visible().map(|info| &*info.id)));
+    }
+    let entries =
+        visible().map(|info| ModelEntry { id: &info.id, created: CREATED, owned_by: &info.owned_by });
     json(StatusCode::OK, encode_list(entries))
+}
+
+/// Everything at once: there is no further page.
+fn anthropic_list<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes {
+    let ids: Vec<&str> = ids.collect();
+    Bytes::from(JsonWriter::document(256, |writer| {
+        writer.member_array("data", |writer| {
+            for id in &ids {
+                writer.object(|writer| {
+                    writer.member_string("type", "model");
+                    writer.member_string("id", id);
+                    writer.member_string("display_name", id);
+                    writer.member_string("created_at", CREATED_AT);
+                });
+            }
+        });
+        writer.member_flag("has_more", false);
+        for (name, id) in [("first_id", ids.first()), ("last_id", ids.last())] {
+            match id {
+                Some(id) => writer.member_string(name, id),
+                None => writer.member_null(name),
+            }
+        }
+    }))
+}
+
+fn google_list<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes {
+    Bytes::from(JsonWriter::document(256, |writer| {
+        writer.member_array("models", |writer| {
+            for id in ids {
+                writer.object(|writer| {
+                    writer.member_string("name", &format!("models/{id}"));
+                    writer.member_string("displayName", id);
+                    writer.member_array("supportedGenerationMethods", |writer| {
+                        ["generateContent", "streamGenerateContent", "countTokens"]
+                            .iter()
+                            .for_each(|method| writer.string(method));
+                    });
+                });
+            }
+        });
+    }))
 }
 
 pub(crate) fn one(caller: &Authenticated, name: &str) -> Result<Response<GatewayBody>, Refusal> {

@@ -8,10 +8,12 @@ use http::{HeaderMap, HeaderName, Response};
 use tollgate_domain::{ErrorKind, Labels, RequestId, Surface};
 use tollgate_policy::KeyContext;
 use tollgate_telemetry::RequestTrace;
+use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::request::{RequestSkim, skim};
 
 use crate::answer::GatewayBody;
 use crate::auth::Authenticated;
+use crate::dialects::{self, Client};
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::idempotency::OnceRun;
@@ -34,6 +36,9 @@ pub(crate) struct Received {
     pub(crate) request: RequestId,
     pub(crate) started: Instant,
     pub(crate) surface: Surface,
+    pub(crate) dialect: ChatDialect,
+    /// Where Google's requests name their model.
+    pub(crate) path: String,
     pub(crate) caller: Authenticated,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -46,8 +51,10 @@ pub(crate) struct Priced {
     pub(crate) request: RequestId,
     pub(crate) started: Instant,
     pub(crate) surface: Surface,
+    pub(crate) client: Client,
     pub(crate) caller: Authenticated,
     pub(crate) headers: HeaderMap,
+    /// In Chat Completions, whatever the client speaks.
     pub(crate) body: PromptBody,
     pub(crate) skim: RequestSkim,
     pub(crate) requested_model: String,
@@ -81,8 +88,10 @@ pub(crate) async fn pay_and_send(
 /// Reads what must be known of the body, finds the candidates and bounds the cost. Boxed, because it is passed
 /// on from step to step.
 pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
-    let Received { request, started, surface, caller, headers, body, mut trace } = received;
-    let skim = skim(surface, &body)?;
+    let Received { request, started, surface, dialect, path, caller, headers, body, mut trace } = received;
+    let (client, body) = dialects::read(dialect, &path, body)?;
+    let mut skim = skim(surface, &body)?;
+    dialects::note_foreign(&client, &mut skim);
     let requested_model = requested_model(&caller, surface, &skim)?;
     let end_user = end_user(&caller.context, &headers, &skim)?;
     let input = PlanInput {
@@ -93,6 +102,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         requested_model: &requested_model,
         body: &body,
         end_user: end_user.as_deref(),
+        client: &client,
     };
     let plan = price_plan(input, &gateway.config)?;
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);
@@ -103,6 +113,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         request,
         started,
         surface,
+        client,
         caller,
         headers,
         body,

@@ -11,6 +11,7 @@ use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
 use tollgate_wire::openai::request::{RequestSkim, input_token_estimate};
 
 use crate::GatewayConfig;
+use crate::dialects::{self, Client};
 use crate::error::Refusal;
 
 /// Models that search and think as much as they like and bill it beside any cap: nothing bounds them.
@@ -132,6 +133,7 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) requested_model: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) end_user: Option<&'a str>,
+    pub(crate) client: &'a Client,
 }
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.
@@ -143,7 +145,10 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     for candidate in &plan.candidates {
         match price_candidate(candidate, &input, &shape, config) {
             Ok(mut priced) => {
-                priced.slice_tokens = slices::slice_tokens(&plan, &priced, &input, &shape);
+                // slices read the stream's own bytes, which only Chat Completions has on both sides
+                if input.client.is_chat() && dialects::is_same(input.client, &priced.candidate) {
+                    priced.slice_tokens = slices::slice_tokens(&plan, &priced, &input, &shape);
+                }
                 candidates.push(priced);
             }
             Err(refusal) => unpriced = unpriced.or(Some(refusal)),
@@ -229,6 +234,7 @@ fn price_candidate(
     if !sheet.is_free() {
         refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, &name())?;
     }
+    dialects::check(input.client, input.skim, candidate, input.body)?;
     let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)?;
     let asked = input.skim.client_output_cap();
     let output_cap = match (asked, candidate.max_output_tokens) {

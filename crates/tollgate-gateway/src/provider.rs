@@ -8,15 +8,19 @@ use http::{HeaderMap, Response};
 use tollgate_domain::{
     AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, Usage,
 };
+use tollgate_wire::neutral::ChatAnswer;
 use tollgate_wire::openai::response::Answer;
+use tollgate_wire::openai::responses::ResponseEcho;
 use tollgate_wire::openai::usage::{UsageReading, UsageSpan, counted_usage, with_cost};
+use tollgate_wire::translate::{AnswerContext, write_answer};
 
 use crate::answer::{AnswerFacts, GatewayBody};
 use crate::attempt::{self, Attempted, Failed};
+use crate::dialects::spoken;
 use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
 use crate::plan::PricedCandidate;
-use crate::relay::{RelayBody, StreamStart};
+use crate::relay::{RelayBody, StreamStart, created};
 use crate::route::{AfterFailure, NextAttempt, Route};
 use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
 
@@ -159,7 +163,9 @@ async fn answer(
     deadline: Instant,
 ) -> Response<GatewayBody> {
     match attempted {
-        Attempted::Whole { head, body, answer } => whole(reservation, &head, body, &answer).await,
+        Attempted::Whole { head, body, answer, neutral } => {
+            whole(reservation, &head, body, &answer, neutral.as_deref()).await
+        }
         Attempted::Stream { head, start } => stream(reservation, &head, *start, place, deadline),
     }
 }
@@ -169,14 +175,16 @@ async fn whole(
     head: &http::response::Parts,
     body: Bytes,
     answer: &Answer,
+    neutral: Option<&ChatAnswer>,
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
     reservation.note_served_tier(answer.service_tier.as_deref());
     let (usage, basis, span) = usage_of(&reservation, answer);
     let cost = reservation.price(&usage).cost;
-    let body = match span {
-        Some(span) => Bytes::from(with_cost(&body, &span, cost)),
-        None => body,
+    let body = match (neutral, span) {
+        (Some(neutral), _) => in_clients_dialect(&reservation, neutral, body, cost),
+        (None, Some(span)) => Bytes::from(with_cost(&body, &span, cost)),
+        (None, None) => body,
     };
     let mut response = head_of(&reservation, head, Some(cost));
     let keeping = reservation.priced.once.as_ref().and_then(|once| once.keep_whole(&response, &body));
@@ -190,6 +198,20 @@ async fn whole(
     response
 }
 
+/// The answer as the client reads it: the provider's own bytes where both speak the same.
+fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Bytes, cost: NanoUsd) -> Bytes {
+    let client = &reservation.priced.client;
+    let provider = reservation.current().map(|priced| spoken(priced.candidate.provider.dialect));
+    if provider == Some(client.dialect) {
+        return body;
+    }
+    let nothing = ResponseEcho::default();
+    let echo = client.foreign.as_ref().map_or(&nothing, |foreign| &foreign.incoming.echo);
+    let context =
+        AnswerContext { dialect: client.dialect, created: created(reservation), echo, cost: Some(cost) };
+    Bytes::from(write_answer(neutral, &context))
+}
+
 fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBasis, Option<UsageSpan>) {
     let counted = || {
         let request = &reservation.priced;
@@ -197,6 +219,7 @@ fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBas
     };
     let (usage, basis, span) = match &answer.usage {
         UsageReading::Counted(usage, span) => (*usage, SettlementBasis::Provider, Some(span.clone())),
+        UsageReading::Told(usage) => (*usage, SettlementBasis::Provider, None),
         UsageReading::Unusable(error, span) => {
             tracing::warn!(%error, "a provider's usage is unusable; counted instead");
             (counted(), SettlementBasis::Counted, Some(span.clone()))

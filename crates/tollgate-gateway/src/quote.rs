@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate_domain::{ErrorKind, NanoUsd, RequestId, Surface};
 use tollgate_telemetry::RequestTrace;
+use tollgate_wire::neutral::ChatDialect;
 
 use crate::answer::{GatewayBody, json as json_answer};
 use crate::auth::Authenticated;
@@ -25,7 +26,20 @@ pub(crate) fn quote(
 ) -> Result<Response<GatewayBody>, Refusal> {
     let surface = surface_of(&body)?;
     let trace = RequestTrace::disabled();
-    let mut priced = price(gateway, Received { request, started, surface, caller, headers, body, trace })?;
+    let mut priced = price(
+        gateway,
+        Received {
+            request,
+            started,
+            surface,
+            dialect: ChatDialect::OpenAiChat,
+            path: String::new(),
+            caller,
+            headers,
+            body,
+            trace,
+        },
+    )?;
     // as a request is, whose cheap bound the ledger refuses
     if levels(&priced).is_beyond_every_period(priced.plan.minimum) {
         priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);

@@ -1,5 +1,6 @@
 //! Relaying a stream: back-pressure by being polled, settlement at its end, cancellation by being dropped.
 
+mod dialect;
 mod growth;
 mod slices;
 
@@ -18,7 +19,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tollgate_domain::{AttemptOutcome, ErrorKind, RequestOutcome, SettlementBasis, Usage};
 use tollgate_upstream::{UpstreamBody, UpstreamError};
 use tollgate_wire::openai::error::ProviderError;
-use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd, StreamOptions, StreamRelay};
+use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd};
 use tollgate_wire::openai::usage::counted_usage;
 
 use crate::attempt::Failed;
@@ -28,6 +29,8 @@ use crate::leases::RunningStream;
 use crate::provider::{LEFT, with_request};
 use crate::settle::{Ending, Reservation};
 
+use self::dialect::AnyRelay;
+pub(crate) use self::dialect::{created, stand_in_id};
 use self::slices::SliceHold;
 
 /// Bytes that may gather before the first content: beyond it the stream is relayed as it is.
@@ -36,7 +39,7 @@ const MAX_UNCOMMITTED_BYTES: usize = 256 << 10;
 /// A stream whose content has begun (or which has ended well without any), with what came so far.
 pub(crate) struct StreamStart {
     body: UpstreamBody,
-    relay: StreamRelay,
+    relay: AnyRelay,
     events: Vec<RelayEvent>,
     /// Set where the body has ended already.
     end: Option<StreamEnd>,
@@ -54,12 +57,7 @@ pub(crate) async fn start_stream(
     mut body: UpstreamBody,
     deadline: Instant,
 ) -> Result<StreamStart, Failed> {
-    let skim = &reservation.priced.skim;
-    let options = StreamOptions {
-        client_wants_usage: skim.include_usage == Some(true),
-        n_choices: skim.n_returned_choices(),
-    };
-    let mut relay = StreamRelay::new(reservation.priced.surface, options);
+    let mut relay = AnyRelay::of(reservation);
     let mut events = Vec::new();
     let mut n_bytes = 0;
     loop {
@@ -114,7 +112,7 @@ pub(crate) struct RelayBody {
     reservation: Reservation,
     /// `None` once it has ended.
     upstream: Option<UpstreamBody>,
-    relay: StreamRelay,
+    relay: AnyRelay,
     events: Vec<RelayEvent>,
     ready: VecDeque<Bytes>,
     is_settled: bool,
@@ -298,7 +296,7 @@ impl RelayBody {
             return;
         }
         if !self.is_settled {
-            self.ready.push_back(refusal.event());
+            self.ready.push_back(refusal.event(self.reservation.priced.client.dialect));
             self.settle(RequestOutcome::Error(refusal.kind), 200);
         }
     }

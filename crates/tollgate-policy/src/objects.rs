@@ -154,16 +154,32 @@ pub struct KeyPolicy {
 pub enum Dialect {
     /// OpenAI's API and everything compatible with it.
     Openai,
+    /// OpenAI's API on Azure: other paths and another header for the key.
+    AzureOpenai,
+    /// Anthropic's Messages.
+    Anthropic,
+    /// Google's generateContent.
+    Gemini,
+    /// Cohere's chat, version 2.
+    Cohere,
     /// The built-in provider that answers offline.
     Demo,
 }
 
 impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 6] =
+        [Self::Openai, Self::AzureOpenai, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Demo];
+
     /// The name in configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Openai => "openai",
+            Self::AzureOpenai => "azure_openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Cohere => "cohere",
             Self::Demo => "demo",
         }
     }
@@ -171,7 +187,20 @@ impl Dialect {
     /// The dialect of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Openai, Self::Demo].into_iter().find(|dialect| dialect.name() == name)
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// Where the vendor of the dialect answers, without the path's version; `None` where there is no one
+    /// place.
+    #[must_use]
+    pub const fn default_base_url(self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("https://api.openai.com/v1"),
+            Self::Anthropic => Some("https://api.anthropic.com"),
+            Self::Gemini => Some("https://generativelanguage.googleapis.com"),
+            Self::Cohere => Some("https://api.cohere.com"),
+            Self::AzureOpenai | Self::Demo => None,
+        }
     }
 }
 

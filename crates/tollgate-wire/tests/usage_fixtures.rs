@@ -104,7 +104,7 @@ impl Fixture {
                 Ok(usage)
             }
             UsageReading::Unusable(error, _) => Err(error),
-            UsageReading::Missing => panic!("no usage is found"),
+            UsageReading::Missing | UsageReading::Told(_) => panic!("no usage is found"),
         }
     }
 

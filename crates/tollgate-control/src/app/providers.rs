@@ -19,7 +19,7 @@ use crate::secrets::CredentialBinding;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// Dialects that a later release will speak.
-const LATER_DIALECTS: [&str; 6] = ["azure_openai", "anthropic", "gemini", "vertex", "bedrock", "cohere"];
+const LATER_DIALECTS: [&str; 2] = ["vertex", "bedrock"];
 /// Most credentials of one provider.
 const MAX_CREDENTIALS: usize = 64;
 /// Longest base URL.

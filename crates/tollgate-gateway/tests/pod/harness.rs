@@ -49,6 +49,8 @@ pub(crate) struct Setup {
     pub(crate) prices: Vec<(Option<Meter>, i64)>,
     pub(crate) data_policy: DataPolicy,
     pub(crate) hold_slice_tokens: Option<u32>,
+    /// What the first provider speaks.
+    pub(crate) dialect: Dialect,
     /// Instead of one in this process.
     pub(crate) ledger: Option<Ledger>,
     /// How far the pod's clock is ahead of the ledger's.
@@ -73,6 +75,7 @@ impl Default for Setup {
             ],
             data_policy: DataPolicy::OPEN,
             hold_slice_tokens: None,
+            dialect: Dialect::Openai,
             ledger: None,
             clock_lead_ms: 0,
         }
@@ -194,8 +197,8 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             default_models: vec![(Surface::Chat, "both".to_owned())],
             hold_slice_tokens: setup.hold_slice_tokens,
         }),
-        provider(1, "mock", &mock.base_url()),
-        provider(2, "second", &second.base_url()),
+        provider(1, "mock", setup.dialect, mock),
+        provider(2, "second", Dialect::Openai, second),
         PolicyObject::Model(ModelPolicy {
             id: ModelId::from_u128(1),
             name: "both".to_owned(),
@@ -276,11 +279,13 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
     ]
 }
 
-fn provider(n: u128, name: &str, base_url: &str) -> PolicyObject {
+fn provider(n: u128, name: &str, dialect: Dialect, mock: &MockProvider) -> PolicyObject {
+    let base_url = mock.base_url();
+    let base_url = if dialect == Dialect::Openai { &base_url } else { base_url.trim_end_matches("/v1") };
     PolicyObject::Provider(ProviderPolicy {
         id: ProviderId::from_u128(n),
         name: name.to_owned(),
-        dialect: Dialect::Openai,
+        dialect,
         base_url: base_url.to_owned(),
         credentials: vec![tollgate_policy::CredentialPolicy {
             id: tollgate_domain::CredentialId::from_u128(n),

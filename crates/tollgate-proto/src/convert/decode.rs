@@ -40,7 +40,7 @@ pub(super) fn provider(message: v1::Provider) -> Decoded<ProviderPolicy> {
     let dialect = enums::dialect_from_wire(message.dialect, reading.object(), "dialect")?;
     let base_url = match dialect {
         Dialect::Demo => message.base_url,
-        Dialect::Openai => reading.text("base_url", message.base_url)?,
+        _ => reading.text("base_url", message.base_url)?,
     };
     let credentials = message.credentials.into_iter().map(|one| credential(&reading, one));
     let max_concurrent_requests = message.max_concurrent_requests;

@@ -27,7 +27,9 @@ enum_pairs! {
         Settings, Provider, Price, Margin, Model, Tenant, Project, Key, Budget
     }
     surface_to_wire, surface_from_wire: Surface, Surface { Chat, Completions, Embeddings }
-    dialect_to_wire, dialect_from_wire: Dialect, Dialect { Openai, Demo }
+    dialect_to_wire, dialect_from_wire: Dialect, Dialect {
+        Openai, AzureOpenai, Anthropic, Gemini, Cohere, Demo
+    }
     strategy_to_wire, strategy_from_wire: Strategy, Strategy { Priority }
     retry_on_to_wire, retry_on_from_wire: RetryOn, RetryOn { Timeout, Connect, RateLimited, ServerError }
     billing_to_wire, billing_from_wire: Billing, Billing { Prepaid, Postpaid }

@@ -51,7 +51,7 @@ pub(super) fn write_block(
         }
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what)
+            fidelity.lacks_named(DIALECT, Feature::UnknownContent, what)
         }
     }
 }

@@ -272,7 +272,9 @@ pub(crate) fn is_above_one(number: &str) -> bool {
             other => !other.starts_with('-'),
         };
     }
-    !exponent.starts_with('-') && !whole.starts_with('-') && !(is_zero(whole) && is_zero(fraction))
+    let is_negative = exponent.starts_with('-') || whole.starts_with('-');
+    let is_zero = is_zero(whole) && is_zero(fraction);
+    !is_negative && !is_zero
 }
 
 fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {

@@ -114,7 +114,10 @@ fn read_message(bytes: &Bytes) -> Result<Message, EventStreamError> {
 }
 
 /// A header's name, its value where that is a string, and what follows.
-fn read_header(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+type Header<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
+/// The next header.
+fn read_header(bytes: &[u8]) -> Option<Header<'_>> {
     let (n_name, rest) = bytes.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(*n_name))?;
     let (kind, rest) = rest.split_first()?;

@@ -31,7 +31,7 @@ impl BedrockStreamReader {
         let mut members = document.object()?;
         match message.name.as_str() {
             "messageStart" => {
-                out.push(StreamEvent::Start { id: String::new(), model: String::new(), created: None })
+                out.push(StreamEvent::Start { id: String::new(), model: String::new(), created: None });
             }
             "contentBlockStart" => self.begin(&mut members, out)?,
             "contentBlockDelta" => self.add(&mut members, out)?,

@@ -42,7 +42,7 @@ pub(super) fn write_block(
                 });
             }),
             None => {
-                fidelity.approximates(Feature::ThinkingBlocks, "reasoning without a signature is left out")
+                fidelity.approximates(Feature::ThinkingBlocks, "reasoning without a signature is left out");
             }
         },
         PartKind::HiddenThinking { data } => writer.object(|writer| {
@@ -50,7 +50,7 @@ pub(super) fn write_block(
         }),
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what)?;
+            fidelity.lacks_named(DIALECT, Feature::UnknownContent, what)?;
         }
     }
     if part.cache.is_some() {

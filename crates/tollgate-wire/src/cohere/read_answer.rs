@@ -85,7 +85,7 @@ pub(super) fn read_usage(node: &Node<'_>) -> Option<Usage> {
     let cached = members.count("cached_tokens").ok()?.unwrap_or(0);
     let billed = members.take("billed_units").or_else(|| members.take("tokens"))?;
     let mut billed = billed.object().ok()?;
-    let mut count = |name: &str| whole(billed.take(name)?);
+    let mut count = |name: &str| whole(&billed.take(name)?);
     let (input, output) = (count("input_tokens")?, count("output_tokens").unwrap_or(0));
     let searches = count("search_units").unwrap_or(0);
     let cached = cached.min(input);
@@ -98,7 +98,7 @@ pub(super) fn read_usage(node: &Node<'_>) -> Option<Usage> {
 }
 
 /// Counts are written as `12` or as `12.0` there.
-fn whole(node: Node<'_>) -> Option<u64> {
+fn whole(node: &Node<'_>) -> Option<u64> {
     let text = node.text();
     let digits = match text.split_once('.') {
         Some((digits, fraction)) if fraction.bytes().all(|digit| digit == b'0') => digits,

@@ -156,7 +156,7 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
         }
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            return fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what);
+            return fidelity.lacks_named(DIALECT, Feature::UnknownContent, what);
         }
         PartKind::Audio { .. } => Feature::AudioInput,
         PartKind::Video { .. } => Feature::VideoInput,

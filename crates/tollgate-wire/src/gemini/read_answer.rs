@@ -49,11 +49,11 @@ fn read_candidate(index: u64, node: &Node<'_>) -> Result<Choice, FieldError> {
     let index = members.count("index")?.unwrap_or(index);
     let mut parts = Vec::new();
     let mut ids = CallIds::default();
-    if let Some(content) = members.take("content") {
-        if let Some(node) = content.object()?.take("parts") {
-            for part in node.array()? {
-                read_part(&part, &mut ids, &mut parts)?;
-            }
+    if let Some(content) = members.take("content")
+        && let Some(node) = content.object()?.take("parts")
+    {
+        for part in node.array()? {
+            read_part(&part, &mut ids, &mut parts)?;
         }
     }
     let reason = string_of(&mut members, "finishReason", "finish_reason")?;

@@ -80,11 +80,11 @@ impl GeminiStreamReader {
         let choice = members.count("index")?.unwrap_or(index);
         let progress = self.candidates.entry(choice).or_default();
         let mut parts = Vec::new();
-        if let Some(content) = members.take("content") {
-            if let Some(node) = content.object()?.take("parts") {
-                for part in node.array()? {
-                    read_part(&part, &mut self.ids, &mut parts)?;
-                }
+        if let Some(content) = members.take("content")
+            && let Some(node) = content.object()?.take("parts")
+        {
+            for part in node.array()? {
+                read_part(&part, &mut self.ids, &mut parts)?;
             }
         }
         parts.into_iter().for_each(|part| progress.part(choice, part, out));

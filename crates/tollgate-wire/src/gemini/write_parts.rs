@@ -48,7 +48,7 @@ pub(super) fn write_part(
                 writer.member_string("thoughtSignature", signature);
             }),
             None => {
-                fidelity.approximates(Feature::ThinkingBlocks, "reasoning without a signature is left out")
+                fidelity.approximates(Feature::ThinkingBlocks, "reasoning without a signature is left out");
             }
         },
         PartKind::HiddenThinking { .. } => {
@@ -57,7 +57,7 @@ pub(super) fn write_part(
         PartKind::Foreign { dialect: DIALECT, raw, .. } => writer.raw(raw),
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            return fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what);
+            return fidelity.lacks_named(DIALECT, Feature::UnknownContent, what);
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! A validating single-pass JSON scanner that reports where things stand instead of building values.
 
+mod edit;
 mod error;
 mod lexer;
 mod node;
@@ -9,6 +10,7 @@ mod scanner;
 mod text;
 mod writer;
 
+pub use edit::{Edit, set_members};
 pub use error::{Fault, JsonError, JsonProblem};
 pub use node::{FieldError, Members, Node, RawJson, ReadError, Rest};
 pub use path::path_at;

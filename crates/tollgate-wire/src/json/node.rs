@@ -173,6 +173,12 @@ impl<'a> Node<'a> {
         Ok(Members { root, start: self.value.span.start, list })
     }
 
+    /// The bytes it takes in its text.
+    #[must_use]
+    pub fn span(&self) -> std::ops::Range<usize> {
+        self.value.span.clone()
+    }
+
     /// An error about this value; `message` is read after its path.
     #[must_use]
     pub fn error(&self, message: impl Into<String>) -> FieldError {
@@ -260,6 +266,12 @@ impl<'a> Members<'a> {
     /// A member as it came, where it is there.
     pub fn raw(&mut self, name: &str) -> Option<RawJson> {
         self.take(name).map(|node| node.raw())
+    }
+
+    /// Whether the object has no members at all, taken ones counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// What was not taken. A member that is `null` is left out: it says what its absence says.

@@ -98,6 +98,8 @@ features! {
     EndUser = "user";
     /// Keeping the answer at the vendor.
     Store = "store";
+    /// Content that only the client's dialect knows.
+    UnknownContent = "unknown_content";
     /// Members that only the client's dialect knows.
     UnknownMembers = "unknown_members";
 }

@@ -4,6 +4,7 @@ use tollgate_domain::Surface;
 
 use super::usage::{UsageReading, read_usage_here};
 use crate::json::{Fault, Kind, Scanner, Value, decode_string, decoded_len};
+use crate::neutral::{ChatAnswer, PartKind};
 
 /// Whether an answer's body is what its surface promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,27 @@ pub struct Answer {
     pub text_bytes: u64,
     /// Whether it is `{"error": …}` (some servers send it with status 200).
     pub is_error: bool,
+}
+
+impl Answer {
+    /// The same of an answer that was read in no dialect.
+    #[must_use]
+    pub fn of_neutral(answer: &ChatAnswer) -> Self {
+        let texts = answer.choices.iter().flat_map(|choice| &choice.parts).map(|part| match &part.kind {
+            PartKind::Text { text, .. } | PartKind::Thinking { text, .. } | PartKind::Refusal { text } => {
+                text.len()
+            }
+            PartKind::ToolCall(call) => call.arguments.len() + call.name.len(),
+            _ => 0,
+        });
+        Self {
+            usage: answer.usage.map_or(UsageReading::Missing, UsageReading::Told),
+            model: Some(answer.model.clone()),
+            service_tier: answer.service_tier.clone(),
+            text_bytes: texts.sum::<usize>() as u64,
+            ..empty(AnswerShape::Json)
+        }
+    }
 }
 
 /// Reads an answer's body in one pass.

@@ -39,6 +39,8 @@ pub enum UsageReading {
     Missing,
     /// Counts that make sense.
     Counted(Usage, UsageSpan),
+    /// The same, of an answer that was not read in this dialect.
+    Told(Usage),
     /// Counts that do not.
     Unusable(UsageError, UsageSpan),
 }

@@ -7,7 +7,9 @@ mod streams;
 
 pub use answers::{AnswerContext, read_answer, write_answer};
 pub use relay::{RelayContext, TranslatingRelay};
-pub use requests::{Asked, Incoming, ProviderRequest, RequestTarget, read_request, write_request};
+pub use requests::{
+    Asked, Incoming, ProviderRequest, RequestTarget, pass_request, read_chat, read_request, write_request,
+};
 pub use streams::StreamReader;
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ use crate::sse::SseError;
 #[derive(Debug)]
 pub struct TranslatingRelay {
     reader: StreamReader,
-    /// Gone once the last event is written.
+    /// Gone once the last event is written; never there where both sides speak the same.
     writer: Option<StreamWriter>,
+    /// Whether the bytes pass as they are.
+    is_passing: bool,
     stand_in: (String, String),
     steps: Vec<StreamEvent>,
     content_begun: bool,
@@ -55,7 +57,8 @@ impl TranslatingRelay {
         let RelayContext { provider, client, created, wants_usage, n_choices, echo, stand_in } = context;
         Self {
             reader: StreamReader::new(provider),
-            writer: Some(StreamWriter::new(client, created, wants_usage, echo)),
+            writer: (provider != client).then(|| StreamWriter::new(client, created, wants_usage, echo)),
+            is_passing: provider == client,
             stand_in,
             steps: Vec::new(),
             content_begun: false,
@@ -78,9 +81,14 @@ impl TranslatingRelay {
             return Ok(());
         }
         let mut steps = std::mem::take(&mut self.steps);
+        let passing = self.is_passing.then(|| chunk.clone());
         let outcome = self.reader.push(chunk, &mut steps);
         steps.drain(..).for_each(|step| self.step(step, out));
         self.steps = steps;
+        // a chunk with the provider's error is told in our words instead
+        if !self.has_failed && outcome.is_ok() {
+            out.extend(passing.map(RelayEvent::Forward));
+        }
         outcome
     }
 

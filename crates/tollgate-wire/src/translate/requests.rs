@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::json::ReadError;
+use crate::json::{Edit, Node, ReadError, set_members};
 use crate::neutral::{ChatDialect, ChatRequest, Feature, Fidelity, Mode, Unsupported};
 use crate::openai::responses::ResponseEcho;
 use crate::{anthropic, bedrock, cohere, gemini, openai};
@@ -88,14 +88,40 @@ pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Resu
         _ => ResponseEcho::default(),
     };
     let dropped = fidelity.dropped();
+    let is_outside = |name: &str| OUTSIDE_MEMBERS.contains(&name);
+    let has_outside = request.rest.iter().any(|(name, _)| is_outside(name));
     Ok(Incoming {
-        as_chat: Bytes::from(as_chat),
-        has_unbounded_parts: dropped.iter().any(|feature| holds_prompt(*feature)),
+        as_chat: Bytes::from(with_rest(as_chat, &request)?),
+        has_unbounded_parts: has_outside || dropped.iter().any(|feature| holds_prompt(*feature)),
         has_vendor_tools: dropped.contains(&Feature::VendorTools),
         chat_lacks,
         echo,
         request,
     })
+}
+
+/// Members that name prompt text which is not in the body.
+const OUTSIDE_MEMBERS: [&str; 5] =
+    ["cachedContent", "cached_content", "previous_response_id", "conversation", "prompt"];
+
+/// What is priced also has the members that nobody understood: their bytes count, and some are refused by
+/// name. It is never sent: where there are any, Chat Completions lacks them.
+fn with_rest(as_chat: Vec<u8>, request: &ChatRequest) -> Result<Vec<u8>, ReadError> {
+    if request.rest.is_empty() {
+        return Ok(as_chat);
+    }
+    let root = Node::parse(&as_chat)?;
+    let mut members = root.object()?;
+    let unknown: Vec<(&str, &str)> = request
+        .rest
+        .iter()
+        .filter(|(name, _)| members.take_any(name).is_none())
+        .map(|(name, value)| (name, value.text()))
+        .collect();
+    let paths: Vec<[&str; 1]> = unknown.iter().map(|(name, _)| [*name]).collect();
+    let edits: Vec<Edit<'_>> =
+        paths.iter().zip(&unknown).map(|(path, (_, value))| (path.as_slice(), *value)).collect();
+    Ok(set_members(&as_chat, &root, &edits)?)
 }
 
 /// Whether leaving it out leaves out a part of the prompt.
@@ -109,7 +135,7 @@ const fn holds_prompt(feature: Feature) -> bool {
             | Feature::FileInput
             | Feature::FileId
             | Feature::ToolResultMedia
-            | Feature::UnknownMembers
+            | Feature::UnknownContent
     )
 }
 
@@ -123,6 +149,59 @@ fn read(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Result<ChatReque
         ChatDialect::Anthropic => anthropic::read_request(body),
         ChatDialect::Gemini => gemini::read_request(asked.model, asked.stream, body),
     }
+}
+
+/// Reads a request of Chat Completions, to be written in another dialect.
+///
+/// # Errors
+/// Invalid JSON, a missing member, one of the wrong type.
+pub fn read_chat(body: &[u8]) -> Result<ChatRequest, ReadError> {
+    openai::chat::read_request(body)
+}
+
+/// A request for a provider that speaks the client's own dialect: its bytes, with the model and the cap set.
+///
+/// # Errors
+/// A member on the way to the cap is no object.
+pub fn pass_request(body: &[u8], target: &RequestTarget<'_>) -> Result<Bytes, ReadError> {
+    let root = Node::parse(body)?;
+    let mut model = Vec::with_capacity(target.model.len() + 2);
+    crate::json::write_string(&mut model, target.model);
+    let model = String::from_utf8_lossy(&model).into_owned();
+    let cap = target.output_cap.map(|cap| cap.to_string());
+    let mut edits: Vec<Edit<'_>> = Vec::with_capacity(2);
+    let cap_path: &[&str] = match target.dialect {
+        ChatDialect::Anthropic => {
+            edits.push((&["model"], &model));
+            &["max_tokens"]
+        }
+        ChatDialect::OpenAiResponses => {
+            edits.push((&["model"], &model));
+            &["max_output_tokens"]
+        }
+        _ => gemini_cap_path(&root)?,
+    };
+    if let Some(cap) = &cap {
+        edits.push((cap_path, cap));
+    }
+    Ok(Bytes::from(set_members(body, &root, &edits)?))
+}
+
+/// Google's clients write names in either spelling: the cap goes where they wrote it.
+fn gemini_cap_path(root: &Node<'_>) -> Result<&'static [&'static str], ReadError> {
+    let mut members = root.object()?;
+    let (snake, camel) = (members.take("generation_config"), members.take("generationConfig"));
+    let is_snake = camel.is_none() && snake.is_some();
+    let has_snake_cap = match snake.or(camel) {
+        Some(config) => config.object()?.take("max_output_tokens").is_some(),
+        None => false,
+    };
+    Ok(match (is_snake, has_snake_cap) {
+        (true, true) => &["generation_config", "max_output_tokens"],
+        (true, false) => &["generation_config", "maxOutputTokens"],
+        (false, true) => &["generationConfig", "max_output_tokens"],
+        (false, false) => &["generationConfig", "maxOutputTokens"],
+    })
 }
 
 /// Writes a request as a provider gets it.

@@ -206,6 +206,59 @@ fn answers_reach_every_client() {
     }
 }
 
+#[test]
+fn the_same_dialect_passes_with_its_model_and_cap_set() {
+    let cases = [
+        (
+            ChatDialect::Anthropic,
+            r#"{"model": "x", "max_tokens": 9,"new": [1.50]}"#,
+            r#"{"model": "p", "max_tokens": 5,"new": [1.50]}"#,
+        ),
+        (ChatDialect::Anthropic, r#"{"new":1}"#, r#"{"new":1,"model":"p","max_tokens":5}"#),
+        (
+            ChatDialect::Gemini,
+            r#"{"contents":[]}"#,
+            r#"{"contents":[],"generationConfig":{"maxOutputTokens":5}}"#,
+        ),
+        (
+            ChatDialect::Gemini,
+            r#"{"generation_config":{"max_output_tokens":9}}"#,
+            r#"{"generation_config":{"max_output_tokens":5}}"#,
+        ),
+        (
+            ChatDialect::Gemini,
+            r#"{"generationConfig":{"topK":1}}"#,
+            r#"{"generationConfig":{"topK":1,"maxOutputTokens":5}}"#,
+        ),
+    ];
+    for (dialect, body, expected) in cases {
+        let target = RequestTarget { dialect, model: "p", output_cap: Some(5), model_cap: None };
+        let out = pass_request(body.as_bytes(), &target).unwrap();
+        assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected, "{body}");
+    }
+}
+
+#[test]
+fn the_same_dialect_streams_its_own_bytes() {
+    for dialect in [ChatDialect::Anthropic, ChatDialect::Gemini] {
+        let stream = provider_stream(dialect);
+        let mut relay = TranslatingRelay::new(context(dialect, dialect));
+        let mut events = Vec::new();
+        stream.chunks(50).for_each(|chunk| relay.push(Bytes::copy_from_slice(chunk), &mut events).unwrap());
+        assert_eq!(relay.finish(true, &mut events), StreamEnd::Complete, "{dialect:?}");
+        let out: Vec<u8> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                RelayEvent::Forward(bytes) => Some(bytes),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert_eq!(out, stream, "{dialect:?}");
+        assert_eq!(relay.usage().unwrap().total_tokens(), 17, "{dialect:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -14,9 +14,13 @@ pub(super) fn dialect(text: &str) -> Result<Dialect, String> {
         return Ok(dialect);
     }
     if LATER_DIALECTS.contains(&text) {
-        return Err(format!("not supported yet: `{text}`; write openai or demo"));
+        return Err(format!("not supported yet: `{text}`; write one of {}", known()));
     }
-    Err(format!("`{}` is no dialect: write openai or demo", text.escape_debug()))
+    Err(format!("`{}` is no dialect: write one of {}", text.escape_debug(), known()))
+}
+
+fn known() -> String {
+    Dialect::ALL.map(Dialect::name).join(", ")
 }
 
 /// The URL as given, or the vendor's of that name, without a trailing slash.
@@ -30,8 +34,17 @@ pub(super) fn base_url(dialect: Dialect, provider: &str, given: Option<&str>) ->
     let Some(given) = given else {
         let catalog = Catalog::embedded().map_err(|error| error.to_string())?;
         let vendor = catalog.vendor(provider).filter(|vendor| !vendor.base_url.is_empty());
-        let vendor = vendor.or_else(|| catalog.vendor("openai"));
-        return vendor.map(|vendor| vendor.base_url.clone()).ok_or_else(|| "is missing".to_owned());
+        // a key must not travel to another vendor than its own, whatever the dialect's default is
+        if let Some(other) = vendor.filter(|vendor| vendor.dialect != dialect.name()) {
+            let (name, speaks) = (&other.name, &other.dialect);
+            return Err(format!(
+                "is missing: {name} speaks {speaks}; write that dialect, or where {name} speaks this one"
+            ));
+        }
+        let base_url = vendor.map(|vendor| vendor.base_url.as_str()).or(dialect.default_base_url());
+        return base_url
+            .map(str::to_owned)
+            .ok_or_else(|| format!("is missing: {} has no one place", dialect.name()));
     };
     // Before anything repeats the text: these parts may be secrets.
     if given.contains('@') {

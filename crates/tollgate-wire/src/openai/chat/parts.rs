@@ -210,7 +210,7 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
         }
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            return fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what);
+            return fidelity.lacks_named(DIALECT, Feature::UnknownContent, what);
         }
         PartKind::Thinking { .. } | PartKind::HiddenThinking { .. } => Feature::ThinkingBlocks,
         PartKind::ToolCall(_) => Feature::Tools,

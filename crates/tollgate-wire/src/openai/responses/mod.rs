@@ -16,7 +16,7 @@ pub use read_request::read_request;
 pub use read_stream::ResponsesStreamReader;
 pub use write_answer::write_answer;
 pub use write_request::{ResponsesTarget, write_request};
-pub use write_stream::ResponsesStreamWriter;
+pub use write_stream::{ResponsesStreamWriter, encode_error_event};
 
 #[cfg(test)]
 mod tests;

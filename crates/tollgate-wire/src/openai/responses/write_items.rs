@@ -118,7 +118,7 @@ fn write_part(
         PartKind::Foreign { dialect: DIALECT, raw, .. } => writer.raw(raw),
         PartKind::Foreign { name, .. } => {
             let what = Some(format!("content of type `{name}`"));
-            return fidelity.lacks_named(DIALECT, Feature::UnknownMembers, what);
+            return fidelity.lacks_named(DIALECT, Feature::UnknownContent, what);
         }
         PartKind::Audio { .. } => return fidelity.lacks(DIALECT, Feature::AudioInput),
         PartKind::Video { .. } => return fidelity.lacks(DIALECT, Feature::VideoInput),

@@ -262,6 +262,18 @@ impl ResponsesStreamWriter {
     }
 }
 
+/// An error in the middle of a stream, as an event.
+#[must_use]
+pub fn encode_error_event(code: &str, message: &str) -> Bytes {
+    let json = JsonWriter::document(message.len() + 64, |writer| {
+        writer.member_string("type", "error");
+        writer.member_string("code", code);
+        writer.member_string("message", message);
+        writer.member_null("param");
+    });
+    named_event("error", &json)
+}
+
 const fn prefix(kind: &PartKind) -> &'static str {
     match kind {
         PartKind::Thinking { .. } | PartKind::HiddenThinking { .. } => "rs",

@@ -140,8 +140,13 @@ impl Progress {
         let Some(value) = chunk.usage.or(chunk.nested_usage) else { return Look::Forward };
         let has_choices = chunk.n_choices > 0;
         let (usage, span) = match read_usage(self.surface, &data, &value) {
-            UsageReading::Missing if has_choices || self.options.client_wants_usage => return Look::Forward,
-            UsageReading::Missing => return Look::Hide,
+            // a frame's usage always has its place
+            UsageReading::Missing | UsageReading::Told(_)
+                if has_choices || self.options.client_wants_usage =>
+            {
+                return Look::Forward;
+            }
+            UsageReading::Missing | UsageReading::Told(_) => return Look::Hide,
             UsageReading::Counted(usage, span) => {
                 self.usage = Some(usage);
                 (Ok(usage), span)

@@ -1,0 +1,309 @@
+//! Who speaks what: the client's dialect from its path, the provider's from policy, and what differs between
+//! providers' HTTP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use tollgate_domain::{ErrorKind, Secret, Surface};
+use tollgate_policy::{Candidate, Dialect, ProviderPolicy};
+use tollgate_wire::json::ReadError;
+use tollgate_wire::neutral::{ChatDialect, ChatRequest, Mode};
+use tollgate_wire::openai::request::RequestSkim;
+use tollgate_wire::translate::{
+    Asked, Incoming, RequestTarget, pass_request, read_chat, read_request, write_request,
+};
+
+use crate::edge::percent_decoded;
+use crate::error::Refusal;
+
+/// The version of Anthropic's API that is spoken where the client names none.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const ANTHROPIC_VERSION_NAME: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// A chat request of another dialect than Chat Completions, with its bytes as they came.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) incoming: Incoming,
+    /// The body as the client sent it.
+    pub(crate) body: tollgate_domain::PromptBytes<Bytes>,
+}
+
+/// What the client speaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) dialect: ChatDialect,
+    /// Where it is not Chat Completions.
+    pub(crate) foreign: Option<Arc<Foreign>>,
+}
+
+impl Client {
+    /// A client of OpenAI's older surfaces.
+    pub(crate) const OPENAI: Self = Self { dialect: ChatDialect::OpenAiChat, foreign: None };
+
+    /// Whether it speaks Chat Completions, or one of OpenAI's surfaces beside it.
+    pub(crate) fn is_chat(&self) -> bool {
+        self.dialect == ChatDialect::OpenAiChat
+    }
+}
+
+/// The dialect whose shape errors on a path have.
+pub(crate) fn of_path(path: &str) -> ChatDialect {
+    if path == "/v1/messages" || path.starts_with("/v1/messages/") {
+        ChatDialect::Anthropic
+    } else if path.starts_with("/v1beta/") || google_call(path).is_some() {
+        ChatDialect::Gemini
+    } else if path == "/v1/responses" || path.starts_with("/v1/responses/") {
+        ChatDialect::OpenAiResponses
+    } else {
+        ChatDialect::OpenAiChat
+    }
+}
+
+/// `/v1beta/models/{model}:{call}`, and the same under `/v1` as newer clients write it.
+pub(crate) fn google_call(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"))?;
+    let (model, call) = rest.rsplit_once(':')?;
+    let is_call = matches!(
+        call,
+        "generateContent" | "streamGenerateContent" | "countTokens" | "embedContent" | "batchEmbedContents"
+    );
+    (is_call && !model.is_empty()).then_some((model, call))
+}
+
+/// Reads a request of any dialect; the bytes that stand for it in Chat Completions are what is priced.
+pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Client, Bytes), Refusal> {
+    if dialect == ChatDialect::OpenAiChat {
+        return Ok((Client::OPENAI, body));
+    }
+    let (model, call) = google_call(path).unwrap_or_default();
+    let model = percent_decoded(model);
+    let asked = Asked { model: &model, stream: call == "streamGenerateContent" };
+    let incoming = read_request(dialect, asked, &body)?;
+    let as_chat = incoming.as_chat.clone();
+    let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body) };
+    Ok((Client { dialect, foreign: Some(Arc::new(foreign)) }, as_chat))
+}
+
+/// What Chat Completions has no word for counts all the same.
+pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
+    if let Some(foreign) = &client.foreign {
+        skim.has_unbounded_parts |= foreign.incoming.has_unbounded_parts;
+        skim.has_provider_tools |= foreign.incoming.has_vendor_tools;
+        skim.include_usage = skim.include_usage.or(Some(foreign.incoming.request.wants_stream_usage));
+    }
+}
+
+/// The chat dialect that a provider speaks.
+pub(crate) const fn spoken(dialect: Dialect) -> ChatDialect {
+    match dialect {
+        Dialect::Openai | Dialect::AzureOpenai | Dialect::Demo => ChatDialect::OpenAiChat,
+        Dialect::Anthropic => ChatDialect::Anthropic,
+        Dialect::Gemini => ChatDialect::Gemini,
+        Dialect::Cohere => ChatDialect::Cohere,
+    }
+}
+
+/// Whether what a client sends and what a provider takes are the same bytes but for a few members.
+pub(crate) fn is_same(client: &Client, candidate: &Candidate) -> bool {
+    client.dialect == spoken(candidate.provider.dialect)
+}
+
+/// Refuses a candidate whose dialect cannot say what is asked for.
+pub(crate) fn check(
+    client: &Client,
+    skim: &RequestSkim,
+    candidate: &Candidate,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let dialect = spoken(candidate.provider.dialect);
+    if dialect == ChatDialect::OpenAiChat {
+        let lacks = client.foreign.as_ref().and_then(|foreign| foreign.incoming.chat_lacks.as_ref());
+        return lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())));
+    }
+    if skim.surface != Surface::Chat {
+        let (name, surface) = (&candidate.provider.name, skim.surface.name());
+        let message = format!("the provider `{name}` serves chat only, not {surface}: use another model");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("model"));
+    }
+    if client.dialect == dialect {
+        return Ok(());
+    }
+    translated(client, candidate, None, body).map(drop)
+}
+
+/// A request's body for a provider that does not speak Chat Completions.
+pub(crate) fn provider_body(
+    client: &Client,
+    candidate: &Candidate,
+    cap: Option<u64>,
+    body: &[u8],
+) -> Result<Bytes, Refusal> {
+    match &client.foreign {
+        Some(foreign) if is_same(client, candidate) => {
+            Ok(pass_request(&foreign.body.0, &target(candidate, cap))?)
+        }
+        _ => translated(client, candidate, cap, body),
+    }
+}
+
+fn target(candidate: &Candidate, output_cap: Option<u64>) -> RequestTarget<'_> {
+    RequestTarget {
+        dialect: spoken(candidate.provider.dialect),
+        model: &candidate.model,
+        output_cap,
+        model_cap: candidate.max_output_tokens,
+    }
+}
+
+fn translated(
+    client: &Client,
+    candidate: &Candidate,
+    cap: Option<u64>,
+    body: &[u8],
+) -> Result<Bytes, Refusal> {
+    let read: ChatRequest;
+    let request = match &client.foreign {
+        Some(foreign) => &foreign.incoming.request,
+        None => {
+            read = read_chat(body)?;
+            &read
+        }
+    };
+    match write_request(request, &target(candidate, cap), Mode::Refuse) {
+        Ok(written) => Ok(written.body),
+        Err(lacks) => Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())),
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        let param = error.param().map(str::to_owned);
+        Self { param, ..Self::new(ErrorKind::InvalidRequest, error.to_string()) }
+    }
+}
+
+// === HTTP ===
+
+/// Where a provider answers a request.
+pub(crate) fn url(candidate: &Candidate, surface: Surface, is_stream: bool) -> Result<Uri, String> {
+    let ProviderPolicy { base_url, dialect, .. } = &*candidate.provider;
+    let base = base_url.trim_end_matches('/');
+    let text = match dialect {
+        Dialect::Openai | Dialect::Demo => joined(base, openai_path(surface)),
+        // the resource's own address, with or without the path that all of its calls share
+        Dialect::AzureOpenai if base.contains("/openai") => format!("{base}{}", openai_path(surface)),
+        Dialect::AzureOpenai => format!("{base}/openai/v1{}", openai_path(surface)),
+        Dialect::Anthropic => format!("{}/v1/messages", without(base, "/v1")),
+        Dialect::Cohere => format!("{}/v2/chat", without(base, "/v2")),
+        Dialect::Gemini => {
+            let call = if is_stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            let model = path_segment(candidate.model.trim_start_matches("models/"));
+            format!("{}/v1beta/models/{model}:{call}", without(base, "/v1beta"))
+        }
+    };
+    Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned())
+}
+
+/// Put together in one piece: every request's address is.
+fn joined(base: &str, path: &str) -> String {
+    let mut text = String::with_capacity(base.len() + path.len());
+    text.push_str(base);
+    text.push_str(path);
+    text
+}
+
+const fn openai_path(surface: Surface) -> &'static str {
+    match surface {
+        Surface::Chat => "/chat/completions",
+        Surface::Completions => "/completions",
+        Surface::Embeddings => "/embeddings",
+    }
+}
+
+fn without<'a>(base: &'a str, version: &str) -> &'a str {
+    base.strip_suffix(version).unwrap_or(base)
+}
+
+/// A model's name as one segment of a path.
+fn path_segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Presents a credential as the provider's dialect wants it.
+pub(crate) fn present(headers: &mut HeaderMap, dialect: Dialect, secret: &Secret) {
+    let (name, text) = match dialect {
+        Dialect::Openai | Dialect::Cohere | Dialect::Demo => (AUTHORIZATION, bearer(secret.expose())),
+        Dialect::AzureOpenai => (HeaderName::from_static("api-key"), secret.expose().to_owned()),
+        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
+        Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.expose().to_owned()),
+    };
+    if let Ok(mut value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+}
+
+fn bearer(secret: &str) -> String {
+    const SCHEME: &str = "Bearer ";
+    let mut text = String::with_capacity(SCHEME.len() + secret.len());
+    text.push_str(SCHEME);
+    text.push_str(secret);
+    text
+}
+
+/// Headers that a dialect must have, and those of others that it must not see.
+pub(crate) fn dialect_headers(headers: &mut HeaderMap, dialect: Dialect, is_same: bool) {
+    match dialect {
+        Dialect::Anthropic => {
+            headers.entry(ANTHROPIC_VERSION_NAME).or_insert(ANTHROPIC_VERSION);
+        }
+        _ => {
+            headers.remove(ANTHROPIC_VERSION_NAME);
+        }
+    }
+    if !is_same {
+        headers.remove("anthropic-beta");
+        headers.remove("openai-beta");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_tell_the_dialect() {
+        let cases = [
+            ("/v1/chat/completions", ChatDialect::OpenAiChat),
+            ("/v1/responses", ChatDialect::OpenAiResponses),
+            ("/v1/messages", ChatDialect::Anthropic),
+            ("/v1/messages/count_tokens", ChatDialect::Anthropic),
+            ("/v1/messagesx", ChatDialect::OpenAiChat),
+            ("/v1beta/models", ChatDialect::Gemini),
+            ("/v1/models/gemini-3:streamGenerateContent", ChatDialect::Gemini),
+            ("/v1/models/ft:gpt:x", ChatDialect::OpenAiChat),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(of_path(path), expected, "{path}");
+        }
+        assert_eq!(google_call("/v1beta/models/a/b:generateContent"), Some(("a/b", "generateContent")));
+        assert_eq!(google_call("/v1beta/models/a:delete"), None);
+        assert_eq!(google_call("/v1beta/models/:generateContent"), None);
+    }
+
+    #[test]
+    fn names_are_one_segment() {
+        assert_eq!(path_segment("gemini-3-pro"), "gemini-3-pro");
+        assert_eq!(path_segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
+    }
+}

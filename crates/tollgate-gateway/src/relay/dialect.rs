@@ -1,0 +1,107 @@
+//! The relay of a stream, in whatever dialects its two sides speak.
+
+use bytes::Bytes;
+use tollgate_domain::Usage;
+use tollgate_wire::neutral::ChatDialect;
+use tollgate_wire::openai::responses::ResponseEcho;
+use tollgate_wire::openai::stream::{RelayEvent, StreamEnd, StreamOptions, StreamRelay};
+use tollgate_wire::sse::SseError;
+use tollgate_wire::translate::{RelayContext, TranslatingRelay};
+
+use crate::dialects::spoken;
+use crate::settle::Reservation;
+
+/// One of the two relays: bytes that pass, or steps that are written anew.
+#[derive(Debug)]
+pub(super) enum AnyRelay {
+    OpenAi(StreamRelay),
+    Translating(Box<TranslatingRelay>),
+}
+
+macro_rules! delegate {
+    ($self:ident, $relay:ident => $call:expr) => {
+        match $self {
+            Self::OpenAi($relay) => $call,
+            Self::Translating($relay) => $call,
+        }
+    };
+}
+
+impl AnyRelay {
+    /// The relay of what the candidate at hand answers.
+    pub(super) fn of(reservation: &Reservation) -> Self {
+        let request = &reservation.priced;
+        let skim = &request.skim;
+        let client = request.client.dialect;
+        let candidate = reservation.current().map(|priced| &priced.candidate);
+        let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(one.provider.dialect));
+        let (wants_usage, n_choices) = (skim.include_usage == Some(true), skim.n_returned_choices());
+        if (client, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
+            let options = StreamOptions { client_wants_usage: wants_usage, n_choices };
+            return Self::OpenAi(StreamRelay::new(request.surface, options));
+        }
+        let foreign = request.client.foreign.as_ref();
+        Self::Translating(Box::new(TranslatingRelay::new(RelayContext {
+            provider,
+            client,
+            created: created(reservation),
+            wants_usage,
+            n_choices,
+            echo: foreign.map_or_else(ResponseEcho::default, |foreign| foreign.incoming.echo.clone()),
+            stand_in: (
+                stand_in_id(reservation),
+                candidate.map_or_else(String::new, |one| one.model.to_string()),
+            ),
+        })))
+    }
+
+    pub(super) fn push(&mut self, chunk: Bytes, out: &mut Vec<RelayEvent>) -> Result<(), SseError> {
+        delegate!(self, relay => relay.push(chunk, out))
+    }
+
+    pub(super) fn finish(&mut self, clean: bool, out: &mut Vec<RelayEvent>) -> StreamEnd {
+        delegate!(self, relay => relay.finish(clean, out))
+    }
+
+    pub(super) const fn content_begun(&self) -> bool {
+        delegate!(self, relay => relay.content_begun())
+    }
+
+    pub(super) const fn finish_seen(&self) -> bool {
+        delegate!(self, relay => relay.finish_seen())
+    }
+
+    pub(super) const fn done_seen(&self) -> bool {
+        delegate!(self, relay => relay.done_seen())
+    }
+
+    pub(super) const fn usage(&self) -> Option<Usage> {
+        delegate!(self, relay => relay.usage())
+    }
+
+    pub(super) const fn text_bytes(&self) -> u64 {
+        delegate!(self, relay => relay.text_bytes())
+    }
+
+    pub(super) const fn n_text_events(&self) -> u64 {
+        delegate!(self, relay => relay.n_text_events())
+    }
+
+    /// The tier it is served at, in the provider's words, where the dialect tells it in a stream.
+    pub(super) fn service_tier(&self) -> Option<&str> {
+        match self {
+            Self::OpenAi(relay) => relay.service_tier(),
+            Self::Translating(_) => None,
+        }
+    }
+}
+
+/// Now, in Unix seconds.
+pub(crate) fn created(reservation: &Reservation) -> u64 {
+    u64::try_from(reservation.gateway().clock.now().0 / 1_000).unwrap_or(0)
+}
+
+/// An answer's id where its provider tells none: the request's own.
+pub(crate) fn stand_in_id(reservation: &Reservation) -> String {
+    reservation.priced.request.as_uuid().simple().to_string()
+}
