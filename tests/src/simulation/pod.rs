@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_domain::{HoldId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
+use tollgate_domain::{BudgetId, HoldId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 use tollgate_ledger::{
-    AdmitOutcome, GrowOutcome, LedgerError, OpenReport, Renewal, SettleOutcome, Settlement, UnjournaledEvent,
-    WalletRule,
+    AdmitOutcome, BudgetCheck, GrowOutcome, LedgerError, MAX_CLOCK_LEAD_MS, OpenReport, Renewal,
+    SettleOutcome, Settlement, UnjournaledEvent, WalletRule,
 };
 
 use super::Simulation;
@@ -392,6 +392,10 @@ impl Simulation {
                 let OwnedAdmission { hold, amount, minimum, .. } = *admission;
                 let asked = Asked { hold, amount, minimum };
                 let budgets = &admission.budgets;
+                if let AdmitOutcome::NotBegun(budget) = outcome {
+                    self.see_early(admission, budget)?;
+                    return Ok(Answer::Admit(outcome));
+                }
                 if self.see_local(pod, tenant_index, admission, &outcome).await? {
                     self.tell(|| format!("    {outcome:?} out of a slab"));
                     return Ok(Answer::Admit(outcome));
@@ -428,6 +432,21 @@ impl Simulation {
         };
         self.tell(|| format!("    {answer:?}"));
         Ok(answer)
+    }
+
+    /// The ledger's clock stepped back over the start of the period that the pod asks for.
+    fn see_early(&self, admission: &OwnedAdmission, budget: BudgetId) -> Checked {
+        let latest = self.backend.now().plus_ms(MAX_CLOCK_LEAD_MS);
+        let is_early =
+            |check: &BudgetCheck| check.budget == budget && check.periods.current.starts_at > latest;
+        let is_open = self.truth.open.contains_key(&admission.hold);
+        if is_open || !admission.budgets.iter().any(is_early) {
+            return violation(format!(
+                "{} (open: {is_open}) was answered that {budget} has not begun",
+                admission.hold
+            ));
+        }
+        Ok(())
     }
 
     fn see_renewal(&mut self, tenant: TenantId, hold: HoldId, cost: NanoUsd, renewal: &Renewal) -> Checked {
