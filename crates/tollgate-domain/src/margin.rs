@@ -131,6 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::type_complexity, reason = "a table of what is written, and what comes of it")]
     fn percentages_are_read_and_written() {
         let cases: &[(&str, Result<(i32, &str), &str>)] = &[
             ("10", Ok((1_000, "10"))),

@@ -73,6 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one address in each line of a table")]
     fn addresses_by_the_registry() {
         for public in [
             "1.1.1.1",

@@ -115,8 +115,8 @@ impl Store {
             let mut known: HashMap<WebhookId, Option<WebhookRecord>> = HashMap::new();
             let mut claimed = Vec::with_capacity(rows.len());
             for (id, message, event_type, body, attempt) in rows {
-                if !known.contains_key(&id) {
-                    known.insert(id, webhooks::find(tx, id).await?);
+                if let std::collections::hash_map::Entry::Vacant(e) = known.entry(id) {
+                    e.insert(webhooks::find(tx, id).await?);
                 }
                 let Some(Some(webhook)) = known.get(&id).cloned() else { continue };
                 claimed.push(ClaimedDelivery { webhook, message, event_type, body, attempt });

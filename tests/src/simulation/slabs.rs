@@ -77,9 +77,9 @@ impl Simulation {
         let Some(slabs) = self.slabs_of(pod) else { return Ok(()) };
         self.tell(|| format!("pod {pod}: looks after its slabs (returns them: {returns})"));
         if returns {
-            slabs.return_all().await
+            slabs.return_all().await;
         } else {
-            slabs.maintain().await
+            slabs.maintain().await;
         }
         self.see_slabs().await
     }

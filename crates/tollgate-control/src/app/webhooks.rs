@@ -415,7 +415,7 @@ impl App {
         }
         let message: AlertId = self.new_id()?;
         let data = serde_json::json!({ "webhook": record.name });
-        let body = alert_messages::envelope(TEST_EVENT, self.now(), data);
+        let body = alert_messages::envelope(TEST_EVENT, self.now(), &data);
         let began = Instant::now();
         let answer = self.parts.dispatcher.send(&record, message, &body).await;
         let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

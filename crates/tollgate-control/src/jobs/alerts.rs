@@ -394,7 +394,7 @@ impl AlertJob {
     ) -> Result<bool, AppError> {
         let at = self.clock.now();
         let id = tollgate_domain::Id::generate(at, id_entropy()?);
-        let body = messages::envelope(kind.name(), at, data);
+        let body = messages::envelope(kind.name(), at, &data);
         let alert = NewAlert { id, tenant, kind, subject, occasion, occasion_ends_at, threshold, body, at };
         let is_new = self.store.raise_alert(&alert).await?;
         if is_new {

@@ -181,7 +181,7 @@ impl WebhookDispatcher {
         });
         match disabled.await {
             Ok(_) => {
-                tracing::warn!(webhook = %webhook.id, "a webhook was disabled: its receiver wants no more")
+                tracing::warn!(webhook = %webhook.id, "a webhook was disabled: its receiver wants no more");
             }
             Err(tollgate_store::StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),

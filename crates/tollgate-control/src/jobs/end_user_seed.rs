@@ -73,8 +73,8 @@ pub(super) async fn held_counters(
             continue;
         }
         let user = HoldMemo::from_bytes(&hold.memo).ok().and_then(|(memo, _)| memo.end_user);
-        if !rules_of_keys.contains_key(&hold.key) {
-            rules_of_keys.insert(hold.key, rules_of(store, hold.key).await?);
+        if let std::collections::hash_map::Entry::Vacant(e) = rules_of_keys.entry(hold.key) {
+            e.insert(rules_of(store, hold.key).await?);
         }
         for held in held {
             let name = (held.budget, held.period_starts_at);

@@ -81,7 +81,7 @@ impl Stand {
         };
         match self.world.ledger.admit(&admission).await {
             Ok(AdmitOutcome::Admitted(_)) => {}
-            Ok(AdmitOutcome::WrongEpoch | AdmitOutcome::Cold { .. }) | Err(_) => return false,
+            Ok(AdmitOutcome::WrongEpoch | AdmitOutcome::Cold) | Err(_) => return false,
             Ok(other) => panic!("{other:?}"),
         }
         let mut event = event(self.tenant, &self.key, hold, 0x7000_0000 + number);

@@ -83,7 +83,7 @@ async fn rules_are_checked_listed_and_deleted_before_they_hold() {
     let general = app.create_margin(admin, margin("10")).await.unwrap();
     assert_eq!((general.effective_from.0, &general.tenant), (NOW, &None));
     let query = MarginQuery { tenant: Some("acme".into()), ..MarginQuery::default() };
-    assert_eq!(app.list_margins(admin, &query).await.unwrap().data, [made.clone()]);
+    assert_eq!(app.list_margins(admin, &query).await.unwrap().data, std::slice::from_ref(&made));
     assert_eq!(app.list_margins(admin, &MarginQuery::default()).await.unwrap().data.len(), 2);
     assert_eq!(app.delete_margin(admin, &general.id).await.unwrap_err().status(), 409);
     assert_eq!(app.delete_margin(admin, &made.id).await.unwrap(), made);
@@ -168,6 +168,7 @@ async fn a_price_that_cannot_be_meant_is_refused_with_the_reason() {
     world.app().create_price(&world.admin, of("input", "0")).await.unwrap();
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers read better without the ampersands")]
 fn document(prices: Value, margins: Value) -> Value {
     json!({
         "version": 1,

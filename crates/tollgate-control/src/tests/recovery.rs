@@ -95,6 +95,7 @@ impl Pod {
             tenant_id: tenant.as_uuid().as_bytes().to_vec(),
             wrong_epoch: true,
             node_id: node_bytes(self.node),
+            end_users: Vec::new(),
         };
         let mut client = ControlPlaneClient::new(self.channel.clone());
         client.seed_tenant(with_token(request, PLANE_TOKEN)).await.map(drop)

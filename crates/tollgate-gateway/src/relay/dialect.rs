@@ -13,6 +13,10 @@ use crate::settle::Reservation;
 
 /// One of the two relays: bytes that pass, or steps that are written anew.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and is not to cost an allocation"
+)]
 pub(super) enum AnyRelay {
     OpenAi(StreamRelay),
     Translating(Box<TranslatingRelay>),

@@ -106,7 +106,7 @@ pub(crate) fn rules(n: u32) -> OwnerRules {
     let base = 9_000 + u128::from(n) * 10;
     OwnerRules {
         end_users: EndUserRules {
-            required: n % 2 == 0,
+            required: n.is_multiple_of(2),
             limits: limits(u64::from(n) + 100),
             budgets: vec![budget(base, BudgetWindow::Day, 1), budget(base + 1, BudgetWindow::Month, 2)],
         },

@@ -204,7 +204,7 @@ fn wrong_types_are_named_with_their_path() {
     for (body, path) in cases {
         match read_request(body.as_bytes()).unwrap_err() {
             ReadError::Field(error) => {
-                assert!(error.path == *path || path.starts_with(&error.path), "{body}: {error}")
+                assert!(error.path == *path || path.starts_with(&error.path), "{body}: {error}");
             }
             ReadError::Json(error) => panic!("{body}: {error}"),
         }

@@ -9,7 +9,7 @@ use crate::AppError;
 use crate::parts::ShareNumber;
 
 /// The message as it is signed and sent.
-pub(crate) fn envelope(event_type: &str, at: UnixMillis, data: Value) -> String {
+pub(crate) fn envelope(event_type: &str, at: UnixMillis, data: &Value) -> String {
     json!({ "type": event_type, "timestamp": at.to_string(), "data": data }).to_string()
 }
 

@@ -149,7 +149,7 @@ fn wrong_types_are_named_with_their_path() {
     for (body, path, message) in cases {
         match read_request(body.as_bytes()).unwrap_err() {
             ReadError::Field(error) => {
-                assert_eq!((&*error.path, &*error.message), (*path, *message), "{body}")
+                assert_eq!((&*error.path, &*error.message), (*path, *message), "{body}");
             }
             ReadError::Json(error) => panic!("{body}: {error}"),
         }
