@@ -6,6 +6,8 @@
 //! and what is left in the outbox is journaled; then the journal's sums and the pods' holds are written under a
 //! new epoch. Tenants that are asked for at the same time are done together.
 
+mod sweep;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +21,9 @@ use tollgate_domain::{Clock, EventId, NodeId, TenantId, TimeZoneName};
 use tollgate_ledger::{
     Epoch, Ledger, LedgerError, OpenHold, OpenReport, Reseed, ReseedOutcome, TenantEpoch, UnjournaledEvent,
 };
-use tollgate_store::{PageRequest, Store, StoreError};
+use tollgate_store::{Store, StoreError};
 
+pub(crate) use self::sweep::sweep;
 use super::seed::{seed_of, unusable_keys};
 use crate::AppError;
 use crate::jobs::JournalWriter;
@@ -38,10 +41,6 @@ const EVENTS_PER_WRITE: usize = 500;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a reseed that heard a pod, the same pod's older request is answered by it.
 const FRESH_FOR: Duration = Duration::from_secs(1);
-/// How often a part of the tenants is looked at for wrong epochs that nobody has met yet.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Tenants looked at per step of the sweep.
-const SWEEP_PAGE: u32 = 500;
 /// Holds read per call from the state that is replaced.
 const HOLDS_PER_PAGE: usize = 500;
 
@@ -483,48 +482,4 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self(error.to_string())
     }
-}
-
-/// Looks at all tenants again and again for epochs that do not answer and that nobody has met: a part every
-/// second, everything at once when something was lost.
-pub(crate) async fn sweep(reseeds: Reseeds, store: Store, ledger: Ledger, stop: CancellationToken) {
-    let work = async {
-        loop {
-            tokio::select! {
-                () = reseeds.sweep_now.notified() => {}
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
-            }
-            let mut page = PageRequest::first(SWEEP_PAGE);
-            loop {
-                let Ok(part) = store.list_tenants(page).await else { break };
-                let tenants: Vec<TenantId> = part.items.iter().map(|tenant| tenant.id).collect();
-                let Ok(n_wrong) = sweep_page(&reseeds, &ledger, &tenants).await else { break };
-                let Some(next) = part.next else { break };
-                page = PageRequest::after(SWEEP_PAGE, next);
-                if n_wrong == 0 {
-                    tokio::select! {
-                        () = reseeds.sweep_now.notified() => {}
-                        () = tokio::time::sleep(SWEEP_EVERY) => {}
-                    }
-                }
-            }
-        }
-    };
-    stop.run_until_cancelled(work).await;
-}
-
-/// Reseeds those of `tenants` whose epoch does not answer; answers how many there were.
-async fn sweep_page(reseeds: &Reseeds, ledger: &Ledger, tenants: &[TenantId]) -> Result<usize, LedgerError> {
-    let epochs = ledger.epochs(tenants).await?;
-    let is_wrong = |epoch: &Option<TenantEpoch>| epoch.as_ref().is_none_or(|epoch| !epoch.is_live);
-    let wrong: Vec<TenantId> =
-        tenants.iter().zip(&epochs).filter(|(_, epoch)| is_wrong(epoch)).map(|(tenant, _)| *tenant).collect();
-    let mut asking = JoinSet::new();
-    for tenant in &wrong {
-        let (reseeds, tenant) = (reseeds.clone(), *tenant);
-        asking.spawn(async move { reseeds.reseed(tenant, None).await });
-    }
-    // each failure is logged where it happens
-    asking.join_all().await;
-    Ok(wrong.len())
 }

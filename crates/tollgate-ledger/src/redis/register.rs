@@ -5,17 +5,20 @@
 //! would leave it behind in what was reseeded. Instead an answer that comes after a report is not believed: it
 //! may be of a state that was lost meanwhile, so the same is asked again.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, PeriodPair, TenantId, UnixMillis, UsageEvent};
+use tollgate_domain::{HoldId, KeyId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 
+use self::held::{held_budgets, in_periods_of, open_hold};
 use super::keys::{N_SHARDS, TenantKeys};
 use crate::error::LedgerError;
-use crate::holds::{HeldBudget, OpenHold, OpenReport, UnjournaledEvent};
+use crate::holds::{HeldBudget, OpenReport, UnjournaledEvent};
 use crate::slab::Part;
 use crate::types::{Admission, BudgetCheck, Grant, Settlement, WalletRule};
 
@@ -475,42 +478,4 @@ impl Register {
 
 fn shard_of(tenant: TenantId) -> u16 {
     TenantKeys::new(tenant).shard()
-}
-
-fn open_hold(tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold {
-    OpenHold {
-        tenant,
-        hold,
-        key: held.key,
-        node: held.node,
-        // once it ends it needs what it cost: the rest may have been given to others
-        amount: held.ending.map_or(held.amount, |cost| cost.min(held.amount)),
-        wallet: held.wallet,
-        budgets: held_budgets(held),
-        admitted_at: held.granted.as_ref().map(|granted| granted.admitted_at),
-        lease_ms: held.lease_ms,
-        progress: held.progress,
-        memo: held.memo.to_vec(),
-    }
-}
-
-/// The budgets of a slab, for one of its parts: in the slab's periods, whenever the part was admitted.
-fn in_periods_of(slab: &Held) -> Vec<BudgetCheck> {
-    let in_period = |(check, held): (&BudgetCheck, HeldBudget)| {
-        let is_next = held.period_starts_at == check.periods.next.starts_at;
-        let period = if is_next { check.periods.next } else { check.periods.current };
-        BudgetCheck { periods: PeriodPair { current: period, next: period }, ..*check }
-    };
-    slab.budgets.iter().zip(held_budgets(slab)).map(in_period).collect()
-}
-
-/// The budgets in the periods that the server chose.
-fn held_budgets(held: &Held) -> Vec<HeldBudget> {
-    let admitted_at = held.granted.as_ref().map(|granted| granted.admitted_at);
-    let held_budget = |check: &BudgetCheck| {
-        let is_next = admitted_at.is_some_and(|at| at >= check.periods.current.ends_at);
-        let period = if is_next { check.periods.next } else { check.periods.current };
-        HeldBudget { budget: check.budget, period_starts_at: period.starts_at, limit: check.limit }
-    };
-    held.budgets.iter().map(held_budget).collect()
 }
