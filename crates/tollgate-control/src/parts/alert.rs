@@ -1,6 +1,9 @@
 //! When somebody wants to be told: shares of a budget, and balances of a wallet.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{BudgetShare, NanoUsd};
 use utoipa::ToSchema;
 
@@ -9,12 +12,43 @@ use super::limit_amount;
 /// Alerts of one budget or wallet: more would tell nobody anything.
 const MAX_ALERTS: usize = 20;
 
-/// A share of a budget as a JSON number: above 0 and up to 10, at most four decimals. Kept as it is written and read
-/// as a decimal, so that nothing is rounded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A share of a budget as a JSON number: above 0 and up to 10, at most four decimals. It becomes a share by its
+/// decimal text, so that nothing is rounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = f64, example = 0.8)]
 pub struct ShareNumber(pub serde_json::Number);
+
+/// Readers that take a scalar for text until a number is asked for, as that of the configuration file does, are asked
+/// for one.
+impl<'de> Deserialize<'de> for ShareNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_f64(NumberVisitor).map(Self)
+    }
+}
+
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
+    type Value = serde_json::Number;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(number.into())
+    }
+
+    /// The shortest decimal that reads as this number: what was written, as far as shares go.
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        serde_json::Number::from_f64(number).ok_or_else(|| E::custom("is no finite number"))
+    }
+}
 
 impl From<BudgetShare> for ShareNumber {
     fn from(share: BudgetShare) -> Self {

@@ -231,7 +231,8 @@ async fn two_replicas_send_each_message_once_and_a_dead_one_s_again() {
         };
         sent.iter().map(id).collect::<std::collections::BTreeSet<_>>().len()
     };
-    assert_eq!((sent.lock().len(), ids(&sent.lock())), (4, 4));
+    let sent_by_then = sent.lock().clone();
+    assert_eq!((sent_by_then.len(), ids(&sent_by_then)), (4, 4));
     let query = DeliveryQuery { state: Some(DeliveryStateName::Delivered), ..DeliveryQuery::default() };
     assert_eq!(app.list_deliveries(admin, "ops", &query).await.unwrap().data.len(), 4);
     // a receiver that never takes anything is given up after the last attempt, a day and a half later

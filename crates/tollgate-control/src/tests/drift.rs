@@ -42,7 +42,9 @@ impl Stand {
         let config = RedisConfig { response_timeout_ms: 5_000, ..RedisConfig::new(Secret::new(redis.url())) };
         let ledger = Ledger::redis(&config).await.unwrap();
         let world = World::with(store, ledger, clock).await;
-        let (tenant, key, _) = prepaid(&world).await;
+        let (tenant, key, of_key) = prepaid(&world).await;
+        // the requests below do not name it
+        world.app().delete_budget(&world.admin, &of_key.id).await.unwrap();
         let body = CreateBudget {
             tenant: Some("acme".into()),
             project: None,

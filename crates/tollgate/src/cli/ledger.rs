@@ -89,8 +89,9 @@ fn drift(arguments: &ArgMatches, environment: &Environment) -> anyhow::Result<()
 }
 
 async fn compared(client: &AdminClient, repair: bool) -> anyhow::Result<Value> {
-    let path = format!("{DRIFT_PATH}?repair={repair}");
-    let mut view = client.send(&AdminRequest::post(&path, serde_json::json!({}))).await?.json()?;
+    let query = vec![(REPAIR.to_owned(), repair.to_string())];
+    let begin = AdminRequest { query, ..AdminRequest::post(DRIFT_PATH, serde_json::json!({})) };
+    let mut view = client.send(&begin).await?.json()?;
     while view["state"] == "running" {
         tokio::time::sleep(LOOK_EVERY).await;
         view = client.send(&AdminRequest::get(DRIFT_PATH)).await?.json()?;

@@ -116,7 +116,10 @@ impl Stand {
     }
 
     async fn get(&self, path: &str) -> Value {
-        self.client.send(&AdminRequest::get(path)).await.unwrap().json().unwrap()
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let query = query.split('&').filter_map(pair).collect();
+        self.client.send(&AdminRequest { query, ..AdminRequest::get(path) }).await.unwrap().json().unwrap()
     }
 
     async fn receiver(&mut self, name: &str, script: &[Act]) -> Receiver {
