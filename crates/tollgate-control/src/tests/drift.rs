@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tollgate_domain::{Id, ManualClock, NanoUsd, Period, PeriodPair, Secret, TenantId, UnixMillis};
 use tollgate_ledger::{
@@ -95,15 +95,9 @@ impl Stand {
             tokens: 0,
             event: Some(Arc::new(event)),
         };
-        // what was closed meanwhile is settled under its new epoch, as a pod does
-        while self
-            .world
-            .ledger
-            .settle(&settlement)
-            .await
-            .is_ok_and(|outcome| outcome == SettleOutcome::WrongEpoch)
-        {
-            tokio::task::yield_now().await;
+        // what was closed meanwhile is settled once its tenant is reseeded with it, as a pod does
+        while self.world.ledger.settle(&settlement).await.is_ok_and(|is| is == SettleOutcome::WrongEpoch) {
+            let _ = self.world.app().reseed_tenant(self.tenant, None).await;
         }
         true
     }
@@ -174,6 +168,8 @@ async fn nothing_is_found_on_a_healthy_ledger_under_load_and_a_loss_is() {
                 let mut n_spent = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
                     n_spent += u64::from(stand.spend().await);
+                    // a load that the journal of an unoptimised build keeps up with
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 n_spent
             })
@@ -181,10 +177,13 @@ async fn nothing_is_found_on_a_healthy_ledger_under_load_and_a_loss_is() {
         .collect();
     for _ in 0..5 {
         let view = stand.compare(true).await;
-        assert_eq!((view.state, counters(&view)), (DriftState::Done, vec![]), "{view:?}");
+        assert_eq!((view.state, view.tenants, counters(&view)), (DriftState::Done, 1, vec![]), "{view:?}");
     }
+    let journaled = async || stand.world.store.wallet_settled(stand.tenant).await.unwrap();
+    let has_room = async || (journaled().await > NanoUsd(2_000_000)).then_some(());
+    eventually(PATIENCE, "charges that can be taken away", has_room).await.unwrap();
     // less than the journal has is wrong at any moment
-    stand.corrupt(CORRUPT_WALLET, &["-1000000000"]).await;
+    stand.corrupt(CORRUPT_WALLET, &["-1000000"]).await;
     let view = stand.compare(true).await;
     assert_eq!(view.drifts.len(), 1, "{view:?}");
     assert!(view.drifts[0].counter == "wallet_settled" && view.drifts[0].repaired, "{view:?}");
@@ -195,8 +194,7 @@ async fn nothing_is_found_on_a_healthy_ledger_under_load_and_a_loss_is() {
     }
     assert!(n_spent > 100, "{n_spent} requests");
     let exact = async || {
-        let journaled = stand.world.store.wallet_settled(stand.tenant).await.unwrap();
-        (journaled.0.unsigned_abs() == n_spent * 1_000 && stand.is_exact().await).then_some(())
+        (journaled().await.0.unsigned_abs() == n_spent * 1_000 && stand.is_exact().await).then_some(())
     };
     eventually(PATIENCE, "every request in the journal and the ledger once", exact).await.unwrap();
     assert_eq!(counters(&stand.compare(true).await), []);

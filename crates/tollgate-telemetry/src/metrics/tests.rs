@@ -44,6 +44,10 @@ fn every_metric_is_there_with_closed_labels() {
         ("tollgate_cost_nano_usd_total", vec![]),
         ("tollgate_ledger_calls_total", vec!["call", "result"]),
         ("tollgate_ledger_call_seconds_bucket", vec!["call", "le"]),
+        ("tollgate_alerts_total", vec!["event"]),
+        ("tollgate_webhook_attempts_total", vec!["result"]),
+        ("tollgate_ledger_drifts_total", vec![]),
+        ("tollgate_ledger_drift_nano_usd_total", vec![]),
         ("tollgate_policy_revision", vec![]),
         ("tollgate_policy_rejected_total", vec![]),
         ("tollgate_policy_lag_seconds", vec![]),
@@ -58,7 +62,7 @@ fn every_metric_is_there_with_closed_labels() {
         let labels: BTreeSet<String> = labels.into_iter().map(str::to_owned).collect();
         assert_eq!(names.get(name), Some(&labels), "{name}");
     }
-    let allowed = ["surface", "outcome", "provider", "class", "call", "result", "le"];
+    let allowed = ["surface", "outcome", "provider", "class", "call", "result", "le", "event", "path"];
     let used: BTreeSet<&str> = names.values().flatten().map(String::as_str).collect();
     assert!(used.iter().all(|label| allowed.contains(label)), "{used:?}");
 }
