@@ -200,8 +200,8 @@ pub(super) const SECRET_URLS: [(&str, &str); 4] = [
 async fn providers_and_models_are_checked_and_guarded() {
     let world = World::new().await;
     let (app, admin) = (world.app(), &world.admin);
-    let mut body = provider_body("anthropic");
-    body.dialect = "anthropic".into();
+    let mut body = provider_body("amazon");
+    body.dialect = "bedrock".into();
     let error = app.create_provider(admin, body.clone()).await.unwrap_err();
     assert!(error.to_string().contains("not supported yet"), "{error}");
     for url in ["ftp://x", "https://", "api.openai.com", "https://user@host/", "https://a b", "http://?"] {

@@ -15,7 +15,7 @@ use tollgate_testkit::wait::eventually;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
-use super::feed::row_for_one_tenant;
+use super::feed::provider_with_a_slash;
 use super::harness::{NOW, PATIENCE, PLANE_TOKEN, World};
 
 /// A served world.
@@ -157,16 +157,16 @@ async fn an_empty_installation_has_policy_and_a_pod_that_has_it_gets_nothing_aga
 async fn a_pod_keeps_what_it_has_while_there_is_nothing_to_serve() {
     let first = World::new().await;
     first.provider("openai").await;
-    let tenant = first.tenant("acme").await;
+    first.tenant("acme").await;
     let have = first.control.policy_is_current().await.unwrap();
-    let (context, price) = (WriteContext::system("test", NOW), tollgate_domain::Id::from_u128(9));
-    first.store.create_price(&context, price, row_for_one_tenant(&tenant.id)).await.unwrap();
+    let (context, bad) = (WriteContext::system("test", NOW), tollgate_domain::Id::from_u128(9));
+    first.store.create_provider(&context, provider_with_a_slash(bad)).await.unwrap();
     let Served { world, channel, .. } = serve_world(World::over(first.store.clone()).await).await;
     let mut pod = Pod::connect(&channel, have).await;
     let connected = async || world.app().list_nodes(&world.admin).await.unwrap().data.pop();
     let node = eventually(PATIENCE, "the pod's stream", connected).await.unwrap();
     assert_eq!((node.revision, node.refused.map(|refused| refused.revision)), (have, Some(have + 1)));
-    world.app().delete_price(&world.admin, &price.to_string()).await.unwrap();
+    world.app().delete_provider(&world.admin, &bad.to_string()).await.unwrap();
     // The first message it gets is the repaired policy.
     let (at, set) = pod.snapshot().await;
     assert_eq!((at, set.len()), (have + 2, 3));

@@ -1,6 +1,6 @@
 //! Counters of end users who do not come any more.
 
-use tollgate_domain::{NanoUsd, UnixMillis};
+use tollgate_domain::{NanoUsd, Period, UnixMillis};
 
 use super::tenant::TenantState;
 
@@ -11,12 +11,14 @@ const FORGOTTEN_AFTER_MS: i64 = 70 * 86_400_000;
 
 impl TenantState {
     /// Forgets end users' counters (named by derived ids) of periods that ended long ago and in which nothing is
-    /// held. One over all time, which began before 1970, stays.
+    /// held. One over all time stays.
     pub(super) fn forget_end_users(&mut self, now: UnixMillis) {
         if self.budgets.len() < self.clean_budgets_at.max(BUDGETS_BEFORE_CLEANING) {
             return;
         }
-        let is_past = |starts_at: UnixMillis| starts_at.0 >= 0 && now.since(starts_at) > FORGOTTEN_AFTER_MS;
+        let is_past = |starts_at: UnixMillis| {
+            starts_at != Period::TOTAL.starts_at && now.since(starts_at) > FORGOTTEN_AFTER_MS
+        };
         self.budgets.retain(|budget, periods| {
             if budget.is_derived() {
                 periods.retain(|period| !is_past(period.starts_at) || period.counter.held != NanoUsd::ZERO);
@@ -29,7 +31,7 @@ impl TenantState {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_domain::{BudgetId, Id, Period};
+    use tollgate_domain::{BudgetId, Id};
 
     use super::super::tenant::HeldNode;
     use super::*;

@@ -262,7 +262,7 @@ if created then
   end
 end
 -- End users come and go: what has nothing to remember is forgotten, some with each new one. An end user's budget is
--- named by a derived id (version 8); one over all time begins before 1970 and stays.
+-- named by a derived id (version 8); one over all time begins at 0 and stays.
 if (has_new_owner or created) and call('HLEN', state) > CLEAN_ABOVE then
   local sample = call('HRANDFIELD', state, CLEAN_SAMPLE, 'WITHVALUES')
   for i = 1, #sample, 2 do
@@ -273,7 +273,7 @@ if (has_new_owner or created) and call('HLEN', state) > CLEAN_ABOVE then
       end
     else
       local budget, start = string.match(sample[i], '^(%x+%-%x+%-8%x+%-%x+%-%x+):(%d+)$')
-      if budget and now_ms - start > FORGOTTEN_AFTER_MS then
+      if budget and start ~= '0' and now_ms - start > FORGOTTEN_AFTER_MS then
         local _, still_held = unpack_struct('<dd', sample[i + 1])
         if still_held == 0 then
           call('HDEL', state, sample[i])

@@ -138,7 +138,7 @@ fn bad_arguments_exit_with_2() {
         &["tenants", "update", "a", "--blocked", "maybe"],
         &["budgets", "create", "--limit", "5"],
         &["budgets", "update", "ID", "--window", "day"],
-        &["prices", "create", "--provider", "p", "--model", "m", "--free", "--tenant", "acme"],
+        &["prices", "create", "--provider", "p", "--model", "m", "--price", "1", "--tenants", "acme"],
         &["completions", "tcsh"],
     ] {
         let error = parse(arguments).expect_err(&arguments.join(" "));
