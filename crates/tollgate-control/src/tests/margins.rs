@@ -158,7 +158,7 @@ async fn a_price_that_cannot_be_meant_is_refused_with_the_reason() {
     for (meter, text, reason) in [
         ("input", "0.00000025", "looks like a price per token"),
         ("output", "15000", "looks like a price per token"),
-        ("request", "50000", "looks like a price per million"),
+        ("request", "50000", "too large an amount"),
         ("search", "0.00000001", "divided by a million"),
     ] {
         let refused = world.app().create_price(&world.admin, of(meter, text)).await.unwrap_err();
