@@ -38,7 +38,7 @@ impl CallIds {
 
 /// One part; several pieces where text has a signature beside it.
 pub(super) fn read_part(node: &Node<'_>, ids: &mut CallIds, into: &mut Vec<Part>) -> Result<(), FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let signature = string_of(&mut members, "thoughtSignature", "thought_signature")?;
     let is_thought = members.flag("thought")?.unwrap_or(false);
     let kind = if let Some(text) = members.string("text")? {
@@ -79,10 +79,10 @@ pub(super) fn string_of(
 }
 
 fn required_string(node: &Node<'_>, camel: &str, snake: &str) -> Result<String, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     match string_of(&mut members, camel, snake)? {
         Some(text) => Ok(text),
-        None => node.object()?.required(camel)?.string().map(std::borrow::Cow::into_owned),
+        None => node.google_object()?.required(camel)?.string().map(std::borrow::Cow::into_owned),
     }
 }
 
@@ -91,13 +91,13 @@ fn read_inline(node: &Node<'_>) -> Result<PartKind, FieldError> {
     let base64 = required_string(node, "data", "data")?;
     // clients may write the alphabet of addresses
     let base64 = base64.replace('-', "+").replace('_', "/");
-    let name = string_of(&mut node.object()?, "displayName", "display_name")?;
+    let name = string_of(&mut node.google_object()?, "displayName", "display_name")?;
     Ok(media(Media::Inline { media_type: media_type.clone(), base64 }, &media_type, name))
 }
 
 fn read_file(node: &Node<'_>) -> Result<PartKind, FieldError> {
     let url = required_string(node, "fileUri", "file_uri")?;
-    let media_type = string_of(&mut node.object()?, "mimeType", "mime_type")?;
+    let media_type = string_of(&mut node.google_object()?, "mimeType", "mime_type")?;
     let kind = media_type.clone().unwrap_or_default();
     Ok(media(Media::Url { url, media_type }, &kind, None))
 }
@@ -112,7 +112,7 @@ fn media(source: Media, media_type: &str, name: Option<String>) -> PartKind {
 }
 
 fn read_call(node: &Node<'_>, signature: Option<String>, ids: &mut CallIds) -> Result<PartKind, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let name = members.required("name")?.string()?.into_owned();
     let id = ids.call(&name, members.string("id")?);
     let arguments = members.take("args").map_or_else(|| "{}".to_owned(), |node| node.text().to_owned());
@@ -120,7 +120,7 @@ fn read_call(node: &Node<'_>, signature: Option<String>, ids: &mut CallIds) -> R
 }
 
 fn read_result(node: &Node<'_>, ids: &mut CallIds) -> Result<PartKind, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let name = members.required("name")?.string()?.into_owned();
     let call_id = ids.result(&name, members.string("id")?);
     let (mut text, mut is_error) = (String::new(), false);
@@ -165,7 +165,7 @@ fn write_schema(writer: &mut JsonWriter, node: &Node<'_>) -> Result<(), FieldErr
         writer.raw(&node.raw());
         return Ok(());
     }
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let kind = members.string("type")?.map(|kind| kind.to_ascii_lowercase());
     let is_nullable = members.flag("nullable")?.unwrap_or(false);
     let inside = members.rest();

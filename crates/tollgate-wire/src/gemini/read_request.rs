@@ -12,7 +12,7 @@ use crate::neutral::{
 /// Invalid JSON, a missing member, one of the wrong type.
 pub fn read_request(model: &str, stream: bool, body: &[u8]) -> Result<ChatRequest, ReadError> {
     let document = Node::parse(body)?;
-    let mut members = document.object()?;
+    let mut members = document.google_object()?;
     let mut request = ChatRequest {
         dialect: ChatDialect::Gemini,
         model: model.to_owned(),
@@ -45,7 +45,7 @@ pub fn read_request(model: &str, stream: bool, body: &[u8]) -> Result<ChatReques
         request.tool_choice = read_choice(&config)?;
     }
     if let Some(config) = members.take_either("generationConfig", "generation_config") {
-        read_config(config.object()?, &mut request)?;
+        read_config(config.google_object()?, &mut request)?;
     }
     for (name, value) in members.rest().iter() {
         request.rest.push(name, value.clone());
@@ -54,7 +54,7 @@ pub fn read_request(model: &str, stream: bool, body: &[u8]) -> Result<ChatReques
 }
 
 fn read_turn(node: &Node<'_>, role: Role, ids: &mut CallIds) -> Result<Message, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let told = members.take("role");
     let role = match told.as_ref().map(Node::string).transpose()?.as_deref() {
         _ if role == Role::System => Role::System,
@@ -75,7 +75,7 @@ fn parts_of<'a>(node: &Node<'a>) -> Result<Vec<Node<'a>>, FieldError> {
 }
 
 fn read_tool(node: &Node<'_>, tools: &mut Vec<Tool>) -> Result<(), FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     if let Some(declarations) = members.take_either("functionDeclarations", "function_declarations") {
         for declaration in declarations.array()? {
             tools.push(Tool::Function(read_function(&declaration)?));
@@ -91,7 +91,7 @@ fn read_tool(node: &Node<'_>, tools: &mut Vec<Tool>) -> Result<(), FieldError> {
 }
 
 fn read_function(node: &Node<'_>) -> Result<FunctionTool, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let schema = members.take_either("parametersJsonSchema", "parameters_json_schema");
     let parameters = match schema {
         Some(schema) => Some(schema.raw()),
@@ -108,9 +108,9 @@ fn read_function(node: &Node<'_>) -> Result<FunctionTool, FieldError> {
 }
 
 fn read_choice(node: &Node<'_>) -> Result<Option<ToolChoice>, FieldError> {
-    let config = node.object()?.take_either("functionCallingConfig", "function_calling_config");
+    let config = node.google_object()?.take_either("functionCallingConfig", "function_calling_config");
     let Some(config) = config else { return Ok(None) };
-    let mut members = config.object()?;
+    let mut members = config.google_object()?;
     let mut names = Vec::new();
     if let Some(allowed) = members.take_either("allowedFunctionNames", "allowed_function_names") {
         for node in allowed.array()? {
@@ -182,7 +182,7 @@ fn read_format(config: &mut Members<'_>, request: &mut ChatRequest) -> Result<()
 }
 
 fn read_thinking(node: &Node<'_>) -> Result<Reasoning, FieldError> {
-    let mut members = node.object()?;
+    let mut members = node.google_object()?;
     let mut reasoning = Reasoning::default();
     let shown = members.take_either("includeThoughts", "include_thoughts");
     reasoning.is_shown = shown.map(|node| node.flag()).transpose()?;

@@ -2,6 +2,7 @@
 //! is passed on, and what is wrong is told with its path, which is worked out only then.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use super::{Fault, JsonError, KeySet, Kind, Scanner, Value, decode_string, path_at, validate};
@@ -171,6 +172,23 @@ impl<'a> Node<'a> {
         });
         walked.map_err(|fault| self.fault(fault))?;
         Ok(Members { root, start: self.value.span.start, list })
+    }
+
+    /// An object's members, of which none may stand twice, in `camelCase` and in `snake_case`: Google's servers take
+    /// both, and who of two wins is theirs to say.
+    ///
+    /// # Errors
+    /// It is no object, or a member stands twice.
+    pub fn google_object(&self) -> Result<Members<'a>, FieldError> {
+        let members = self.object()?;
+        let mut spellings = HashSet::with_capacity(members.list.len());
+        for (name, node) in members.list.iter().flatten() {
+            let spelling: String = name.chars().filter(|letter| *letter != '_').collect();
+            if !spellings.insert(spelling.to_ascii_lowercase()) {
+                return Err(node.error("stands twice, in two spellings: write it once"));
+            }
+        }
+        Ok(members)
     }
 
     /// The bytes it takes in its text.

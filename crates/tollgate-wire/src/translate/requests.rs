@@ -189,11 +189,11 @@ pub fn pass_request(body: &[u8], target: &RequestTarget<'_>) -> Result<Bytes, Re
 
 /// Google's clients write names in either spelling: the cap goes where they wrote it.
 fn gemini_cap_path(root: &Node<'_>) -> Result<&'static [&'static str], ReadError> {
-    let mut members = root.object()?;
+    let mut members = root.google_object()?;
     let (snake, camel) = (members.take("generation_config"), members.take("generationConfig"));
     let is_snake = camel.is_none() && snake.is_some();
     let has_snake_cap = match snake.or(camel) {
-        Some(config) => config.object()?.take("max_output_tokens").is_some(),
+        Some(config) => config.google_object()?.take("max_output_tokens").is_some(),
         None => false,
     };
     Ok(match (is_snake, has_snake_cap) {

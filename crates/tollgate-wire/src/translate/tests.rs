@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use tollgate_domain::NanoUsd;
 
 use super::*;
+use crate::json::ReadError;
 use crate::neutral::{ChatDialect, Mode, replay};
 use crate::openai::responses::ResponseEcho;
 use crate::openai::stream::{RelayEvent, StreamEnd};
@@ -235,6 +236,35 @@ fn the_same_dialect_passes_with_its_model_and_cap_set() {
         let target = RequestTarget { dialect, model: "p", output_cap: Some(5), model_cap: None };
         let out = pass_request(body.as_bytes(), &target).unwrap();
         assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected, "{body}");
+    }
+}
+
+#[test]
+fn two_spellings_of_one_member_are_refused() {
+    let bodies = [
+        (
+            r#"{"generationConfig":{"maxOutputTokens":1},"generation_config":{"maxOutputTokens":9}}"#,
+            "generation_config",
+        ),
+        (r#"{"generation_config":{"maxOutputTokens":9},"generationConfig":null}"#, "generationConfig"),
+        (
+            r#"{"generationConfig":{"max_output_tokens":9,"maxOutputTokens":1}}"#,
+            "generationConfig.maxOutputTokens",
+        ),
+        (
+            r#"{"generation_config":{"candidateCount":1,"candidate_count":8}}"#,
+            "generation_config.candidate_count",
+        ),
+        (
+            r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":1,"thinking_budget":9}}}"#,
+            "generationConfig.thinkingConfig.thinking_budget",
+        ),
+    ];
+    for (body, path) in bodies {
+        let body = format!(r#"{{"contents":[],{}"#, &body[1..]);
+        let refused = read_request(ChatDialect::Gemini, Asked::default(), body.as_bytes());
+        let Err(ReadError::Field(error)) = refused else { panic!("{body}") };
+        assert_eq!((error.path.as_str(), error.message.contains("two spellings")), (path, true), "{body}");
     }
 }
 
