@@ -12,8 +12,8 @@ use crate::memory::MemoryLedger;
 use crate::redis::{RedisConfig, RedisLedger};
 use crate::slab::{SlabConfig, SlabLedger};
 use crate::types::{
-    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
-    Settlement,
+    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, OutboxMark, Seed,
+    SettleOutcome, Settlement,
 };
 use crate::write_ahead::Recovered;
 
@@ -398,6 +398,30 @@ impl Ledger {
             Self::Memory(ledger) => Ok(ledger.outbox_set_aside_len()),
             Self::Redis(ledger) => ledger.outbox_set_aside_len().await,
             Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_set_aside_len()).await,
+        }
+    }
+
+    /// Where the outbox ends now.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn outbox_mark(&self) -> Result<OutboxMark, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_mark()),
+            Self::Redis(ledger) => ledger.outbox_mark().await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_mark()).await,
+        }
+    }
+
+    /// Whether something that was in the outbox at `mark` is neither acknowledged nor set aside, whoever reads it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn outbox_holds(&self, mark: &OutboxMark) -> Result<bool, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_holds(mark)),
+            Self::Redis(ledger) => ledger.outbox_holds(mark).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_holds(mark)).await,
         }
     }
 

@@ -41,7 +41,7 @@ pub use redis::{DEFAULT_RESPONSE_TIMEOUT_MS, RedisConfig, RedisLedger};
 pub use slab::{SlabConfig, SlabFigures, SlabLedger, SlabView};
 pub use types::{
     Admission, AdmitOutcome, Balance, Balances, BudgetCheck, Grant, LimitCheck, LimitKind, LimitOwner,
-    MAX_CLOCK_LEAD_MS, MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, RateRefusal, RateStatus, Seed,
-    SeedCounter, SettleOutcome, Settlement, WalletRule,
+    MAX_CLOCK_LEAD_MS, MoneyNode, MoneyRefusal, OutboxEntry, OutboxHandle, OutboxMark, RateRefusal,
+    RateStatus, Seed, SeedCounter, SettleOutcome, Settlement, WalletRule,
 };
 pub use write_ahead::Recovered;

@@ -24,8 +24,8 @@ use crate::error::LedgerError;
 use crate::holds::{GrowOutcome, Renewal, UnjournaledEvent};
 use crate::mutants::{self, Mutant};
 use crate::types::{
-    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, Seed, SettleOutcome,
-    Settlement, WalletRule,
+    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, OutboxMark, Seed,
+    SettleOutcome, Settlement, WalletRule,
 };
 use crate::write_ahead::log::WriteAheadLog;
 use idempotency::IdempotencyRecords;
@@ -231,6 +231,14 @@ impl MemoryLedger {
 
     pub(crate) fn outbox_set_aside_len(&self) -> u64 {
         self.shared.outbox.set_aside_len()
+    }
+
+    pub(crate) fn outbox_mark(&self) -> OutboxMark {
+        self.shared.outbox.mark()
+    }
+
+    pub(crate) fn outbox_holds(&self, mark: &OutboxMark) -> bool {
+        self.shared.outbox.holds(mark)
     }
 
     pub(crate) fn outbox_len(&self) -> u64 {

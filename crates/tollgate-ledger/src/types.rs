@@ -296,3 +296,7 @@ pub struct OutboxHandle {
     /// The backend's own id.
     pub id: String,
 }
+
+/// Where the outbox ended at a moment: its last entry in each shard that had one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxMark(pub(crate) Vec<OutboxHandle>);

@@ -1,14 +1,12 @@
 //! Finished requests from the ledger's outbox into the journal: read, write, then acknowledge. The journal
 //! takes each event once by its id, so that a batch may be repeated whole after any failure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::UsageEvent;
 use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
@@ -24,12 +22,8 @@ const MAX_BATCH: usize = 500;
 /// How long a read waits for the first event; also how late a stop, or the wish to have all of it journaled, is
 /// noticed at most: tenants are closed meanwhile.
 const READ_BLOCK_MS: u64 = 10;
-/// A shard of which fewer were read has no more: the ledger reads at least this share of a batch of each.
-const SHARE_OF_A_SHARD: usize = MAX_BATCH / 16;
-/// What a process read that died is delivered again within this time.
-const REDELIVERED_WITHIN: Duration = Duration::from_secs(40);
-/// How often it is looked whether that has happened.
-const REDELIVERY_POLL: Duration = Duration::from_millis(50);
+/// How soon a ledger that did not tell what is in its outbox is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// First wait after a read that failed, which doubles: a stream that was lost meanwhile is there again at the next.
 const MIN_READ_BACKOFF: Duration = Duration::from_millis(10);
 /// Longest wait after a read that failed, unless somebody waits for the journal to be complete.
@@ -71,25 +65,36 @@ pub(crate) struct JournalWriter {
     passes: Arc<Passes>,
     /// Reads in a row that failed.
     read_failures: Arc<AtomicU64>,
-    started_at: Instant,
     alerts: AlertSignals,
 }
 
-/// Passes over the outbox: each begins with a read.
+/// Passes over the outbox: each is a read, and the writing of what was read.
 #[derive(Debug, Default)]
 struct Passes {
     begun: AtomicU64,
-    /// Of the last two in a row that left nothing behind, journaled by now, the first one. Two, because a read
-    /// that finds what a dead process left has not looked at what is new.
-    exhaustive: watch::Sender<u64>,
-    /// The last one that was exhaustive, where the next one was not finished yet.
-    last_exhaustive: AtomicU64,
-    /// Up to which one no pause is made.
-    hurry_until: AtomicU64,
+    /// The last one that has ended.
+    ended: watch::Sender<u64>,
+    /// How many wait for the journal to be complete: no pause is made.
+    waiting: AtomicUsize,
     /// Ends the present pause.
     hurry: Notify,
-    /// Whether whatever is delivered and not acknowledged was delivered to this process.
-    is_own: AtomicBool,
+}
+
+/// Somebody waits for the journal to be complete.
+struct Waiting<'a>(&'a Passes);
+
+impl<'a> Waiting<'a> {
+    fn begin(passes: &'a Passes) -> Self {
+        passes.waiting.fetch_add(1, Ordering::AcqRel);
+        passes.hurry.notify_one();
+        Self(passes)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +108,7 @@ enum JournalError {
 impl JournalWriter {
     pub(crate) fn new(store: Store, ledger: Ledger, alerts: AlertSignals) -> Self {
         let (counters, passes, read_failures) = (Arc::default(), Arc::default(), Arc::default());
-        Self { store, ledger, counters, passes, read_failures, started_at: Instant::now(), alerts }
+        Self { store, ledger, counters, passes, read_failures, alerts }
     }
 
     /// Journals events that came by another way than the outbox.
@@ -125,11 +130,9 @@ impl JournalWriter {
     /// Writes until `stop`, then what is left, for [`DRAIN_TIMEOUT`] at most.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let work = async {
-            self.has_inherited().await;
             loop {
                 let is_stopping = stop.is_cancelled();
-                let waits = !is_stopping && !self.passes.are_hurried();
-                let n_entries = self.write_next(if waits { READ_BLOCK_MS } else { 0 }).await;
+                let n_entries = self.pass(if is_stopping { 0 } else { READ_BLOCK_MS }).await;
                 if is_stopping && n_entries == 0 {
                     break;
                 }
@@ -154,34 +157,46 @@ impl JournalWriter {
         }
     }
 
-    /// Waits until everything that is in the outbox now is journaled, also what a process took from it that died
-    /// a moment ago.
+    /// Waits until everything that is in the outbox now is journaled, also what another process took from it, and
+    /// what this one took from a ledger that has lost it since. What comes later is not waited for.
     pub(crate) async fn drained(&self) {
-        let next = self.passes.begun.load(Ordering::Acquire) + 1;
-        self.passes.hurry_until.fetch_max(next + 1, Ordering::AcqRel);
-        self.passes.hurry.notify_one();
-        let mut exhaustive = self.passes.exhaustive.subscribe();
+        let passes = &self.passes;
+        let _waiting = Waiting::begin(passes);
+        let mark = loop {
+            match self.ledger.outbox_mark().await {
+                Ok(mark) => break mark,
+                Err(error) => self.ask_again_after(&error).await,
+            }
+        };
+        let mut ended = passes.ended.subscribe();
+        let under_way = passes.begun.load(Ordering::Acquire);
         // the sender lives as long as this writer
-        let _ = exhaustive.wait_for(|pass| *pass >= next).await;
-        while self.has_inherited().await {
-            tokio::time::sleep(REDELIVERY_POLL).await;
+        let _ = ended.wait_for(|pass| *pass >= under_way).await;
+        loop {
+            match self.ledger.outbox_holds(&mark).await {
+                Ok(false) => return,
+                // what another process has taken is seen gone at the end of one of our passes
+                Ok(true) => drop(ended.changed().await),
+                Err(error) => self.ask_again_after(&error).await,
+            }
         }
     }
 
-    /// Whether the outbox may still hold what a process took from it that died before this one began: until it
-    /// was seen empty once, or everything was delivered again.
-    async fn has_inherited(&self) -> bool {
-        if !self.passes.is_own.load(Ordering::Acquire)
-            && (self.started_at.elapsed() > REDELIVERED_WITHIN || self.ledger.outbox_len().await == Ok(0))
-        {
-            self.passes.is_own.store(true, Ordering::Release);
-        }
-        !self.passes.is_own.load(Ordering::Acquire)
+    async fn ask_again_after(&self, error: &LedgerError) {
+        self.failed(error);
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+    }
+
+    /// One pass. Answers how many entries it had.
+    async fn pass(&self, block_ms: u64) -> usize {
+        let pass = self.passes.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let n_entries = self.write_next(block_ms).await;
+        self.passes.ended.send_replace(pass);
+        n_entries
     }
 
     /// Writes the next batch, repeating it until it is written. Answers how many entries it had.
     async fn write_next(&self, block_ms: u64) -> usize {
-        let pass = self.passes.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let entries = match self.ledger.outbox_read(MAX_BATCH, block_ms).await {
             Ok(entries) => entries,
             Err(error) => {
@@ -199,21 +214,14 @@ impl JournalWriter {
         };
         self.read_failures.store(0, Ordering::Relaxed);
         let n_entries = entries.len();
-        let is_exhaustive = left_nothing(&entries);
         if n_entries == 0 {
-            self.passes.left_nothing(pass);
             return 0;
         }
         let mut batch = Batch::of(entries);
         let mut backoff = MIN_BACKOFF;
         loop {
             match self.write(&mut batch).await {
-                Ok(()) => {
-                    if is_exhaustive {
-                        self.passes.left_nothing(pass);
-                    }
-                    return n_entries;
-                }
+                Ok(()) => return n_entries,
                 Err(error) => self.failed(&error),
             }
             tokio::time::sleep(jittered(backoff)).await;
@@ -254,21 +262,8 @@ impl JournalWriter {
 
 impl Passes {
     fn are_hurried(&self) -> bool {
-        self.begun.load(Ordering::Acquire) < self.hurry_until.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) > 0
     }
-
-    fn left_nothing(&self, pass: u64) {
-        if self.last_exhaustive.swap(pass, Ordering::AcqRel) + 1 == pass {
-            self.exhaustive.send_replace(pass - 1);
-        }
-    }
-}
-
-/// Whether a read has left nothing in the outbox.
-fn left_nothing(entries: &[OutboxEntry]) -> bool {
-    let mut of_shards: BTreeMap<u16, usize> = BTreeMap::new();
-    entries.iter().for_each(|entry| *of_shards.entry(entry.handle.shard).or_default() += 1);
-    of_shards.values().all(|n| *n < SHARE_OF_A_SHARD)
 }
 
 /// What was read at once: what goes into the journal, and what cannot.

@@ -12,7 +12,7 @@ use tollgate_domain::{Clock, EventId, TenantId, UnixMillis, UsageEvent};
 
 use crate::holds::UnjournaledEvent;
 use crate::ledger::MAX_SET_ASIDE;
-use crate::types::{OutboxEntry, OutboxHandle};
+use crate::types::{OutboxEntry, OutboxHandle, OutboxMark};
 
 /// After so long without acknowledgement an event is delivered again: far above what a journal batch takes.
 pub(super) const REDELIVERY_MS: i64 = 30_000;
@@ -117,6 +117,21 @@ impl Outbox {
             }
         }
         (queue.set_aside.len() - n_before) as u64
+    }
+
+    pub(super) fn mark(&self) -> OutboxMark {
+        let queue = self.queue.lock();
+        let last = queue.next_id.checked_sub(1).filter(|_| self.len() > 0);
+        OutboxMark(last.map(|id| OutboxHandle { shard: 0, id: id.to_string() }).into_iter().collect())
+    }
+
+    pub(super) fn holds(&self, mark: &OutboxMark) -> bool {
+        let Some(last) = mark.0.first().and_then(|handle| handle.id.parse::<u64>().ok()) else {
+            return false;
+        };
+        let queue = self.queue.lock();
+        let oldest = [queue.delivered.keys().next(), queue.waiting.front().map(|(id, _)| id)];
+        oldest.into_iter().flatten().any(|id| *id <= last)
     }
 
     pub(super) fn set_aside_len(&self) -> u64 {

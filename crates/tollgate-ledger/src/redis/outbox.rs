@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
+use redis::streams::{StreamAutoClaimReply, StreamId, StreamRangeReply, StreamReadReply};
 use redis::{Cmd, FromRedisValue as _, Value};
 use tokio::time::Instant;
 use tollgate_domain::UsageEvent;
@@ -21,7 +21,7 @@ use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
 use crate::ledger::MAX_SET_ASIDE;
-use crate::types::{OutboxEntry, OutboxHandle};
+use crate::types::{OutboxEntry, OutboxHandle, OutboxMark};
 
 /// The consumer group that the journal reads with.
 const GROUP: &str = "journal";
@@ -230,6 +230,37 @@ impl RedisLedger {
 
     pub(crate) async fn outbox_len(&self) -> Result<u64, LedgerError> {
         self.streams_len(keys::outbox).await
+    }
+
+    pub(crate) async fn outbox_mark(&self) -> Result<OutboxMark, LedgerError> {
+        let mut pipeline = redis::pipe();
+        for shard in 0..N_SHARDS {
+            pipeline.cmd("XREVRANGE").arg(keys::outbox(shard)).arg("+").arg("-").arg("COUNT").arg(1);
+        }
+        let mut mark = OutboxMark::default();
+        for (shard, answer) in (0..N_SHARDS).zip(self.background_commands(&pipeline).await?) {
+            let last = StreamRangeReply::from_redis_value(answer).map_err(|_| unreadable("XREVRANGE"))?;
+            mark.0.extend(last.ids.into_iter().map(|entry| OutboxHandle { shard, id: entry.id }));
+        }
+        Ok(mark)
+    }
+
+    /// What is acknowledged is deleted, so that whatever is left up to the mark is not.
+    pub(crate) async fn outbox_holds(&self, mark: &OutboxMark) -> Result<bool, LedgerError> {
+        if mark.0.is_empty() {
+            return Ok(false);
+        }
+        let mut pipeline = redis::pipe();
+        for OutboxHandle { shard, id } in &mark.0 {
+            pipeline.cmd("XRANGE").arg(keys::outbox(*shard)).arg("-").arg(id).arg("COUNT").arg(1);
+        }
+        for answer in self.background_commands(&pipeline).await? {
+            let left = StreamRangeReply::from_redis_value(answer).map_err(|_| unreadable("XRANGE"))?;
+            if !left.ids.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn streams_len(&self, name: fn(u16) -> String) -> Result<u64, LedgerError> {

@@ -15,6 +15,7 @@ on_both_backends!(
     unacknowledged_events_come_again,
     batches_are_filled_from_one_tenant,
     waiting_for_an_event,
+    a_mark_is_passed_once_what_was_before_it_is_acknowledged,
     what_is_set_aside_comes_no_more,
 );
 
@@ -111,6 +112,29 @@ async fn waiting_for_an_event(stand: Stand) {
     let waited = Box::pin(async { tokio::join!(read, settle) });
     let (entries, ()) = tokio::time::timeout(Duration::from_secs(15), waited).await.unwrap();
     assert_eq!(events(&entries), [ask.event(0).event].into());
+}
+
+async fn a_mark_is_passed_once_what_was_before_it_is_acknowledged(stand: Stand) {
+    let ledger = &stand.ledger;
+    let empty = ledger.outbox_mark().await.unwrap();
+    assert_eq!(ledger.outbox_holds(&empty).await, Ok(false));
+    let before = settle_some(&stand, 3).await;
+    let mark = ledger.outbox_mark().await.unwrap();
+    let after = settle_some(&stand, 20).await;
+    assert_eq!((ledger.outbox_holds(&mark).await, ledger.outbox_holds(&empty).await), (Ok(true), Ok(false)));
+    let mut entries = Vec::new();
+    while entries.len() < 23 {
+        entries.extend(ledger.outbox_read(100, 0).await.unwrap());
+    }
+    assert_eq!(ledger.outbox_holds(&mark).await, Ok(true), "read is not acknowledged");
+    let (of_mark, later): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|entry| entry.event.as_ref().is_ok_and(|event| before.contains(&event.event)));
+    assert_eq!(events(&later), after);
+    ledger.outbox_acknowledge(&handles(&of_mark[..2])).await.unwrap();
+    assert_eq!(ledger.outbox_holds(&mark).await, Ok(true));
+    ledger.outbox_set_aside(&handles(&of_mark[2..])).await.unwrap();
+    assert_eq!(ledger.outbox_holds(&mark).await, Ok(false), "what came later is not waited for");
 }
 
 async fn what_is_set_aside_comes_no_more(stand: Stand) {
