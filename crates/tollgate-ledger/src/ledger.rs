@@ -360,6 +360,19 @@ impl Ledger {
         }
     }
 
+    /// Takes up to `max` events that somebody took `idle_ms` ago and has not acknowledged: for who waits for the journal
+    /// to be complete, and cannot wait until they are delivered again. Whoever took them may journal them as well.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
+    pub async fn outbox_reclaim(&self, max: usize, idle_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
+        match self {
+            Self::Memory(ledger) => Ok(ledger.outbox_reclaim(max, idle_ms)),
+            Self::Redis(ledger) => ledger.outbox_reclaim(max, idle_ms).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_reclaim(max, idle_ms)).await,
+        }
+    }
+
     /// Removes journaled events from the outbox. Unknown handles are ignored.
     ///
     /// # Errors

@@ -219,6 +219,10 @@ impl MemoryLedger {
         self.shared.outbox.read(max, block_ms, self.shared.clock.as_ref()).await
     }
 
+    pub(crate) fn outbox_reclaim(&self, max: usize, idle_ms: u64) -> Vec<OutboxEntry> {
+        self.shared.outbox.reclaim(max, idle_ms, self.shared.clock.now())
+    }
+
     pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
         let journaled = self.shared.outbox.acknowledge(handles);
         self.log_journaled(&journaled);

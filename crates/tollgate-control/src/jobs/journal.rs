@@ -22,6 +22,9 @@ const MAX_BATCH: usize = 500;
 /// How long a read waits for the first event; also how late a stop, or the wish to have all of it journaled, is
 /// noticed at most: tenants are closed meanwhile.
 const READ_BLOCK_MS: u64 = 10;
+/// While somebody waits for the journal to be complete, what another process has taken for so long is journaled here
+/// as well: far more than writing a batch takes.
+const RECLAIM_AFTER_MS: u64 = 100;
 /// How soon a ledger that did not tell what is in its outbox is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// First wait after a read that failed, which doubles: a stream that was lost meanwhile is there again at the next.
@@ -197,7 +200,7 @@ impl JournalWriter {
 
     /// Writes the next batch, repeating it until it is written. Answers how many entries it had.
     async fn write_next(&self, block_ms: u64) -> usize {
-        let entries = match self.ledger.outbox_read(MAX_BATCH, block_ms).await {
+        let entries = match self.read(block_ms).await {
             Ok(entries) => entries,
             Err(error) => {
                 self.failed(&error);
@@ -227,6 +230,17 @@ impl JournalWriter {
             tokio::time::sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
+    }
+
+    /// What is new; where there is nothing and somebody waits for the journal to be complete, what somebody else took
+    /// and has not journaled: another process, one that died, or this one before the ledger was replaced by an
+    /// older copy of itself.
+    async fn read(&self, block_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
+        let entries = self.ledger.outbox_read(MAX_BATCH, block_ms).await?;
+        if !entries.is_empty() || !self.passes.are_hurried() {
+            return Ok(entries);
+        }
+        self.ledger.outbox_reclaim(MAX_BATCH, RECLAIM_AFTER_MS).await
     }
 
     async fn write(&self, batch: &mut Batch) -> Result<(), JournalError> {

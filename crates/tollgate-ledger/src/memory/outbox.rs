@@ -83,6 +83,11 @@ impl Outbox {
         }
     }
 
+    /// What was delivered `idle_ms` ago, again.
+    pub(super) fn reclaim(&self, max: usize, idle_ms: u64, now: UnixMillis) -> Vec<OutboxEntry> {
+        self.queue.lock().take_delivered(max, i64::try_from(idle_ms).unwrap_or(i64::MAX), now)
+    }
+
     /// The events that are waited for no longer.
     pub(super) fn acknowledge(&self, handles: &[OutboxHandle]) -> Vec<EventId> {
         let mut queue = self.queue.lock();
@@ -142,16 +147,21 @@ impl Outbox {
 impl Queue {
     /// Abandoned deliveries first, then what waits.
     fn take(&mut self, max: usize, now: UnixMillis) -> Vec<OutboxEntry> {
-        let mut entries = Vec::new();
-        let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= REDELIVERY_MS);
-        for (id, delivered) in abandoned.take(max) {
-            delivered.at = now;
-            entries.push(entry(*id, delivered.event.event.clone()));
-        }
+        let mut entries = self.take_delivered(max, REDELIVERY_MS, now);
         while entries.len() < max {
             let Some((id, event)) = self.waiting.pop_front() else { break };
             entries.push(entry(id, event.event.clone()));
             self.delivered.insert(id, Delivered { event, at: now });
+        }
+        entries
+    }
+
+    fn take_delivered(&mut self, max: usize, idle_ms: i64, now: UnixMillis) -> Vec<OutboxEntry> {
+        let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= idle_ms);
+        let mut entries = Vec::new();
+        for (id, delivered) in abandoned.take(max) {
+            delivered.at = now;
+            entries.push(entry(*id, delivered.event.event.clone()));
         }
         entries
     }

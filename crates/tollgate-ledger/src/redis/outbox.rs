@@ -76,16 +76,29 @@ impl OutboxReader {
             }
             *next_claim_at = Instant::now() + interval;
         }
+        let entries = self.claim_idle(client, max, self.redelivery_ms).await?;
+        if entries.len() >= max {
+            // More may be abandoned: look again with the next call.
+            *self.next_claim_at.lock() = Instant::now();
+        }
+        Ok(entries)
+    }
+
+    /// Entries that were delivered `idle_ms` ago and are not acknowledged, at most `max`.
+    async fn claim_idle(
+        &self,
+        client: &Client,
+        max: usize,
+        idle_ms: u64,
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         let mut entries = Vec::new();
         for shard in 0..N_SHARDS {
             let n_wanted = max - entries.len();
             if n_wanted == 0 {
-                // More may be abandoned: look again with the next call.
-                *self.next_claim_at.lock() = Instant::now();
                 break;
             }
             let mut command = redis::cmd("XAUTOCLAIM");
-            command.arg(keys::outbox(shard)).arg(GROUP).arg(CONSUMER).arg(self.redelivery_ms).arg("0-0");
+            command.arg(keys::outbox(shard)).arg(GROUP).arg(CONSUMER).arg(idle_ms).arg("0-0");
             command.arg("COUNT").arg(n_wanted);
             let reply = self.ask(client, &command, 0).await?;
             let reply =
@@ -196,6 +209,14 @@ impl RedisLedger {
             return Ok(abandoned);
         }
         outbox.read_new(client, max, block_ms).await
+    }
+
+    pub(crate) async fn outbox_reclaim(
+        &self,
+        max: usize,
+        idle_ms: u64,
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
+        self.shared.outbox.claim_idle(&self.shared.client, max, idle_ms).await
     }
 
     pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {

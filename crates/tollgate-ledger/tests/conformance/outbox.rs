@@ -16,6 +16,7 @@ on_both_backends!(
     batches_are_filled_from_one_tenant,
     waiting_for_an_event,
     a_mark_is_passed_once_what_was_before_it_is_acknowledged,
+    what_somebody_took_is_reclaimed_before_its_time,
     what_is_set_aside_comes_no_more,
 );
 
@@ -135,6 +136,25 @@ async fn a_mark_is_passed_once_what_was_before_it_is_acknowledged(stand: Stand) 
     assert_eq!(ledger.outbox_holds(&mark).await, Ok(true));
     ledger.outbox_set_aside(&handles(&of_mark[2..])).await.unwrap();
     assert_eq!(ledger.outbox_holds(&mark).await, Ok(false), "what came later is not waited for");
+}
+
+async fn what_somebody_took_is_reclaimed_before_its_time(stand: Stand) {
+    let settled = settle_some(&stand, 3).await;
+    let mut entries = Vec::new();
+    while entries.len() < 3 {
+        entries.extend(stand.ledger.outbox_read(16, 0).await.unwrap());
+    }
+    assert_eq!(stand.ledger.outbox_reclaim(16, 20_000).await.unwrap(), [], "it was taken just now");
+    stand.advance_ms(100);
+    let mut again = HashSet::new();
+    let complete = eventually(Duration::from_secs(20), "what was taken to come again", async || {
+        again.extend(events(&stand.ledger.outbox_reclaim(16, 100).await.unwrap()));
+        (again.len() == 3).then_some(())
+    });
+    complete.await.unwrap();
+    assert_eq!(again, settled);
+    stand.ledger.outbox_acknowledge(&handles(&entries)).await.unwrap();
+    assert_eq!(stand.ledger.outbox_reclaim(16, 0).await.unwrap(), []);
 }
 
 async fn what_is_set_aside_comes_no_more(stand: Stand) {
