@@ -196,6 +196,7 @@ async fn whole(
     Ok(Attempted::Whole { head, body, answer: Box::new(answer), neutral })
 }
 
+/// Whether one side or both speak another dialect than Chat Completions.
 fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
     let provider = dialects::spoken(priced.candidate.provider.dialect);
     (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
@@ -208,10 +209,10 @@ fn read_whole(
     body: &[u8],
 ) -> (Answer, Option<Box<ChatAnswer>>) {
     let request = &reservation.priced;
-    let provider = dialects::spoken(priced.candidate.provider.dialect);
-    if (request.client.dialect, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
+    if !is_translated(reservation, priced) {
         return (read_answer(request.surface, body), None);
     }
+    let provider = dialects::spoken(priced.candidate.provider.dialect);
     let id = stand_in_id(reservation);
     match translate::read_answer(provider, body, &id, &priced.candidate.model) {
         Ok(neutral) => (Answer::of_neutral(&neutral), Some(Box::new(neutral))),

@@ -1,7 +1,7 @@
 //! Who speaks what: the client's dialect from its path, the provider's from policy, and what differs between
 //! providers' HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -36,11 +36,15 @@ pub(crate) struct Client {
     pub(crate) dialect: ChatDialect,
     /// Where it is not Chat Completions.
     pub(crate) foreign: Option<Arc<Foreign>>,
+    /// What a request of Chat Completions says, once a provider of another dialect is looked at.
+    chat: OnceLock<Arc<ChatRequest>>,
 }
 
 impl Client {
     /// A client of OpenAI's older surfaces.
-    pub(crate) const OPENAI: Self = Self { dialect: ChatDialect::OpenAiChat, foreign: None };
+    pub(crate) fn openai() -> Self {
+        Self { dialect: ChatDialect::OpenAiChat, foreign: None, chat: OnceLock::new() }
+    }
 
     /// Whether it speaks Chat Completions, or one of OpenAI's surfaces beside it.
     pub(crate) fn is_chat(&self) -> bool {
@@ -75,7 +79,7 @@ pub(crate) fn google_call(path: &str) -> Option<(&str, &str)> {
 /// Reads a request of any dialect; the bytes that stand for it in Chat Completions are what is priced.
 pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Client, Bytes), Refusal> {
     if dialect == ChatDialect::OpenAiChat {
-        return Ok((Client::OPENAI, body));
+        return Ok((Client::openai(), body));
     }
     let (model, call) = google_call(path).unwrap_or_default();
     let model = percent_decoded(model);
@@ -83,7 +87,7 @@ pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Cli
     let incoming = read_request(dialect, asked, &body)?;
     let as_chat = incoming.as_chat.clone();
     let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body) };
-    Ok((Client { dialect, foreign: Some(Arc::new(foreign)) }, as_chat))
+    Ok((Client { dialect, foreign: Some(Arc::new(foreign)), chat: OnceLock::new() }, as_chat))
 }
 
 /// What Chat Completions has no word for counts all the same.
@@ -163,12 +167,12 @@ fn translated(
     cap: Option<u64>,
     body: &[u8],
 ) -> Result<Bytes, Refusal> {
-    let read: ChatRequest;
-    let request = match &client.foreign {
-        Some(foreign) => &foreign.incoming.request,
-        None => {
-            read = read_chat(body)?;
-            &read
+    let request = match (&client.foreign, client.chat.get()) {
+        (Some(foreign), _) => &foreign.incoming.request,
+        (None, Some(read)) => read,
+        (None, None) => {
+            let read = Arc::new(read_chat(body)?);
+            client.chat.get_or_init(|| read)
         }
     };
     match write_request(request, &target(candidate, cap), Mode::Refuse) {
