@@ -254,19 +254,22 @@ impl Installation {
 
     /// How many requests the gateways have admitted out of slabs since their starts; they count every half second.
     pub(crate) async fn admitted_out_of_slabs(&self) -> anyhow::Result<u64> {
+        Ok(self.metric("tollgate_slab_admissions_total{path=\"local\"}").await?.into_iter().sum())
+    }
+
+    /// A series of whole numbers as each gateway has it now; 0 where it has none.
+    pub(crate) async fn metric(&self, series: &str) -> anyhow::Result<Vec<u64>> {
         let http = HttpClient::new();
-        let mut n_local = 0;
+        let mut values = Vec::with_capacity(self.gateways.len());
         for gateway in &self.gateways {
             let ready = gateway.stdout_text();
             let ops =
                 ready.split_whitespace().find_map(|word| word.strip_prefix("ops=")).context("no ops port")?;
             let metrics = http.get(&format!("{ops}/metrics")).await?.expect_status(200)?.text();
-            let counts = metrics.lines().filter_map(|line| {
-                line.strip_prefix("tollgate_slab_admissions_total{path=\"local\"} ")?.parse::<u64>().ok()
-            });
-            n_local += counts.sum::<u64>();
+            let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            values.push(value.map_or(Ok(0.0), str::parse::<f64>)? as u64);
         }
-        Ok(n_local)
+        Ok(values)
     }
 
     /// The chat endpoint of the n-th gateway, counted round.

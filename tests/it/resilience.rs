@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use serde_json::json;
 use tollgate_testkit::http::HttpClient;
 use tollgate_testkit::mock_provider::{Gate, Script};
@@ -173,6 +174,17 @@ async fn clients_that_leave_hold_nothing() -> anyhow::Result<()> {
     installation.mock.set_default(script);
     let body = json!({ "tenant": "acme", "limit": "1000", "window": "total" });
     let budget = installation.admin.post("/budgets", &body).await?;
+    for url in &installation.traffic {
+        // what begins with the first request is there; a cold and loaded machine may refuse some
+        let (http, url) = (HttpClient::new().with_bearer(KEY), format!("{url}/v1/chat/completions"));
+        eventually(SETTLE_TIMEOUT, "an answer", async || {
+            let answer = http.post_json(&url, &chat("mock/m")).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await?;
+    }
+    let before = installation.metric("tollgate_tasks").await?;
+    assert!(before.iter().all(|n_tasks| *n_tasks > 5), "{before:?}");
     clients_that_leave(&installation).await?;
     let path = format!("/budgets/{}", budget["id"].as_str().unwrap_or_default());
     let settled = eventually(SETTLE_TIMEOUT, "nothing to be held", async || {
@@ -183,8 +195,16 @@ async fn clients_that_leave_hold_nothing() -> anyhow::Result<()> {
     .await?;
     assert_ne!(settled["spent"], "0", "those that came to the first byte were charged: {settled}");
     installation.mock.wait_for_idle().await?;
+    let mut after = Vec::new();
+    let none_left = eventually(SETTLE_TIMEOUT, "as many tasks as before", async || {
+        after = installation.metric("tollgate_tasks").await.ok()?;
+        after.iter().zip(&before).all(|(after, before)| *after <= before + FEW_TASKS).then_some(())
+    });
+    none_left.await.with_context(|| format!("{before:?} tasks before, {after:?} after"))?;
     Ok(())
 }
 
+/// Tasks that come and go by themselves: reports to the control plane, the connection that asks for the metrics.
+const FEW_TASKS: u64 = 4;
 /// The number of holds in Redis, whichever tenant's.
 const COUNT_HOLDS: &str = "local n = 0 for _, key in ipairs(redis.call('KEYS', 'tg:*:holds')) do n = n + redis.call('HLEN', key) end return n";

@@ -24,7 +24,7 @@ const MAX_BATCH: usize = 500;
 const READ_BLOCK_MS: u64 = 10;
 /// While somebody waits for the journal to be complete, what another process has taken for so long is journaled here
 /// as well: far more than writing a batch takes.
-const RECLAIM_AFTER_MS: u64 = 100;
+const RECLAIM_AFTER_MS: u64 = 50;
 /// How soon a ledger that did not tell what is in its outbox is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// First wait after a read that failed, which doubles: a stream that was lost meanwhile is there again at the next.

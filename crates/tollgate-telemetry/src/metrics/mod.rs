@@ -128,7 +128,7 @@ impl Metrics {
         let counters = Arc::new(Counters::default());
         let mut registry = Registry::default();
         registry.register_collector(Box::new(collector::TollgateCollector(Arc::clone(&counters))));
-        registry.register_collector(Box::new(process::ProcessCollector));
+        registry.register_collector(Box::new(process::ProcessCollector::new()));
         Self { counters, registry: Arc::new(Mutex::new(registry)) }
     }
 

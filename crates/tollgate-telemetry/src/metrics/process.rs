@@ -1,4 +1,4 @@
-//! Memory and CPU of this process, under the names that Prometheus' own client libraries use. Read from
+//! Memory, CPU and tasks of this process, the former under the names that Prometheus' own client libraries use. Read from
 //! `/proc/self` when somebody scrapes; elsewhere than on Linux the series are absent.
 
 use std::fmt;
@@ -12,9 +12,17 @@ use super::collector::gauge;
 /// Ticks per second of the times in `/proc/self/stat`: `USER_HZ`, fixed in Linux' ABI.
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 
-/// Reads `/proc/self`.
+/// Reads `/proc/self`, and counts the tasks of the runtime it was made in.
 #[derive(Debug)]
-pub(super) struct ProcessCollector;
+pub(super) struct ProcessCollector {
+    runtime: Option<tokio::runtime::Handle>,
+}
+
+impl ProcessCollector {
+    pub(super) fn new() -> Self {
+        Self { runtime: tokio::runtime::Handle::try_current().ok() }
+    }
+}
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -30,6 +38,11 @@ impl Collector for ProcessCollector {
         }
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
             gauge(&mut encoder, "process_open_fds", "Open file descriptors", entries.count() as f64)?;
+        }
+        if let Some(runtime) = &self.runtime {
+            let n_tasks = runtime.metrics().num_alive_tasks();
+            let help = "Tasks of the asynchronous runtime that have not ended";
+            gauge(&mut encoder, "tollgate_tasks", help, n_tasks as f64)?;
         }
         Ok(())
     }
