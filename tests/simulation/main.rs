@@ -28,6 +28,14 @@ async fn behind_slabs_in_process() {
     assert!(figures.admitted_locally > figures.steps / 50, "{figures}");
 }
 
+/// Seeds beyond those above at which something was wrong once.
+#[tokio::test]
+async fn behind_slabs_in_process_where_it_failed_once() {
+    for seed in [21, 36, 42, 67, 178, 198] {
+        many(LedgerKind::MemorySlabs, seed..=seed, 2_500).await;
+    }
+}
+
 #[tokio::test]
 async fn behind_slabs_in_redis() {
     let figures = many(LedgerKind::RedisSlabs, 1..=3, 600).await;

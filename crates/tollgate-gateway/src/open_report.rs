@@ -77,6 +77,7 @@ mod tests {
             lease_ms: 60_000,
             progress: NanoUsd::ZERO,
             memo: vec![7; 500],
+            slab: None,
         };
         let report =
             OpenReport { holds: (0..1_000).map(hold).collect(), events: Vec::new(), highest_epoch: 9 };

@@ -32,7 +32,7 @@ pub struct OpenHold {
     pub key: KeyId,
     /// The pod that renews it.
     pub node: NodeId,
-    /// What is held; what it was to grow to while that answer is not known.
+    /// What is held; of what it was to grow to nothing while that answer is not known.
     pub amount: NanoUsd,
     /// What is held of the wallet.
     pub wallet: WalletRule,
@@ -46,6 +46,10 @@ pub struct OpenHold {
     pub progress: NanoUsd,
     /// The caller's note, as given with the admission.
     pub memo: Vec<u8>,
+    /// The slab that it was admitted out of, while only its pod knows of it. Whoever settled that slab has paid for
+    /// it: then it is to be left out of a reseed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slab: Option<HoldId>,
 }
 
 /// An event that a pod settled and that is not known to be in the journal.
@@ -115,6 +119,7 @@ impl HoldView {
             lease_ms: self.lease_ms,
             progress: self.progress,
             memo: self.memo.clone(),
+            slab: None,
         }
     }
 }

@@ -94,8 +94,7 @@ impl Simulation {
         let (settled, held) = (i128::from(balance.settled.0), i128::from(balance.held.0));
         let (true_settled, true_held) = (self.truth.settled_at(node), self.truth.held_at(node));
         let limit = i128::from(tenant.limit(node));
-        let doubtful = self.truth.doubtful_at(node);
-        if tenant.is_enforced(node) && settled + held - doubtful > limit {
+        if tenant.is_enforced(node) && settled + held > limit {
             return violation(format!("settled {settled} + held {held} > limit {limit} at {node:?}"));
         }
         if (settled, held) != (true_settled, true_held) || i128::from(balance.limit.0) != limit {

@@ -227,7 +227,7 @@ impl Simulation {
         if is_slab(hold) {
             self.see_slab_settled(tenant, hold, charge, outcome, now).await?;
         } else {
-            self.truth.see_settle(tenant, hold, charge, outcome, now)?;
+            self.truth.see_settle(tenant, hold, charge, outcome, (now, now))?;
         }
         self.control.orphans.insert(hold);
         self.figures.suspects += 1;
@@ -270,6 +270,7 @@ impl Simulation {
             progress: view.progress,
             // A list of holds does not tell it; a control plane would have to ask for the suspects.
             memo: self.memos.get(&view.hold).cloned().unwrap_or_else(|| view.memo.clone()),
+            slab: None,
         }
     }
 
@@ -393,8 +394,10 @@ impl Simulation {
         let noted = control.noted.values().filter(|hold| hold.tenant == tenant.id);
         let reported = reports.iter().flat_map(|report| &report.holds).chain(noted);
         let holds: BTreeMap<HoldId, OpenHold> = reported.map(|hold| (hold.hold, hold.clone())).collect();
-        let (settled, holds): (Vec<_>, Vec<_>) =
+        let (settled, mut holds): (Vec<_>, Vec<_>) =
             holds.into_values().partition(|hold| control.journal.contains_key(&hold.hold));
+        // Its slab has paid for it, which its pod has not heard.
+        holds.retain(|hold| hold.slab.is_none_or(|slab| !control.journal.contains_key(&slab)));
         let events = reports.iter().flat_map(|report| &report.events).map(|reported| reported.event.hold);
         let settled: BTreeSet<HoldId> = settled.into_iter().map(|hold| hold.hold).chain(events).collect();
         Reseed {
@@ -433,8 +436,13 @@ impl Simulation {
                 self.progress.insert(hold.hold, hold.progress.0);
             }
             // What was noted while this was gathered and is not in it was not under way: it is gone.
-            let written: BTreeSet<HoldId> = reseed.holds.iter().map(|hold| hold.hold).collect();
-            self.control.noted.retain(|id, hold| hold.tenant != reseed.tenant || written.contains(id));
+            let written: BTreeMap<HoldId, &OpenHold> =
+                reseed.holds.iter().map(|hold| (hold.hold, hold)).collect();
+            self.control.noted.retain(|id, hold| hold.tenant != reseed.tenant || written.contains_key(id));
+            for (id, noted) in &mut self.control.noted {
+                // A pod may have told less before it died than what was found after that.
+                noted.amount = written.get(id).map_or(noted.amount, |hold| hold.amount);
+            }
         }
         Ok(())
     }

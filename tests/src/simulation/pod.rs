@@ -171,6 +171,7 @@ impl Simulation {
             nodes: Vec::new(),
             served: 0,
             is_dispatched: false,
+            is_given_up: false,
             announced: 0,
         };
         self.lease_slab_for(pod, &request.admission).await?;
@@ -182,7 +183,7 @@ impl Simulation {
     /// The answer was lost: ask again, or give up.
     async fn resolve(&mut self, pod: usize, request: &Request) -> Checked {
         let is_patient = self.backend.now().since(request.asked_at) < PATIENCE_MS;
-        if is_patient && !self.is_draining && self.random.per_mille(700) {
+        if is_patient && !request.is_given_up && !self.is_draining && self.random.per_mille(700) {
             return self.ask(pod, request).await;
         }
         self.settle(pod, request).await
@@ -276,10 +277,11 @@ impl Simulation {
     async fn settle(&mut self, pod: usize, request: &Request) -> Checked {
         let hold = request.asked.hold;
         let settlement = request.settlement();
-        if let Some(request) = self.pods[pod].requests.get_mut(&hold)
-            && request.state == State::Admitted
-        {
-            request.state = State::Ending;
+        if let Some(request) = self.pods[pod].requests.get_mut(&hold) {
+            request.is_given_up = true;
+            if request.state == State::Admitted {
+                request.state = State::Ending;
+            }
         }
         let answer = self.call(pod, request.tenant, Call::Settle(settlement.clone())).await?;
         let Some(Answer::Settle(outcome)) = answer else { return Ok(()) };
@@ -383,7 +385,8 @@ impl Simulation {
         let ledger = self.backend.ledger(Caller::Pod(pod));
         let tenant = self.tenants[tenant_index].id;
         // What a ledger forgets when its clock is ahead it does not remember when the clock steps back.
-        let now = self.latest.max(self.backend.now());
+        let now = self.backend.now();
+        let latest = self.latest.max(now);
         let before = self.unannounced_of(pod);
         let answer = match &call {
             Call::Admit(admission) => {
@@ -400,18 +403,27 @@ impl Simulation {
                     self.tell(|| format!("    {outcome:?} out of a slab"));
                     return Ok(Answer::Admit(outcome));
                 }
-                self.truth.see_admit(&self.tenants[tenant_index], budgets, asked, &outcome, now)?;
+                self.truth.see_admit(&self.tenants[tenant_index], budgets, asked, &outcome, latest)?;
                 Answer::Admit(outcome)
             }
             Call::Settle(settlement) => {
                 let charged = self.as_it_was_charged(settlement);
                 self.backend.remember(|| Write::Settle(charged));
-                let outcome = ledger.settle(settlement).await?;
+                let outcome = match ledger.settle(settlement).await {
+                    Err(error) => {
+                        let ending = (tenant, settlement.actual.0);
+                        self.slab_book.ending.insert(settlement.hold, ending);
+                        return Err(error.into());
+                    }
+                    outcome => outcome?,
+                };
+                self.slab_book.ending.remove(&settlement.hold);
                 self.see_slabs().await?;
                 if self.see_given_back(pod, &before, settlement, outcome, now) {
                     return Ok(Answer::Settle(outcome));
                 }
-                self.truth.see_settle(tenant, settlement.hold, settlement.actual.0, outcome, now)?;
+                let times = (now, latest);
+                self.truth.see_settle(tenant, settlement.hold, settlement.actual.0, outcome, times)?;
                 Answer::Settle(outcome)
             }
             Call::Grow(hold, new_total) => {

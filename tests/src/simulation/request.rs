@@ -38,6 +38,8 @@ pub(super) struct Request {
     pub(super) served: i64,
     /// Whether anything was sent to the provider.
     pub(super) is_dispatched: bool,
+    /// Whether its settlement was sent: then nothing is asked for it again, since a copy of that may still arrive.
+    pub(super) is_given_up: bool,
     /// The cost that was told with a renewal that is known to have been written. Nothing beyond this (and the
     /// estimate) is produced, so that a request whose pod dies costs no more than it is charged.
     pub(super) announced: i64,
@@ -135,6 +137,7 @@ impl Request {
             lease_ms: admission.lease_ms,
             progress: NanoUsd(if is_ending { self.served } else { self.announced }),
             memo: ended_memo.unwrap_or_else(|| admission.memo.clone()),
+            slab: None,
         }
     }
 }

@@ -33,6 +33,13 @@ pub(super) struct SlabBook {
     dead: BTreeMap<HoldId, BTreeSet<HoldId>>,
     /// What is in slabs by what the ledger has.
     inside: BTreeMap<HoldId, HoldId>,
+    /// What ended in a slab of a living pod at no cost before anybody else knew of it. Its pod's ledger, which makes
+    /// the report for a reseed, has forgotten it, though the pod's request may not have heard of its end: as it has
+    /// forgotten what it knows to be paid with its slab.
+    given_back: BTreeSet<HoldId>,
+    /// What was told to a pod's slabs to be settled and was not answered, at its charge: the next call about its slab
+    /// tells the ledger.
+    pub(super) ending: BTreeMap<HoldId, (TenantId, i64)>,
     /// Slabs in the ledger.
     n_listed: usize,
 }
@@ -131,7 +138,14 @@ impl Simulation {
         let told = self.backend.ledger(Caller::Pod(pod)).open_report(Some(&[tenant]));
         let node = self.pods[pod].node;
         let known: BTreeSet<HoldId> = report.holds.iter().map(|hold| hold.hold).collect();
+        let slabs: BTreeMap<HoldId, HoldId> =
+            told.holds.iter().filter_map(|one| Some((one.hold, one.slab?))).collect();
+        for hold in &mut report.holds {
+            hold.slab = slabs.get(&hold.hold).copied();
+        }
         let is_own = |hold: HoldId| is_slab(hold) || own.contains(&hold);
+        let is_paid = |hold: &HoldId| self.truth.paid_by.contains_key(hold) && !own.contains(hold);
+        report.holds.retain(|one| !self.slab_book.given_back.contains(&one.hold) && !is_paid(&one.hold));
         let more = told.holds.into_iter();
         report
             .holds
@@ -171,8 +185,23 @@ impl Simulation {
             for slab in slabs {
                 self.see_slab(&slab, tenant.id, views.get(&slab.hold), &own)?;
             }
+            self.see_ended_in_slabs(tenant.id, &own);
         }
         Ok(())
+    }
+
+    /// What is neither a hold nor in a slab any more was settled with a call about its slab.
+    fn see_ended_in_slabs(&mut self, tenant: TenantId, own: &BTreeSet<HoldId>) {
+        let now = self.backend.now();
+        let (truth, book) = (&mut self.truth, &mut self.slab_book);
+        book.ending.retain(|hold, (of, charge)| {
+            let is_open = truth.open.contains_key(hold);
+            let is_ended = is_open && !own.contains(hold) && !book.inside.contains_key(hold);
+            if is_ended && *of == tenant {
+                truth.end(tenant, *hold, *charge, now);
+            }
+            is_open && !(is_ended && *of == tenant)
+        });
     }
 
     fn see_slab(
@@ -246,7 +275,7 @@ impl Simulation {
         self.figures.admitted_locally += 1;
         self.truth.nodes.insert(hold, nodes.clone());
         let tenant = tenant.id;
-        self.truth.open.insert(hold, TrueHold { tenant, amount: grant.granted.0, nodes, doubtful: 0 });
+        self.truth.open.insert(hold, TrueHold { tenant, amount: grant.granted.0, nodes });
         self.see_slabs().await?;
         if self.truth.standing(tenant) == Standing::Live && !self.slab_book.inside.contains_key(&hold) {
             return violation(format!(
@@ -278,6 +307,7 @@ impl Simulation {
         if is_given_back {
             // Nothing where its slab has paid for it, which its pod has not heard.
             self.truth.end(settlement.tenant, settlement.hold, 0, now);
+            self.slab_book.given_back.insert(settlement.hold);
         }
         is_given_back || is_repeated
     }
@@ -298,7 +328,7 @@ impl Simulation {
                 self.truth.paid_by.insert(hold, slab);
             }
             let nodes = self.truth.nodes.get(&slab).cloned().unwrap_or_default();
-            self.truth.open.insert(slab, TrueHold { tenant, amount: 0, nodes, doubtful: 0 });
+            self.truth.open.insert(slab, TrueHold { tenant, amount: 0, nodes });
             self.truth.end(tenant, slab, charge, now);
             self.slab_book.dead.remove(&slab);
         }

@@ -23,9 +23,6 @@ pub(super) struct TrueHold {
     pub(super) tenant: TenantId,
     pub(super) amount: i64,
     pub(super) nodes: Vec<Node>,
-    /// How much of it a reseed wrote beyond what was granted: what a pod asked for and has no answer to. Nothing of
-    /// this is spent before it is granted, so that it may stand above a limit.
-    pub(super) doubtful: i64,
 }
 
 /// A settled hold.
@@ -135,12 +132,6 @@ impl Truth {
             + self.slack.get(&node).copied().unwrap_or(0)
     }
 
-    /// The part of it that may stand above a limit.
-    pub(super) fn doubtful_at(&self, node: Node) -> i128 {
-        let at_node = self.open.values().filter(|hold| hold.nodes.contains(&node));
-        at_node.map(|hold| i128::from(hold.doubtful)).sum()
-    }
-
     fn available(&self, tenant: &Tenant, nodes: &[Node]) -> i128 {
         let enforced = nodes.iter().filter(|node| tenant.is_enforced(**node));
         let left =
@@ -167,8 +158,7 @@ impl Truth {
                     return violation(format!("{asked:?} was settled and is admitted again"));
                 }
                 let granted = i128::from(grant.granted.0);
-                if let Some(hold) = self.open.get_mut(&asked.hold) {
-                    hold.doubtful = 0;
+                if let Some(hold) = self.open.get(&asked.hold) {
                     if i128::from(hold.amount) != granted {
                         return violation(format!(
                             "{asked:?} holds {}, the repeat says {granted}",
@@ -183,7 +173,7 @@ impl Truth {
                     return violation(format!("{asked:?} was granted {granted} where {due} is due"));
                 }
                 self.nodes.insert(asked.hold, nodes.clone());
-                let hold = TrueHold { tenant: tenant.id, amount: grant.granted.0, nodes, doubtful: 0 };
+                let hold = TrueHold { tenant: tenant.id, amount: grant.granted.0, nodes };
                 self.open.insert(asked.hold, hold);
                 Ok(())
             }
@@ -231,14 +221,15 @@ impl Truth {
         Ok((told.0 - told.1, told.0 - told.1 - told.2))
     }
 
-    /// Whether this settlement counts from now on.
+    /// Whether this settlement counts from now on. `now` is by the ledger's clock, which may have stepped back;
+    /// `latest` is what it ever read: what it has forgotten then it does not remember.
     pub(super) fn see_settle(
         &mut self,
         tenant: TenantId,
         hold: HoldId,
         charge: i64,
         outcome: SettleOutcome,
-        now: UnixMillis,
+        (now, latest): (UnixMillis, UnixMillis),
     ) -> Checked {
         let ended_at = self.ended.get(&hold).map(|ended| ended.at);
         let is_open = self.open.contains_key(&hold);
@@ -248,7 +239,7 @@ impl Truth {
                 self.first_ended.contains_key(&hold) && !is_open
             }
             (Standing::Live, SettleOutcome::UnknownHold) => {
-                !is_open && ended_at.is_none_or(|ended_at| now.since(ended_at) >= TOMBSTONE_MS)
+                !is_open && ended_at.is_none_or(|ended_at| latest.since(ended_at) >= TOMBSTONE_MS)
             }
             (Standing::Live, SettleOutcome::WrongEpoch) => false,
             (Standing::Fenced, SettleOutcome::WrongEpoch) => true,
@@ -261,7 +252,7 @@ impl Truth {
             let known = if is_open { "open" } else { "not open" };
             let standing = self.standing(tenant);
             return violation(format!(
-                "the settlement of {hold} ({known}, ended at {ended_at:?}) was answered {outcome:?} at {now:?} where \
+                "the settlement of {hold} ({known}, ended at {ended_at:?}) was answered {outcome:?} at {latest:?} where \
                  the tenant is {standing:?}"
             ));
         }
@@ -346,6 +337,7 @@ impl Truth {
         let reported: BTreeMap<HoldId, &OpenHold> =
             reseed.holds.iter().map(|hold| (hold.hold, hold)).collect();
         let of_tenant = |hold: &TrueHold| hold.tenant == tenant.id;
+        self.see_paid_by_slabs(tenant.id, &reported, in_slabs);
         // The money of what is unannounced is in its slab.
         let is_in_slab = |id: &HoldId| in_slabs.get(id).is_some_and(|slab| reported.contains_key(slab));
         let missing = self.open.iter().find(|(id, hold)| {
@@ -361,17 +353,24 @@ impl Truth {
         self.open.extend(kept.map(|(id, hold)| (*id, hold.clone())));
         for (id, hold) in reported {
             let reopened_at = if reopened.contains(&id) { hold.amount.0 } else { 0 };
-            let granted = before.get(&id).map_or(reopened_at, |hold| hold.amount - hold.doubtful);
+            let granted = before.get(&id).map_or(reopened_at, |hold| hold.amount);
             let nodes = nodes_of(hold);
             if is_slab(id) {
                 self.nodes.insert(id, nodes);
                 continue;
             }
-            // Its pod had not heard that its slab was settled: it is charged by itself as well.
-            self.paid_by.remove(&id);
-            let doubtful = (hold.amount.0 - granted).max(0);
+            if let Some(slab) = self.paid_by.get(&id) {
+                return violation(format!("the reseed writes {id}, for which its slab {slab} has paid"));
+            }
+            // More may have been given to others, and would be taken for granted when it is asked for again.
+            if hold.amount.0 > granted {
+                return violation(format!(
+                    "the reseed writes {} for {id}, to which {granted} was granted",
+                    hold.amount
+                ));
+            }
             self.nodes.insert(id, nodes.clone());
-            self.open.insert(id, TrueHold { tenant: tenant.id, amount: hold.amount.0, nodes, doubtful });
+            self.open.insert(id, TrueHold { tenant: tenant.id, amount: hold.amount.0, nodes });
         }
         for hold in &reseed.settled {
             // One that is told a second time is remembered from the first time on.
@@ -382,6 +381,23 @@ impl Truth {
         self.set_standing(tenant.id, Standing::Live);
         self.unrecovered.remove(&tenant.id);
         Ok(())
+    }
+
+    /// What its pod takes for unannounced in a slab that was settled is left out of a reseed, even where it had been a
+    /// hold of its own: what the slab was settled at pays for it.
+    fn see_paid_by_slabs(
+        &mut self,
+        tenant: TenantId,
+        reported: &BTreeMap<HoldId, &OpenHold>,
+        in_slabs: &BTreeMap<HoldId, HoldId>,
+    ) {
+        for (id, slab) in in_slabs {
+            let is_paid = self.first_ended.contains_key(slab) && !reported.contains_key(id);
+            if is_paid && self.open.get(id).is_some_and(|hold| hold.tenant == tenant) {
+                self.open.remove(id);
+                self.paid_by.insert(*id, *slab);
+            }
+        }
     }
 
     /// A settlement that was lost with the ledger, of which the pod had no answer: it still has the hold, and will

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{Clock, EventId, NodeId, TenantId, TimeZoneName};
+use tollgate_domain::{Clock, EventId, HoldId, NodeId, TenantId, TimeZoneName};
 use tollgate_ledger::{
     Epoch, Ledger, LedgerError, OpenHold, OpenReport, Reseed, ReseedOutcome, TenantEpoch, UnjournaledEvent,
 };
@@ -352,16 +352,22 @@ impl Reseeder {
         }
     }
 
-    /// A pod may not have heard yet that a hold of its was settled.
+    /// A pod may not have heard yet that a hold of its was settled, or the slab that it was admitted out of, which
+    /// pays for it.
     async fn leave_out_what_is_journaled(&self, works: &mut [TenantWork]) -> Result<(), Failure> {
-        let event_of = |hold: &OpenHold| EventId::from_uuid(hold.hold.as_uuid());
-        let holds: Vec<EventId> = works.iter().flat_map(|work| &work.holds).map(event_of).collect();
-        let journaled = self.store.journaled_among(&holds).await?;
+        let event_of = |hold: HoldId| EventId::from_uuid(hold.as_uuid());
+        let holds = works.iter().flat_map(|work| &work.holds);
+        let mut asked: Vec<EventId> =
+            holds.flat_map(|hold| [Some(hold.hold), hold.slab]).flatten().map(event_of).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let journaled = self.store.journaled_among(&asked).await?;
         for work in works {
             for hold in std::mem::take(&mut work.holds) {
-                if journaled.contains(&event_of(&hold)) {
+                let is_paid = hold.slab.is_some_and(|slab| journaled.contains(&event_of(slab)));
+                if journaled.contains(&event_of(hold.hold)) {
                     work.settled.insert(hold.hold);
-                } else if !work.settled.contains(&hold.hold) {
+                } else if !is_paid && !work.settled.contains(&hold.hold) {
                     work.holds.push(hold);
                 }
             }
@@ -411,7 +417,7 @@ struct TenantWork {
     expected: Epoch,
     was_lost: bool,
     holds: Vec<OpenHold>,
-    settled: HashSet<tollgate_domain::HoldId>,
+    settled: HashSet<HoldId>,
 }
 
 fn works_of(closed: BTreeMap<TenantId, Closed>, reports: Vec<OpenReport>) -> Vec<TenantWork> {

@@ -149,6 +149,7 @@ async fn a_reseed_brings_the_counters_of_users_with_open_holds() {
             lease_ms: 60_000,
             progress: NanoUsd::ZERO,
             memo: memo.to_bytes(&BTreeMap::new()),
+            slab: None,
         }
     };
     let holds =

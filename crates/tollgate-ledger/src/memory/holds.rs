@@ -133,6 +133,7 @@ impl TenantState {
             lease_ms: hold.lease_ms,
             progress: hold.progress,
             memo: hold.memo.to_vec(),
+            slab: None,
         })
     }
 

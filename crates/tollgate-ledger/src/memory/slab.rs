@@ -1,6 +1,6 @@
 //! What happened in a slab, written into the tenant's state: as `redis/slab.lua` does.
 
-use tollgate_domain::{MAX_LIMIT, NanoUsd, UnixMillis};
+use tollgate_domain::{HoldId, MAX_LIMIT, NanoUsd, UnixMillis};
 
 use super::MemoryLedger;
 use super::rates::{HeldLimit, Rates, backlog_us, micros};
@@ -35,7 +35,14 @@ impl TenantState {
         }
         let Some(mut slab) = self.holds.remove(&call.slab) else {
             // Lost as a whole: in process there is no run that would tell.
-            return if self.epoch.is_none() { SlabAnswer::WrongEpoch } else { SlabAnswer::Gone };
+            if self.epoch.is_none() {
+                return SlabAnswer::WrongEpoch;
+            }
+            let parts = call.opened.iter().chain(call.ended.iter().map(|ended| &ended.part));
+            let parts = parts.map(|part| part.hold);
+            let (holds, tombstones) = (&self.holds, &mut self.tombstones);
+            let is_own = |hold: &HoldId| holds.contains_key(hold) || tombstones.contains(*hold, now);
+            return SlabAnswer::Gone(parts.filter(is_own).collect());
         };
         for part in call.opened {
             if !self.holds.contains_key(&part.hold) && !self.tombstones.contains(part.hold, now) {

@@ -1,4 +1,4 @@
--- tollgate admit, version 3
+-- tollgate admit, version 4
 --
 -- KEYS: state hold leases index
 -- ARGV: run known_epoch tenant hold revoked_field node_key_memo numbers, then per budget: current_name next_name,
@@ -166,7 +166,8 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
   if kind == 3 and attempt == 1 then
     --[[include record.lua]]
     -- Gives up the places of holds whose lease ended: their pod is gone, and with it their requests. Their money is
-    -- held on. Each end of a lease is looked at once.
+    -- held on. Ends of leases that were looked at are not looked at again, but for those of the present moment: a hold
+    -- whose lease ends at once may still come.
     local function free_expired_places()
       local since = call('HGET', state, 'c')
       if not since or tonumber(since) > now_ms then
@@ -175,6 +176,15 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
       local expired = call('ZRANGEBYSCORE', KEYS[3], '(' .. since, now_ms, 'WITHSCORES', 'LIMIT', 0, MAX_FREED)
       if #expired == 0 then
         return false
+      end
+      local seen_until = now_ms - 1
+      if #expired == 2 * MAX_FREED then
+        -- What ended together is seen together: nothing is passed over.
+        local last = expired[#expired]
+        seen_until = math.min(seen_until, tonumber(last))
+        for _, value in ipairs(call('ZRANGEBYSCORE', KEYS[3], last, last, 'WITHSCORES')) do
+          expired[#expired + 1] = value
+        end
       end
       local prefix, is_any_free = string.sub(KEYS[2], 1, -37), false
       for i = 1, #expired, 2 do
@@ -196,7 +206,7 @@ for attempt = 1, n_owners > 0 and 2 or 0 do
           end
         end
       end
-      call('HSET', state, 'c', #expired == 2 * MAX_FREED and expired[#expired] or string.format('%.0f', now_ms))
+      call('HSET', state, 'c', string.format('%.0f', seen_until))
       return is_any_free
     end
     is_any_free = free_expired_places()

@@ -8,6 +8,7 @@ use super::admit::read_note;
 use super::keys::{self, N_SHARDS, TenantKeys};
 use super::reply::Integers;
 use super::scripts;
+use super::settle::{MAX_ASKED, reseeded_again};
 use super::tenant::COUNTER_BYTES;
 use crate::error::LedgerError;
 use crate::holds::{GrowOutcome, HeldBudget, HoldPage, HoldView, MoneyDenied, Renewal, SuspectHold};
@@ -26,28 +27,26 @@ impl RedisLedger {
         new_total: NanoUsd,
     ) -> Result<GrowOutcome, LedgerError> {
         let register = &self.shared.register;
-        let known = register.epoch_of(tenant, hold);
-        // Before the call, so that it is never reported as less than it is.
-        let before = register.set_amount(tenant, hold, |amount| amount.max(new_total));
-        let build = |run: &str| {
-            let names = TenantKeys::new(tenant);
-            let mut call = scripts::GROW.call(&[names.state(), names.hold(hold)], 3, COUNTER_BYTES * 4);
-            call.arg(run).arg(known.as_deref().unwrap_or_default()).arg(new_total.0);
-            call
-        };
-        let answer = self.shared.client.call_script(&scripts::GROW, build).await?;
-        let outcome = read_growth(&answer)?;
-        match (&outcome, before) {
-            (GrowOutcome::Grown { granted }, _) => {
-                register.set_amount(tenant, hold, |_| *granted);
+        for _ in 0..MAX_ASKED {
+            let growing = register.growing(tenant, hold);
+            let build = |run: &str| {
+                let names = TenantKeys::new(tenant);
+                let mut call = scripts::GROW.call(&[names.state(), names.hold(hold)], 3, COUNTER_BYTES * 4);
+                call.arg(run).arg(growing.epoch.as_deref().unwrap_or_default()).arg(new_total.0);
+                call
+            };
+            let answer = self.shared.client.call_script(&scripts::GROW, build).await?;
+            let outcome = read_growth(&answer)?;
+            match &outcome {
+                GrowOutcome::Grown { granted } if !register.grown(tenant, hold, *granted, &growing) => {
+                    continue;
+                }
+                GrowOutcome::WrongEpoch => self.shared.client.doubt_runs(),
+                _ => {}
             }
-            (GrowOutcome::Refused(_) | GrowOutcome::UnknownHold, Some(before)) => {
-                register.set_amount(tenant, hold, |_| before);
-            }
-            (GrowOutcome::WrongEpoch, _) => self.shared.client.doubt_runs(),
-            _ => {}
+            return Ok(outcome);
         }
-        Ok(outcome)
+        Err(reseeded_again())
     }
 
     pub(crate) async fn renew(

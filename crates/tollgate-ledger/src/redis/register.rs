@@ -5,6 +5,7 @@
 //! would leave it behind in what was reseeded. Instead an answer that comes after a report is not believed: it
 //! may be of a state that was lost meanwhile, so the same is asked again.
 
+mod growth;
 mod held;
 
 use std::collections::BTreeMap;
@@ -182,6 +183,8 @@ impl Register {
             tenant.n_granted += 1;
         }
         held.amount = grant.granted;
+        // Who asks again after a settlement without an answer goes on with all of it.
+        held.ending = None;
         if tenant.epoch.is_none() {
             tenant.epoch = epoch;
         }
@@ -235,20 +238,6 @@ impl Register {
                 granted.epoch = Some(Arc::clone(new));
             }
         }
-    }
-
-    /// What is held from now on, as far as anybody knows; answers what it was before.
-    pub(super) fn set_amount(
-        &self,
-        tenant: TenantId,
-        hold: HoldId,
-        amount: impl FnOnce(NanoUsd) -> NanoUsd,
-    ) -> Option<NanoUsd> {
-        let mut tenants = self.lock(tenant).lock();
-        let held = tenants.get_mut(&tenant)?.holds.get_mut(&hold)?;
-        let before = held.amount;
-        held.amount = amount(before);
-        Some(before)
     }
 
     /// What a hold's request has cost so far; answers the epoch that the hold is of.

@@ -20,7 +20,7 @@ const FIXED_BYTES: usize = 640;
 const MAX_PIPELINE: usize = 256;
 
 /// How often the same is asked because a report was made before the answer came.
-const MAX_ASKED: usize = 4;
+pub(super) const MAX_ASKED: usize = 4;
 
 /// A settlement with all that its call is built from.
 struct Prepared<'a> {
@@ -108,7 +108,7 @@ impl RedisLedger {
     }
 }
 
-fn reseeded_again() -> LedgerError {
+pub(super) fn reseeded_again() -> LedgerError {
     LedgerError::Unavailable("the ledger is being reseeded again and again".to_owned())
 }
 

@@ -1,4 +1,4 @@
--- tollgate slab, version 1
+-- tollgate slab, version 2
 --
 -- KEYS: state slab leases outbox, then the records of opened holds, then of ended ones
 -- ARGV: run known_epoch revoked_field tombstone_ttl_ms n_opened n_owners, then per opened: id node_key_memo numbers,
@@ -6,7 +6,8 @@
 --       numbers, as packed 64-bit integers; of an opened hold: amount admitted_at lease_ms tokens
 --         of an ended one: amount actual tokens_reserved tokens_used
 --         of a block: requests places, per owner: requests tokens concurrent (-1: not limited)
--- Returns 1 for a slab that was settled, 2 for a wrong epoch, else integers and outbox ids ('' for none):
+-- Returns 1 for a slab that was settled, and per opened and ended one whether it is a hold by itself (or was);
+-- 2 for a wrong epoch, else integers and outbox ids ('' for none):
 --   0 available is_low is_revoked has_block, per ended: 0 settled | 1 settled already | 2 is a hold, id
 -- What is opened is moved out of the slab's record into one of its own, what has ended is settled out of it. A slab is
 -- a hold; what the records and the state hold is written in record and in admit.
@@ -21,7 +22,11 @@ if not is_hold(stored) then
   if epoch and not is_live(epoch, ARGV[1]) or not stored and refuses(epoch, ARGV[1], ARGV[2]) then
     return {2}
   end
-  return {1}
+  local gone = {1}
+  for i = 5, #KEYS do
+    gone[i - 3] = call('EXISTS', KEYS[i])
+  end
+  return gone
 end
 local slab, names, limits, rates, rest_at = read_record(stored)
 local n_opened, n_owners = tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -1,6 +1,7 @@
 //! What happened in a slab, in one call. What happens there is in `slab.lua`.
 
 use redis::Cmd;
+use tollgate_domain::HoldId;
 
 use super::RedisLedger;
 use super::admit::note;
@@ -32,7 +33,7 @@ impl RedisLedger {
         let mut answer = Integers::new(&answer)?;
         match answer.next()? {
             0 => {}
-            1 => return Ok(SlabAnswer::Gone),
+            1 => return self.gone(call, &mut answer).map(SlabAnswer::Gone),
             2 => {
                 self.shared.client.doubt_runs();
                 return Ok(SlabAnswer::WrongEpoch);
@@ -68,6 +69,18 @@ impl RedisLedger {
             });
         }
         Ok(SlabAnswer::Done(done))
+    }
+
+    /// The parts that a reseed made holds of their own before their slab was settled.
+    fn gone(&self, call: &SlabCall<'_>, answer: &mut Integers<'_>) -> Result<Vec<HoldId>, LedgerError> {
+        let mut own = Vec::new();
+        for part in call.opened.iter().chain(call.ended.iter().map(|ended| &ended.part)) {
+            if answer.next()? == 1 {
+                self.shared.register.adopt(call.tenant, call.slab, part);
+                own.push(part.hold);
+            }
+        }
+        Ok(own)
     }
 }
 

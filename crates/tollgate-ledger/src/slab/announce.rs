@@ -112,7 +112,7 @@ impl SlabLedger {
             SlabAnswer::Done(done) => {
                 Ok(self.announced(name, opened, ended, &done, n_reports).map(Told::Ends))
             }
-            SlabAnswer::Gone => Ok(self.gone(name, n_reports).then_some(Told::Gone)),
+            SlabAnswer::Gone(own) => Ok(self.gone(name, &own, n_reports).then_some(Told::Gone)),
             SlabAnswer::WrongEpoch => {
                 let mut shard = self.shard(name.tenant);
                 if let Some(slab) = shard.slab(name).filter(|slab| slab.state == State::Live) {
@@ -170,9 +170,9 @@ impl SlabLedger {
         Some(ended.iter().zip(&done.ended).map(|(one, end)| (one.part.hold, *end)).collect())
     }
 
-    /// Somebody settled the slab at its window, which pays for what was not announced. `false` where a report was
-    /// made meanwhile.
-    fn gone(&self, name: SlabName, n_reports: u64) -> bool {
+    /// Somebody settled the slab at its window, which pays for what was not announced, but for what is a hold of its
+    /// `own` by a reseed: that is held, grows and is settled by itself. `false` where a report was made meanwhile.
+    fn gone(&self, name: SlabName, own: &[HoldId], n_reports: u64) -> bool {
         let mut shard = self.shard(name.tenant);
         if n_reports != self.shared.n_reports.load(Ordering::SeqCst) {
             return false;
@@ -181,15 +181,14 @@ impl SlabLedger {
         let Some(index) = set.slabs.iter().position(|slab| slab.hold == name.slab) else { return true };
         let slab = set.slabs.swap_remove(index);
         let ending = slab.ending.iter().map(|ended| &ended.part);
-        let paid: Vec<HoldId> =
-            slab.queued.iter().chain(&slab.sent).chain(ending).map(|part| part.hold).collect();
+        let parts = slab.queued.iter().chain(&slab.sent).chain(ending).map(|part| part.hold);
+        let (own, paid): (Vec<HoldId>, Vec<HoldId>) = parts.partition(|hold| own.contains(hold));
         if !paid.is_empty() {
             let (tenant, slab, holds) = (name.tenant, name.slab, paid.len());
             tracing::error!(%tenant, %slab, holds, "a slab was settled before all of its holds were announced");
         }
-        for hold in paid {
-            shard.holds.insert(hold, Known::Paid);
-        }
+        shard.holds.extend(paid.into_iter().map(|hold| (hold, Known::Paid)));
+        shard.holds.extend(own.into_iter().map(|hold| (hold, Known::Asked)));
         drop(shard);
         // So that the backend's client hears of it, too.
         self.doubt(name.tenant, name.slab);

@@ -66,8 +66,9 @@ pub(crate) enum PartEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SlabAnswer {
     Done(SlabDone),
-    /// The slab was settled by somebody else, at its window: what was not announced is paid for.
-    Gone,
+    /// The slab was settled by somebody else, at its window: what was not announced is paid for, but for these parts
+    /// of the call: a reseed had made holds of their own of them before.
+    Gone(Vec<HoldId>),
     /// The epoch does not answer, or has not heard of this slab.
     WrongEpoch,
 }

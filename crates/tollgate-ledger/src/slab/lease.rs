@@ -69,7 +69,10 @@ impl SlabLedger {
     async fn lease_wanted(&self, tenant: TenantId, set: u64, wanted: &Wanted) -> bool {
         let n = self.shared.counters.n_tried.fetch_add(1, Ordering::Relaxed);
         let hold = slab_id(wanted.template.hold, n);
-        let (memo, is_memo) = slab_memo(&wanted.template.memo, window_of(wanted.amount));
+        // Then all its requests are of one end user, whose counter is found by it.
+        let is_of_end_user = wanted.template.budgets.iter().any(|check| check.budget.is_derived());
+        let window = window_of(wanted.amount);
+        let (memo, is_memo) = slab_memo(&wanted.template.memo, window, is_of_end_user);
         let admission = Admission {
             tenant,
             key: wanted.key,
@@ -140,7 +143,7 @@ impl SlabLedger {
                 let is_good = !done.is_low && !done.is_revoked && (block.is_none() || done.has_block);
                 Ok(is_good.then_some(done.available))
             }
-            SlabAnswer::Gone | SlabAnswer::WrongEpoch => Ok(None),
+            SlabAnswer::Gone(_) | SlabAnswer::WrongEpoch => Ok(None),
         }
     }
 
@@ -364,12 +367,12 @@ fn slab_id(of: HoldId, n: u64) -> HoldId {
 }
 
 /// What is journaled of a slab whose pod dies: its window. `false` where that cannot be said in the memo.
-fn slab_memo(of_request: &[u8], window: NanoUsd) -> (Vec<u8>, bool) {
+fn slab_memo(of_request: &[u8], window: NanoUsd, is_of_end_user: bool) -> (Vec<u8>, bool) {
     match HoldMemo::from_bytes(of_request) {
         Ok((memo, _)) => {
             let memo = HoldMemo::<&str> {
                 project: memo.project,
-                end_user: None,
+                end_user: memo.end_user.as_deref().filter(|_| is_of_end_user),
                 surface: memo.surface,
                 requested_model: SLAB_MODEL,
                 provider: "",

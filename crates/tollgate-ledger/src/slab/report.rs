@@ -101,6 +101,7 @@ fn open_slab(set: &NodeSet, slab: &Slab) -> OpenHold {
         lease_ms: slab.lease_ms.unsigned_abs(),
         progress: slab.progress,
         memo: slab.memo.clone(),
+        slab: None,
     }
 }
 
@@ -120,6 +121,7 @@ fn open_parts(set: &NodeSet, slab: &Slab) -> Vec<OpenHold> {
         lease_ms: part.lease_ms,
         progress: NanoUsd::ZERO,
         memo: part.memo.to_vec(),
+        slab: Some(slab.hold),
     };
     unannounced(slab).map(open).collect()
 }

@@ -49,14 +49,11 @@ impl SlabLedger {
                 None => alone.push((index, settlements[index].clone())),
             }
         }
-        for (index, settlement) in &mut alone {
-            match self.charged_alone(settlement).await {
-                Ok(Some(charged)) => *settlement = charged,
-                Ok(None) => outcomes[*index] = Some(Ok(SettleOutcome::WrongEpoch)),
-                Err(error) => outcomes[*index] = Some(Err(error)),
+        for (_, settlement) in &mut alone {
+            if self.is_paid(settlement) {
+                *settlement = at_no_cost(settlement);
             }
         }
-        alone.retain(|(index, _)| outcomes[*index].is_none());
         if !alone.is_empty() {
             let (indices, alone): (Vec<usize>, Vec<Settlement>) = alone.into_iter().unzip();
             let settled = Box::pin(self.backend().settle_many(&alone)).await;
@@ -101,19 +98,9 @@ impl SlabLedger {
         }
     }
 
-    /// What is charged for a hold by itself: nothing more where its slab has paid for it, unless a reseed made it
-    /// a hold of its own before. `None` where the epoch does not answer.
-    async fn charged_alone(&self, settlement: &Settlement) -> Result<Option<Settlement>, LedgerError> {
-        let (tenant, hold) = (settlement.tenant, settlement.hold);
-        let known = self.shard(tenant).holds.get(&hold).copied();
-        if known != Some(Known::Paid) {
-            return Ok(Some(settlement.clone()));
-        }
-        let renewal = Box::pin(self.backend().renew(&[(tenant, hold, NanoUsd::ZERO)], 1)).await?;
-        if !renewal.wrong_epoch.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(if renewal.renewed > 0 { settlement.clone() } else { at_no_cost(settlement) }))
+    /// Whether its slab has paid for it: then nothing more is charged.
+    fn is_paid(&self, settlement: &Settlement) -> bool {
+        self.shard(settlement.tenant).holds.get(&settlement.hold) == Some(&Known::Paid)
     }
 
     /// `None` for those that are no parts any more.

@@ -20,6 +20,7 @@ on_both_backends!(
     suspects_of_all_tenants,
     a_suspect_is_held_and_can_be_settled,
     places_come_back_when_a_lease_ends,
+    the_place_of_a_hold_without_a_lease_comes_back_at_once,
     growing,
     growing_says_who_refuses,
     growing_is_idempotent_and_never_shrinks,
@@ -192,6 +193,17 @@ async fn places_come_back_when_a_lease_ends(stand: Stand) {
     stand.settle(&dead, 1).await;
     stand.granted(&ask.again()).await;
     stand.rate_limited(&ask.again()).await;
+}
+
+async fn the_place_of_a_hold_without_a_lease_comes_back_at_once(stand: Stand) {
+    let tenant = tenant();
+    let limits = RateLimits { concurrent_requests: Some(1), ..RateLimits::default() };
+    let mut ask = Ask::of(tenant).limited(LimitCheck { owner: LimitOwner::Tenant(tenant), limits });
+    ask.lease_ms = 0;
+    // Several within a millisecond, where time is real.
+    for _ in 0..200 {
+        stand.granted(&ask.again()).await;
+    }
 }
 
 async fn growing(stand: Stand) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate_domain::NanoUsd;
-use tollgate_ledger::{AdmitOutcome, Epoch, Ledger, LedgerError, ReseedOutcome, SettleOutcome};
+use tollgate_ledger::{AdmitOutcome, Epoch, GrowOutcome, Ledger, LedgerError, ReseedOutcome, SettleOutcome};
 use tollgate_testkit::wait::eventually;
 
 use crate::fencing::{Fleet, begin};
@@ -141,4 +141,78 @@ async fn a_settlement_that_a_failover_lost_is_made_again() {
     assert_eq!(fleet.pods[0].settle(&settlement).await, Ok(SettleOutcome::Settled));
     let wallet = fleet.pods[1].balances(tenant, true, &[]).await.unwrap().wallet;
     assert_eq!(wallet, Some(balance(100, 50, 0)));
+}
+
+#[tokio::test]
+async fn what_a_hold_is_to_grow_to_is_not_reported_before_it_is_granted() {
+    let mut fleet = Fleet::of(2).await;
+    let tenant = tenant();
+    fleet.pods[0].seed(&seed(tenant, 100, &[])).await.unwrap();
+    let (grows, other) =
+        (Ask::of(tenant).exactly(50).with_wallet(), Ask::of(tenant).exactly(50).with_wallet());
+    for (pod, ask) in fleet.pods.iter().zip([&grows, &other]) {
+        assert!(matches!(pod.admit(&ask.admission()).await, Ok(AdmitOutcome::Admitted(_))));
+    }
+    fleet.server.stop().await.unwrap();
+    let unanswered = fleet.pods[0].grow(tenant, grows.hold, NanoUsd(100)).await;
+    assert!(matches!(unanswered, Err(LedgerError::Unavailable(_))), "{unanswered:?}");
+    fleet.server.start_again().await.unwrap();
+    let outcome = fleet.repair(reseed_of(&seed(tenant, 100, &[]))).await;
+    assert!(matches!(outcome, ReseedOutcome::Reseeded(_)), "{outcome:?}");
+    // All of the limit is held, and nobody has more than was granted.
+    let wallet = fleet.pods[1].balances(tenant, true, &[]).await.unwrap().wallet;
+    assert_eq!(wallet, Some(balance(100, 0, 100)));
+    let grow = async || fleet.pods[0].grow(tenant, grows.hold, NanoUsd(100)).await.ok();
+    let asked_again = eventually(PATIENCE, "an answer", grow).await.unwrap();
+    assert!(matches!(asked_again, GrowOutcome::Refused(_)), "{asked_again:?}");
+}
+
+#[tokio::test]
+async fn a_growth_that_is_answered_after_a_report_is_asked_for_again() {
+    let fleet = Fleet::of(1).await;
+    let (tenant, pod) = (tenant(), &fleet.pods[0]);
+    pod.seed(&seed(tenant, 100, &[])).await.unwrap();
+    let ask = Ask::of(tenant).exactly(50).with_wallet();
+    assert!(matches!(pod.admit(&ask.admission()).await, Ok(AdmitOutcome::Admitted(_))));
+    fleet.server.freeze().unwrap();
+    let mut growing = Box::pin(pod.grow(tenant, ask.hold, NanoUsd(80)));
+    assert!(begin(&mut growing).await.is_none());
+    let expected = Epoch::clone(&epoch_of_frozen(&fleet, tenant).await);
+    let mut reseed = reseed_of(&seed(tenant, 100, &[]));
+    (reseed.expected, reseed.holds) = (expected, pod.open_report(None).holds);
+    assert_eq!(reseed.holds[0].amount, NanoUsd(50));
+    assert!(matches!(pod.reseed(&[reseed]).await.unwrap()[..], [ReseedOutcome::Reseeded(_)]));
+    let other = Ask::of(tenant).exactly(50).with_wallet();
+    assert!(matches!(pod.admit(&other.admission()).await, Ok(AdmitOutcome::Admitted(_))));
+    // It was granted by the state that is no more.
+    let outcome = growing.await.unwrap();
+    assert!(matches!(outcome, GrowOutcome::Refused(_)), "{outcome:?}");
+}
+
+/// Lets the server go on, and closes the tenant.
+async fn epoch_of_frozen(fleet: &Fleet, tenant: tollgate_domain::TenantId) -> Epoch {
+    fleet.server.thaw().unwrap();
+    fleet.pods[0].fence(&[tenant]).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_hold_that_is_granted_again_is_reported_whole() {
+    let fleet = Fleet::of(2).await;
+    let tenant = tenant();
+    let [pod, control] = &fleet.pods[..] else { panic!("there are two") };
+    pod.seed(&seed(tenant, 100, &[])).await.unwrap();
+    let ask = Ask::of(tenant).exactly(60).with_wallet();
+    assert!(matches!(pod.admit(&ask.admission()).await, Ok(AdmitOutcome::Admitted(_))));
+    let mut reseed = reseed_of(&seed(tenant, 100, &[]));
+    reseed.expected = control.fence(&[tenant]).await.unwrap().remove(0);
+    reseed.holds = pod.open_report(Some(&[tenant])).holds;
+    assert_eq!(
+        pod.settle(&ask.settlement(0)).await,
+        Ok(SettleOutcome::WrongEpoch),
+        "it is given up, but not yet"
+    );
+    control.reseed(&[reseed]).await.unwrap();
+    assert_eq!(pod.open_report(None).holds[0].amount, NanoUsd(0));
+    assert!(matches!(pod.admit(&ask.admission()).await, Ok(AdmitOutcome::Admitted(_))));
+    assert_eq!(pod.open_report(None).holds[0].amount, NanoUsd(60));
 }

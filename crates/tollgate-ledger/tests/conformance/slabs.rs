@@ -1,9 +1,14 @@
 //! What slabs do beyond what every ledger does: they save round trips and change no sum.
 
-use tollgate_domain::{HoldMemo, Labels, NanoUsd, ProjectId, Surface};
-use tollgate_ledger::{AdmitOutcome, Ledger, LedgerError, SettleOutcome, SlabConfig, SlabLedger};
+use tollgate_domain::{HoldId, HoldMemo, Id, Labels, NanoUsd, ProjectId, Surface};
+use tollgate_ledger::{
+    AdmitOutcome, BudgetCheck, GrowOutcome, Ledger, LedgerError, ReseedOutcome, SettleOutcome, Settlement,
+    SlabConfig, SlabLedger,
+};
 
-use crate::stand::{Ask, LEASE_MS, Stand, balance, budget, long_period, reseed_of, seed, tenant};
+use crate::stand::{
+    Ask, LEASE_MS, Stand, Time, balance, budget, long_period, patient_config, reseed_of, seed, tenant,
+};
 
 /// For anything that a loaded machine does.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -35,6 +40,9 @@ behind_slabs!(
     a_revoked_key_loses_its_slab,
     a_dead_pods_slab_is_suspect_at_its_window,
     a_slab_that_was_settled_pays_for_what_was_not_announced,
+    a_hold_of_its_own_outlives_its_slab,
+    a_slab_of_one_end_user_names_them,
+    what_was_given_back_is_told_to_nobody,
     a_reseed_keeps_what_only_the_pod_knows,
     rate_limits_are_leased_in_blocks,
     an_idle_slab_is_returned,
@@ -233,6 +241,103 @@ async fn a_slab_that_was_settled_pays_for_what_was_not_announced(stand: Stand) {
     assert_eq!([&ended, &sent, &announced].map(cost_of), [vec![0], vec![0], vec![9]]);
 }
 
+/// Everything as the pods report it, but for a slab that was settled at 80.
+async fn reseed_without(stand: &Stand, ask: &Ask, slab: HoldId) {
+    let expected = stand.ledger.fence(&[ask.tenant]).await.unwrap().remove(0);
+    let mut reseed = reseed_of(&seed(ask.tenant, 1_000_000, &[]));
+    reseed.holds = stand.ledger.open_report(Some(&[ask.tenant])).holds;
+    reseed.holds.retain(|hold| hold.hold != slab);
+    (reseed.expected, reseed.wallet_settled, reseed.settled) = (expected, NanoUsd(80), vec![slab]);
+    let outcomes = stand.ledger.reseed(&[reseed]).await.unwrap();
+    assert!(matches!(outcomes[..], [ReseedOutcome::Reseeded(_)]), "{outcomes:?}");
+}
+
+/// The ledger as another process sees it.
+async fn control_plane(stand: &Stand) -> Ledger {
+    match &stand.time {
+        Time::Manual(_) => slabs(stand).backend().clone(),
+        Time::Real(server) => Ledger::redis(&patient_config(&server.url())).await.unwrap(),
+    }
+}
+
+async fn a_hold_of_its_own_outlives_its_slab(stand: Stand) {
+    let ask = leased(&stand).await;
+    let control = control_plane(&stand).await;
+    let (runs, over, later) = (ask.again(), ask.again(), ask.again());
+    granted(&stand, &runs).await;
+    granted(&stand, &over).await;
+    let slab = slabs(&stand).views().pop().unwrap();
+    // A reseed makes holds of both. Then the control plane takes the pod for dead, which has heard of neither.
+    let expected = stand.ledger.fence(&[ask.tenant]).await.unwrap().remove(0);
+    let mut reseed = reseed_of(&seed(ask.tenant, 1_000_000, &[]));
+    (reseed.expected, reseed.holds) = (expected, stand.ledger.open_report(Some(&[ask.tenant])).holds);
+    stand.ledger.reseed(&[reseed]).await.unwrap();
+    granted(&stand, &later).await;
+    let mut lost = Ask { hold: slab.hold, ..ask.clone() }.settlement(slab.window.0);
+    lost.event = None;
+    assert_eq!(control.settle(&lost).await.unwrap(), SettleOutcome::Settled);
+    assert_eq!(wallet(&stand.ledger, &ask).await, balance(1_000_000, 80, 20));
+    slabs(&stand).maintain().await;
+    assert_eq!(slabs(&stand).views(), []);
+
+    let asked = [&runs, &over, &later].map(|ask| (ask.tenant, ask.hold, NanoUsd(1)));
+    let renewal = stand.ledger.renew(&asked, LEASE_MS).await.unwrap();
+    assert_eq!((renewal.renewed, renewal.gone), (2, vec![(ask.tenant, later.hold)]));
+    assert_eq!(stand.grow(&runs, 25).await, GrowOutcome::Grown { granted: NanoUsd(25) });
+    assert_eq!(stand.grow(&later, 25).await, GrowOutcome::UnknownHold);
+    // They are reported, or the next reseed would forget them.
+    reseed_without(&stand, &ask, slab.hold).await;
+    assert_eq!(wallet(&stand.ledger, &ask).await, balance(1_000_000, 80, 35));
+    for (ask, actual, outcome) in [
+        (&runs, 24, SettleOutcome::Settled),
+        (&over, 6, SettleOutcome::Settled),
+        (&later, 5, SettleOutcome::UnknownHold),
+    ] {
+        assert_eq!(stand.settle(ask, actual).await, outcome);
+    }
+    assert_eq!(wallet(&stand.ledger, &ask).await, balance(1_000_000, 110, 0));
+    let entries = stand.ledger.outbox_read(100, 0).await.unwrap();
+    let mut costs: Vec<i64> = entries.into_iter().map(|entry| entry.event.unwrap().cost.0).collect();
+    costs.sort_unstable();
+    assert_eq!(costs, [0, 6, 24], "the slab has paid for the one that it was left");
+}
+
+async fn a_slab_of_one_end_user_names_them(stand: Stand) {
+    let tenant = tenant();
+    let rule = tollgate_domain::BudgetId::from_u128(77);
+    let of_user = BudgetCheck { budget: Id::derived(rule, "somebody"), ..budget(1_000_000, long_period()) };
+    let of_all = budget(1_000_000, long_period());
+    stand.ledger.seed(&seed(tenant, 0, &[(of_user, 0), (of_all, 0)])).await.unwrap();
+    for (check, end_user) in [(of_user, Some("somebody")), (of_all, None)] {
+        let ask = Ask { memo: memo(), ..Ask::of(tenant).exactly(10).under(check) };
+        slabs(&stand).lease_for(&ask.admission()).await;
+        let slab = slabs(&stand).views().pop().unwrap().hold;
+        let listed = stand.ledger.list_holds(tenant, None, 9).await.unwrap().holds;
+        let view = listed.into_iter().find(|view| view.hold == slab).unwrap();
+        let (memo, _) = HoldMemo::from_bytes(&view.memo).unwrap();
+        assert_eq!(memo.end_user.as_deref(), end_user);
+        slabs(&stand).return_all().await;
+    }
+}
+
+async fn what_was_given_back_is_told_to_nobody(stand: Stand) {
+    let ask = leased(&stand).await;
+    granted(&stand, &ask).await;
+    let void = Settlement { event: None, ..ask.settlement(0) };
+    assert_eq!(stand.ledger.settle(&void).await.unwrap(), SettleOutcome::Settled);
+    let expected = stand.ledger.fence(&[ask.tenant]).await.unwrap().remove(0);
+    let report = stand.ledger.open_report(Some(&[ask.tenant]));
+    let reported: Vec<_> = report.holds.iter().map(|hold| (hold.hold, hold.amount.0)).collect();
+    assert_eq!(reported, [(slabs(&stand).views()[0].hold, 640)], "all of it is the slab's again");
+    let mut reseed = reseed_of(&seed(ask.tenant, 1_000_000, &[]));
+    (reseed.expected, reseed.holds) = (expected, report.holds);
+    stand.ledger.reseed(&[reseed]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(stand.ledger.settle(&void).await.unwrap(), SettleOutcome::AlreadySettled);
+    }
+    assert_eq!(wallet(&stand.ledger, &ask).await, balance(1_000_000, 0, 640));
+}
+
 async fn a_reseed_keeps_what_only_the_pod_knows(stand: Stand) {
     let ask = leased(&stand).await;
     let asks: Vec<Ask> = (0..4).map(|_| ask.again()).collect();
@@ -245,6 +350,10 @@ async fn a_reseed_keeps_what_only_the_pod_knows(stand: Stand) {
     let mut amounts: Vec<i64> = report.holds.iter().map(|hold| hold.amount.0).collect();
     amounts.sort_unstable();
     assert_eq!(amounts, [10, 10, 10, 610]);
+    let slab = slabs(&stand).views()[0].hold;
+    let in_slab = report.holds.iter().filter(|hold| hold.slab == Some(slab)).map(|hold| hold.hold);
+    let unannounced: std::collections::BTreeSet<_> = in_slab.collect();
+    assert_eq!(unannounced, [asks[1].hold, asks[2].hold].into(), "the first is a hold of its own");
     // Admitted after the report, and settled before the reseed: both are told later.
     granted(&stand, &asks[3]).await;
     assert_eq!(stand.settle(&asks[1], 4).await, SettleOutcome::WrongEpoch);

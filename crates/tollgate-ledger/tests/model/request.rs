@@ -102,6 +102,7 @@ impl Names {
             lease_ms: LEASE_MS.unsigned_abs(),
             progress: nanos(hold.progress),
             memo: memo(id),
+            slab: None,
         }
     }
 

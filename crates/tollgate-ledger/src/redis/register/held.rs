@@ -21,6 +21,7 @@ pub(super) fn open_hold(tenant: TenantId, hold: HoldId, held: &Held) -> OpenHold
         lease_ms: held.lease_ms,
         progress: held.progress,
         memo: held.memo.to_vec(),
+        slab: None,
     }
 }
 
