@@ -43,7 +43,11 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
     if let Some(metadata) = members.take("metadata") {
         request.end_user = metadata.object()?.string("user_id")?;
     }
-    request.service_tier = members.string("service_tier")?;
+    // the neutral word is OpenAI's
+    request.service_tier = members.string("service_tier")?.map(|tier| match tier.as_str() {
+        "standard_only" => "default".to_owned(),
+        _ => tier,
+    });
     request.stream = members.flag("stream")?.unwrap_or(false);
     request.wants_stream_usage = true;
     request.rest = members.rest();

@@ -132,6 +132,17 @@ fn efforts_and_budgets_fit_into_the_cap() {
 }
 
 #[test]
+fn the_standard_tier_has_openai_s_name_between_the_dialects() {
+    for (theirs, neutral) in [("standard_only", "default"), ("auto", "auto")] {
+        let body = json!({"model": "m", "max_tokens": 1, "messages": [], "service_tier": theirs});
+        let request = read_request(body.to_string().as_bytes()).unwrap();
+        assert_eq!(request.service_tier.as_deref(), Some(neutral));
+        let written = write_request(&request, &TARGET, &mut Fidelity::new(Mode::Refuse)).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&written).unwrap()["service_tier"], theirs);
+    }
+}
+
+#[test]
 fn what_the_target_lacks_is_refused_by_name() {
     let cases = [
         (json!({"n": 2}), Feature::N),

@@ -376,8 +376,9 @@ fn write_tier(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     match request.service_tier.as_deref() {
-        Some(tier @ ("auto" | "standard_only")) => writer.member_string("service_tier", tier),
-        None | Some("default") => {}
+        Some("auto") => writer.member_string("service_tier", "auto"),
+        Some("default") => writer.member_string("service_tier", "standard_only"),
+        None => {}
         Some(_) => fidelity.lacks(DIALECT, Feature::ServiceTier)?,
     }
     Ok(())

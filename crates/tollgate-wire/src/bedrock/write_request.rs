@@ -295,7 +295,7 @@ fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), U
 
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let is_default = |tier: &str| matches!(tier, "auto" | "default" | "standard_only");
+    let is_default = |tier: &str| matches!(tier, "auto" | "default");
     let lacking = [
         (matches!(request.format, Some(OutputFormat::JsonObject)), Feature::JsonObject),
         (matches!(request.format, Some(OutputFormat::JsonSchema { .. })), Feature::JsonSchema),

@@ -323,7 +323,7 @@ fn write_thinking(writer: &mut JsonWriter, request: &ChatRequest, fidelity: &mut
 
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let is_default = |tier: &str| matches!(tier, "auto" | "default" | "standard_only");
+    let is_default = |tier: &str| matches!(tier, "auto" | "default");
     let lacking = [
         (request.modalities.iter().any(|modality| modality != "text"), Feature::AudioOutput),
         (request.store == Some(true), Feature::Store),

@@ -322,11 +322,7 @@ fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), U
     if request.store == Some(true) {
         fidelity.lacks(DIALECT, Feature::Store)?;
     }
-    if request
-        .service_tier
-        .as_deref()
-        .is_some_and(|tier| !matches!(tier, "auto" | "default" | "standard_only"))
-    {
+    if request.service_tier.as_deref().is_some_and(|tier| !matches!(tier, "auto" | "default")) {
         fidelity.lacks(DIALECT, Feature::ServiceTier)?;
     }
     if request.metadata.is_some() {

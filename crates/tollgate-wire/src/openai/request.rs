@@ -31,7 +31,7 @@ pub const MAX_CHOICES: u64 = 128;
 
 /// Top-level members by which some provider answers with another model than the priced one or adds paid
 /// work: OpenRouter's routing and plugins, xAI's live search, fallbacks of compatible proxies, searches of
-/// Qwen, Groq's systems and Cohere.
+/// Qwen, Groq's systems and Cohere, Anthropic's faster mode and its choice of a country, which cost more.
 pub const FOREIGN_MEMBERS: &[&str] = &[
     "models",
     "route",
@@ -46,6 +46,8 @@ pub const FOREIGN_MEMBERS: &[&str] = &[
     "compound_custom",
     "connectors",
     "mcp_servers",
+    "speed",
+    "inference_geo",
 ];
 
 /// Top-level members that name prompt text which is not in the body: Gemini's cached contents stand in
