@@ -14,9 +14,7 @@ pub use read_answer::read_answer;
 pub use read_request::read_request;
 pub use read_stream::AnthropicStreamReader;
 pub use write_answer::write_answer;
-pub(crate) use write_blocks::{object_of, usable_id};
 pub use write_request::{AnthropicTarget, write_request};
-pub(crate) use write_request::{is_above_one, is_advice, is_nothing};
 pub use write_stream::AnthropicStreamWriter;
 
 #[cfg(test)]

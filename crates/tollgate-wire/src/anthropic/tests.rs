@@ -177,26 +177,6 @@ fn what_the_target_lacks_is_refused_by_name() {
 }
 
 #[test]
-fn temperatures_are_compared_by_their_digits() {
-    for (number, expected) in [
-        ("0", false),
-        ("0.99", false),
-        ("1", false),
-        ("1.0", false),
-        ("1.01", true),
-        ("2", true),
-        ("10", true),
-        ("-3", false),
-        ("1e0", false),
-        ("1e1", true),
-        ("15e-1", false),
-        ("0e5", false),
-    ] {
-        assert_eq!(super::write_request::is_above_one(number), expected, "{number}");
-    }
-}
-
-#[test]
 fn wrong_types_are_named_with_their_path() {
     let cases: &[(&str, &str)] = &[
         (r#"{"max_tokens":1}"#, "messages"),

@@ -1,6 +1,7 @@
 //! Content blocks, written.
 
-use crate::json::{JsonWriter, Kind, RawJson};
+use crate::json::JsonWriter;
+use crate::neutral::writing::{object_of, usable_id};
 use crate::neutral::{
     CacheMark, ChatDialect, Feature, Fidelity, Media, Part, PartKind, ToolCall, ToolResult, Unsupported,
 };
@@ -56,17 +57,18 @@ pub(super) fn write_block(
     }
 }
 
-fn block(
+fn block<T>(
     writer: &mut JsonWriter,
     kind: &str,
     cache: Option<&CacheMark>,
-    members: impl FnOnce(&mut JsonWriter),
-) {
+    members: impl FnOnce(&mut JsonWriter) -> T,
+) -> T {
     writer.object(|writer| {
         writer.member_string("type", kind);
-        members(writer);
+        let result = members(writer);
         write_cache_mark(writer, cache);
-    });
+        result
+    })
 }
 
 pub(super) fn write_cache_mark(writer: &mut JsonWriter, mark: Option<&CacheMark>) {
@@ -127,43 +129,24 @@ fn write_call(writer: &mut JsonWriter, call: &ToolCall, cache: Option<&CacheMark
     });
 }
 
-/// Arguments as the object they must be here; none at all are an empty one.
-pub(crate) fn object_of(arguments: &str) -> Option<RawJson> {
-    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
-    let raw = RawJson::new(text).ok()?;
-    let is_object = raw.node().ok()?.kind() == Kind::Object;
-    is_object.then_some(raw)
-}
-
-/// Ids have letters, digits, `_` and `-` only here; other dialects' may have more.
-pub(crate) fn usable_id(id: &str) -> String {
-    let usable = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
-    id.chars().map(usable).collect()
-}
-
 fn write_result(
     writer: &mut JsonWriter,
     result: &ToolResult,
     cache: Option<&CacheMark>,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     block(writer, "tool_result", cache, |writer| {
         writer.member_string("tool_use_id", &usable_id(&result.call_id));
         if let [Part { kind: PartKind::Text { text, .. }, cache: None, .. }] = result.content.as_slice() {
             writer.member_string("content", text);
         } else if !result.content.is_empty() {
             writer.member_array("content", |writer| {
-                for part in &result.content {
-                    if outcome.is_ok() {
-                        outcome = write_block(writer, part, fidelity);
-                    }
-                }
-            });
+                result.content.iter().try_for_each(|part| write_block(writer, part, fidelity))
+            })?;
         }
         writer.member_flag_if("is_error", Some(true).filter(|_| result.is_error));
-    });
-    outcome
+        Ok(())
+    })
 }
 
 /// Only signed reasoning is taken back there.

@@ -2,9 +2,10 @@
 
 use super::write_blocks::{write_block, write_cache_mark};
 use crate::json::{JsonWriter, RawJson};
+use crate::neutral::writing::{is_above_one, is_advice, is_nothing, results_first, system_parts, turns};
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
-    Role, Sampling, Tool, ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, PartKind,
+    Sampling, Tool, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Anthropic;
@@ -31,11 +32,7 @@ pub fn write_request(
     target: &AnthropicTarget<'_>,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -68,45 +65,21 @@ fn write_members(
     Ok(())
 }
 
-/// Members of OpenAI's that only help its own caches and safety systems.
-pub(crate) fn is_advice(name: &str) -> bool {
-    matches!(name, "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier")
-}
-
 // === messages ===
-
-const fn is_system(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
 
 fn write_system(
     writer: &mut JsonWriter,
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let n_leading = request.messages.iter().take_while(|message| is_system(message)).count();
-    if request.messages[n_leading..].iter().any(is_system) {
-        fidelity.approximates(Feature::SystemBetweenTurns, "prompts between turns join the system prompt");
-    }
-    let parts: Vec<&Part> = request
-        .messages
-        .iter()
-        .filter(|message| is_system(message))
-        .flat_map(|message| &message.parts)
-        .collect();
+    let parts = system_parts(request, fidelity);
     match parts.as_slice() {
         [] => {}
         [Part { kind: PartKind::Text { text, .. }, cache: None, .. }] => writer.member_string("system", text),
         _ => {
-            let mut outcome = Ok(());
             writer.member_array("system", |writer| {
-                for part in &parts {
-                    if outcome.is_ok() {
-                        outcome = write_block(writer, part, fidelity);
-                    }
-                }
-            });
-            outcome?;
+                parts.iter().try_for_each(|part| write_block(writer, part, fidelity))
+            })?;
         }
     }
     Ok(())
@@ -118,26 +91,10 @@ fn write_messages(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut turns: Vec<(bool, Vec<&Part>)> = Vec::new();
-    for message in request.messages.iter().filter(|message| !is_system(message)) {
-        if message.name.is_some() {
-            fidelity.approximates(Feature::Names, "speakers' names are left out");
-        }
-        let is_assistant = message.role == Role::Assistant;
-        match turns.last_mut() {
-            Some((side, parts)) if *side == is_assistant => parts.extend(&message.parts),
-            _ => turns.push((is_assistant, message.parts.iter().collect())),
-        }
-    }
-    let mut outcome = Ok(());
+    let turns = turns(request, fidelity);
     writer.member_array("messages", |writer| {
-        for (is_assistant, parts) in turns.iter().filter(|(_, parts)| !parts.is_empty()) {
-            if outcome.is_ok() {
-                outcome = write_turn(writer, *is_assistant, parts, fidelity);
-            }
-        }
-    });
-    outcome
+        turns.iter().try_for_each(|(is_assistant, parts)| write_turn(writer, *is_assistant, parts, fidelity))
+    })
 }
 
 fn write_turn(
@@ -146,24 +103,16 @@ fn write_turn(
     parts: &[&Part],
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("role", if is_assistant { "assistant" } else { "user" });
         if let [Part { kind: PartKind::Text { text, .. }, cache: None, .. }] = parts {
             writer.member_string("content", text);
-            return;
+            return Ok(());
         }
-        let is_result = |part: &&&Part| matches!(part.kind, PartKind::ToolResult(_));
-        let (first, then): (Vec<&&Part>, Vec<&&Part>) = parts.iter().partition(is_result);
         writer.member_array("content", |writer| {
-            for part in first.into_iter().chain(then) {
-                if outcome.is_ok() {
-                    outcome = write_block(writer, part, fidelity);
-                }
-            }
-        });
-    });
-    outcome
+            results_first(parts).iter().try_for_each(|part| write_block(writer, part, fidelity))
+        })
+    })
 }
 
 // === tools ===
@@ -260,23 +209,6 @@ fn write_sampling(
     refuse_sampling(sampling, fidelity)
 }
 
-/// Whether a JSON number is larger than one, told from its digits.
-pub(crate) fn is_above_one(number: &str) -> bool {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let is_zero = |digits: &str| digits.bytes().all(|digit| digit == b'0');
-    if exponent.trim_start_matches(['+', '-', '0']).is_empty() {
-        return match whole {
-            "0" => false,
-            "1" => !is_zero(fraction),
-            other => !other.starts_with('-'),
-        };
-    }
-    let is_negative = exponent.starts_with('-') || whole.starts_with('-');
-    let is_zero = is_zero(whole) && is_zero(fraction);
-    !is_negative && !is_zero
-}
-
 fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
     let penalties = [&sampling.frequency_penalty, &sampling.presence_penalty];
     let is_set = |penalty: &&Option<RawJson>| penalty.as_ref().is_some_and(|raw| !is_nothing(raw));
@@ -293,11 +225,6 @@ fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), U
         }
     }
     Ok(())
-}
-
-/// Whether a number is zero: a penalty of nothing asks for nothing.
-pub(crate) fn is_nothing(number: &RawJson) -> bool {
-    number.text().bytes().all(|byte| matches!(byte, b'0' | b'.' | b'-'))
 }
 
 fn write_thinking(

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tollgate_domain::Usage;
 
 use super::write_answer::{stop_name, write_usage};
-use super::write_blocks::usable_id;
 use crate::json::JsonWriter;
+use crate::neutral::writing::usable_id;
 use crate::neutral::{FinishReason, PartStart, StreamEvent};
 use crate::sse::named_event;
 

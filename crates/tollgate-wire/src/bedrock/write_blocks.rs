@@ -1,7 +1,7 @@
 //! Content blocks, written.
 
-use crate::anthropic::object_of;
 use crate::json::JsonWriter;
+use crate::neutral::writing::object_of;
 use crate::neutral::{
     ChatDialect, Feature, Fidelity, Media, Part, PartKind, ToolCall, ToolResult, Unsupported,
 };
@@ -135,7 +135,7 @@ fn format_of(media_type: &str) -> &str {
 fn write_call(writer: &mut JsonWriter, call: &ToolCall, fidelity: &mut Fidelity) {
     writer.object(|writer| {
         writer.member_object("toolUse", |writer| {
-            writer.member_string("toolUseId", &crate::anthropic::usable_id(&call.id));
+            writer.member_string("toolUseId", &crate::neutral::writing::usable_id(&call.id));
             writer.member_string("name", &call.name);
             match object_of(&call.arguments) {
                 Some(arguments) => writer.member_raw("input", &arguments),
@@ -153,19 +153,14 @@ fn write_result(
     result: &ToolResult,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_object("toolResult", |writer| {
-            writer.member_string("toolUseId", &crate::anthropic::usable_id(&result.call_id));
+            writer.member_string("toolUseId", &crate::neutral::writing::usable_id(&result.call_id));
             writer.member_array("content", |writer| {
-                for part in &result.content {
-                    if outcome.is_ok() {
-                        outcome = write_block(writer, part, fidelity);
-                    }
-                }
-            });
+                result.content.iter().try_for_each(|part| write_block(writer, part, fidelity))
+            })?;
             writer.member_string_if("status", Some("error").filter(|_| result.is_error));
-        });
-    });
-    outcome
+            Ok(())
+        })
+    })
 }

@@ -1,11 +1,11 @@
 //! Requests from the neutral types.
 
 use super::write_blocks::{write_block, write_cache_point};
-use crate::anthropic::{is_above_one, is_advice, is_nothing};
 use crate::json::{JsonWriter, RawJson};
+use crate::neutral::writing::{is_above_one, is_advice, is_nothing, results_first, system_parts, turns};
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
-    Role, Sampling, Tool, ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, Sampling, Tool,
+    ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Bedrock;
@@ -30,11 +30,7 @@ pub fn write_request(
     target: &BedrockTarget,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -54,25 +50,12 @@ fn write_members(
 
 // === turns ===
 
-const fn is_system(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
-
 fn write_system(
     writer: &mut JsonWriter,
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let n_leading = request.messages.iter().take_while(|message| is_system(message)).count();
-    if request.messages[n_leading..].iter().any(is_system) {
-        fidelity.approximates(Feature::SystemBetweenTurns, "prompts between turns join the system prompt");
-    }
-    let parts: Vec<&Part> = request
-        .messages
-        .iter()
-        .filter(|message| is_system(message))
-        .flat_map(|message| &message.parts)
-        .collect();
+    let parts = system_parts(request, fidelity);
     if parts.is_empty() {
         return Ok(());
     }
@@ -85,15 +68,7 @@ fn write_all(
     parts: &[&Part],
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
-    writer.member_array(name, |writer| {
-        for part in parts {
-            if outcome.is_ok() {
-                outcome = write_block(writer, part, fidelity);
-            }
-        }
-    });
-    outcome
+    writer.member_array(name, |writer| parts.iter().try_for_each(|part| write_block(writer, part, fidelity)))
 }
 
 fn write_turns(
@@ -101,34 +76,15 @@ fn write_turns(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut turns: Vec<(bool, Vec<&Part>)> = Vec::new();
-    for message in request.messages.iter().filter(|message| !is_system(message)) {
-        if message.name.is_some() {
-            fidelity.approximates(Feature::Names, "speakers' names are left out");
-        }
-        let is_assistant = message.role == Role::Assistant;
-        match turns.last_mut() {
-            Some((side, parts)) if *side == is_assistant => parts.extend(&message.parts),
-            _ => turns.push((is_assistant, message.parts.iter().collect())),
-        }
-    }
-    let mut outcome = Ok(());
+    let turns = turns(request, fidelity);
     writer.member_array("messages", |writer| {
-        for (is_assistant, parts) in turns.iter().filter(|(_, parts)| !parts.is_empty()) {
-            // tools' answers stand first
-            let is_result = |part: &&&Part| matches!(part.kind, PartKind::ToolResult(_));
-            let (mut ordered, then): (Vec<&Part>, Vec<&Part>) =
-                parts.iter().partition(|part| is_result(part));
-            ordered.extend(then);
+        turns.iter().try_for_each(|(is_assistant, parts)| {
             writer.object(|writer| {
                 writer.member_string("role", if *is_assistant { "assistant" } else { "user" });
-                if outcome.is_ok() {
-                    outcome = write_all(writer, "content", &ordered, fidelity);
-                }
-            });
-        }
-    });
-    outcome
+                write_all(writer, "content", &results_first(parts), fidelity)
+            })
+        })
+    })
 }
 
 // === the rest ===

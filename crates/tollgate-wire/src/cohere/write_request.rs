@@ -1,7 +1,7 @@
 //! Requests from the neutral types.
 
-use crate::anthropic::is_advice;
 use crate::json::JsonWriter;
+use crate::neutral::writing::{is_advice, typed};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
     Role, Sampling, Tool, ToolCall, ToolChoice, ToolResult, Unsupported,
@@ -27,11 +27,7 @@ pub fn write_request(
     target: &CohereTarget<'_>,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -41,15 +37,9 @@ fn write_members(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     writer.member_string("model", target.model);
-    let mut outcome = Ok(());
     writer.member_array("messages", |writer| {
-        for message in &request.messages {
-            if outcome.is_ok() {
-                outcome = write_message(writer, message, fidelity);
-            }
-        }
-    });
-    outcome?;
+        request.messages.iter().try_for_each(|message| write_message(writer, message, fidelity))
+    })?;
     write_tools(writer, request, fidelity)?;
     writer.member_count_if("max_tokens", target.output_cap.or(request.output_cap));
     write_sampling(writer, &request.sampling, fidelity)?;
@@ -88,19 +78,18 @@ fn write_message(
         Role::User | Role::Tool => "user",
         Role::Assistant => "assistant",
     };
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("role", role);
         if !said.is_empty() {
-            outcome = write_content(writer, &said, fidelity);
+            write_content(writer, &said, fidelity)?;
         }
         if !calls.is_empty() {
             writer.member_array("tool_calls", |writer| {
                 calls.iter().for_each(|call| write_call(writer, call));
             });
         }
-    });
-    outcome
+        Ok(())
+    })
 }
 
 fn write_content(
@@ -112,15 +101,9 @@ fn write_content(
         writer.member_string("content", text);
         return Ok(());
     }
-    let mut outcome = Ok(());
     writer.member_array("content", |writer| {
-        for part in parts {
-            if outcome.is_ok() {
-                outcome = write_part(writer, part, fidelity);
-            }
-        }
-    });
-    outcome
+        parts.iter().try_for_each(|part| write_part(writer, part, fidelity))
+    })
 }
 
 fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
@@ -164,13 +147,6 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
         PartKind::ToolCall(_) | PartKind::ToolResult(_) => Feature::Tools,
     };
     fidelity.lacks(DIALECT, lacking)
-}
-
-fn typed(writer: &mut JsonWriter, name: &str, members: impl FnOnce(&mut JsonWriter)) {
-    writer.object(|writer| {
-        writer.member_string("type", name);
-        members(writer);
-    });
 }
 
 fn write_call(writer: &mut JsonWriter, call: &ToolCall) {

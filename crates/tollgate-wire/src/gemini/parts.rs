@@ -146,7 +146,7 @@ fn result_text(response: &Node<'_>) -> Result<(String, bool), FieldError> {
 /// A result's text as the object it must be here.
 pub(super) fn result_object(text: &str, is_error: bool) -> Result<RawJson, String> {
     let name = if is_error { "error" } else { "output" };
-    match crate::anthropic::object_of(text).filter(|_| !is_error && !text.trim().is_empty()) {
+    match crate::neutral::writing::object_of(text).filter(|_| !is_error && !text.trim().is_empty()) {
         Some(object) => Ok(object),
         None => Err(name.to_owned()),
     }
@@ -169,7 +169,6 @@ fn write_schema(writer: &mut JsonWriter, node: &Node<'_>) -> Result<(), FieldErr
     let kind = members.string("type")?.map(|kind| kind.to_ascii_lowercase());
     let is_nullable = members.flag("nullable")?.unwrap_or(false);
     let inside = members.rest();
-    let mut outcome = Ok(());
     writer.object(|writer| {
         match kind {
             Some(kind) if is_nullable => writer.member_array("type", |writer| {
@@ -179,14 +178,11 @@ fn write_schema(writer: &mut JsonWriter, node: &Node<'_>) -> Result<(), FieldErr
             Some(kind) => writer.member_string("type", &kind),
             None => {}
         }
-        for (name, value) in inside.iter().filter(|(name, _)| !name.ends_with("rdering")) {
-            if outcome.is_ok() {
-                writer.key(name);
-                outcome = write_schema_member(writer, name, value, node);
-            }
-        }
-    });
-    outcome
+        inside.iter().filter(|(name, _)| !name.ends_with("rdering")).try_for_each(|(name, value)| {
+            writer.key(name);
+            write_schema_member(writer, name, value, node)
+        })
+    })
 }
 
 fn write_schema_member(
@@ -199,32 +195,17 @@ fn write_schema_member(
     match (name, node.kind()) {
         ("items" | "additionalProperties", Kind::Object) => write_schema(writer, &node),
         ("properties" | "$defs" | "defs", Kind::Object) => {
-            let mut outcome = Ok(());
             let properties = node.object()?.rest();
             writer.object(|writer| {
-                for (name, value) in properties.iter() {
-                    if outcome.is_ok() {
-                        writer.key(name);
-                        outcome = match value.node() {
-                            Ok(schema) => write_schema(writer, &schema),
-                            Err(_) => Err(parent.error("is not valid")),
-                        };
-                    }
-                }
-            });
-            outcome
+                properties.iter().try_for_each(|(name, value)| {
+                    writer.key(name);
+                    write_schema(writer, &value.node().map_err(|_| parent.error("is not valid"))?)
+                })
+            })
         }
         ("anyOf", Kind::Array) => {
             let schemas = node.array()?;
-            let mut outcome = Ok(());
-            writer.array(|writer| {
-                for schema in &schemas {
-                    if outcome.is_ok() {
-                        outcome = write_schema(writer, schema);
-                    }
-                }
-            });
-            outcome
+            writer.array(|writer| schemas.iter().try_for_each(|schema| write_schema(writer, schema)))
         }
         // limits are numbers in strings there
         (

@@ -110,7 +110,7 @@ fn write_call(writer: &mut JsonWriter, call: &ToolCall, context: &TurnContext<'_
         writer.member_object("functionCall", |writer| {
             writer.member_string_if("id", Some(call.id.as_str()).filter(|_| context.has_ids));
             writer.member_string("name", &call.name);
-            match crate::anthropic::object_of(&call.arguments) {
+            match crate::neutral::writing::object_of(&call.arguments) {
                 Some(arguments) => writer.member_raw("args", &arguments),
                 None => {
                     fidelity.approximates(Feature::CustomTools, "free text becomes the member `input`");

@@ -1,11 +1,11 @@
 //! Requests from the neutral types.
 
 use super::write_parts::{TurnContext, write_part};
-use crate::anthropic::is_advice;
 use crate::json::{JsonWriter, RawJson};
+use crate::neutral::writing::{is_advice, system_parts, turns};
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
-    Reasoning, Role, Sampling, Tool, ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, PartKind,
+    Reasoning, Sampling, Tool, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Gemini;
@@ -29,11 +29,7 @@ pub fn write_request(
     target: &GeminiTarget,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -45,11 +41,7 @@ fn write_members(
     write_system(writer, request, fidelity)?;
     write_turns(writer, request, target, fidelity)?;
     write_tools(writer, request, fidelity)?;
-    let mut outcome = Ok(());
-    writer.member_object("generationConfig", |writer| {
-        outcome = write_config(writer, request, target, fidelity);
-    });
-    outcome?;
+    writer.member_object("generationConfig", |writer| write_config(writer, request, target, fidelity))?;
     refuse_others(request, fidelity)?;
     if request.dialect != DIALECT
         && let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name))
@@ -64,34 +56,17 @@ fn write_members(
 
 // === turns ===
 
-const fn is_system(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
-
 fn write_system(
     writer: &mut JsonWriter,
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let n_leading = request.messages.iter().take_while(|message| is_system(message)).count();
-    if request.messages[n_leading..].iter().any(is_system) {
-        fidelity.approximates(Feature::SystemBetweenTurns, "prompts between turns join the system prompt");
-    }
-    let parts: Vec<&Part> = request
-        .messages
-        .iter()
-        .filter(|message| is_system(message))
-        .flat_map(|message| &message.parts)
-        .collect();
+    let parts = system_parts(request, fidelity);
     if parts.is_empty() {
         return Ok(());
     }
     let context = TurnContext { names: &[], needs_signature: false, has_ids: false };
-    let mut outcome = Ok(());
-    writer.member_object("systemInstruction", |writer| {
-        outcome = write_all(writer, &parts, context, fidelity);
-    });
-    outcome
+    writer.member_object("systemInstruction", |writer| write_all(writer, &parts, context, fidelity))
 }
 
 fn write_all(
@@ -100,17 +75,14 @@ fn write_all(
     mut context: TurnContext<'_>,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     writer.member_array("parts", |writer| {
-        for part in parts {
-            if outcome.is_ok() {
-                outcome = write_part(writer, part, &context, fidelity);
-            }
+        parts.iter().try_for_each(|part| {
+            write_part(writer, part, &context, fidelity)?;
             // the first call of a turn carries the signature for all of them
             context.needs_signature &= !matches!(part.kind, PartKind::ToolCall(_));
-        }
-    });
-    outcome
+            Ok(())
+        })
+    })
 }
 
 fn write_turns(
@@ -119,36 +91,24 @@ fn write_turns(
     target: &GeminiTarget,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut turns: Vec<(bool, Vec<&Part>)> = Vec::new();
-    let mut names = Vec::new();
-    for message in request.messages.iter().filter(|message| !is_system(message)) {
-        if message.name.is_some() {
-            fidelity.approximates(Feature::Names, "speakers' names are left out");
-        }
-        names.extend(message.parts.iter().filter_map(|part| match &part.kind {
+    let turns = turns(request, fidelity);
+    let parts = turns.iter().flat_map(|(_, parts)| parts);
+    let names: Vec<(String, String)> = parts
+        .filter_map(|part| match &part.kind {
             PartKind::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
             _ => None,
-        }));
-        let is_model = message.role == Role::Assistant;
-        match turns.last_mut() {
-            Some((side, parts)) if *side == is_model => parts.extend(&message.parts),
-            _ => turns.push((is_model, message.parts.iter().collect())),
-        }
-    }
-    let mut outcome = Ok(());
+        })
+        .collect();
     writer.member_array("contents", |writer| {
-        for (is_model, parts) in turns.iter().filter(|(_, parts)| !parts.is_empty()) {
+        turns.iter().try_for_each(|(is_model, parts)| {
             let needs_signature = *is_model && target.has_thinking_level;
             let context = TurnContext { names: &names, needs_signature, has_ids: true };
             writer.object(|writer| {
                 writer.member_string("role", if *is_model { "model" } else { "user" });
-                if outcome.is_ok() {
-                    outcome = write_all(writer, parts, context, fidelity);
-                }
-            });
-        }
-    });
-    outcome
+                write_all(writer, parts, context, fidelity)
+            })
+        })
+    })
 }
 
 // === tools ===

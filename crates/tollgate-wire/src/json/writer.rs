@@ -30,6 +30,19 @@ impl JsonWriter {
         writer.out
     }
 
+    /// One object and nothing else, unless writing it fails.
+    ///
+    /// # Errors
+    /// What `members` answers.
+    pub fn try_document<E>(
+        capacity: usize,
+        members: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<Vec<u8>, E> {
+        let mut writer = Self::with_capacity(capacity);
+        writer.object(members)?;
+        Ok(writer.out)
+    }
+
     /// The text so far.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
@@ -43,23 +56,24 @@ impl JsonWriter {
         self.needs_comma = true;
     }
 
-    fn nested(&mut self, open: u8, close: u8, inside: impl FnOnce(&mut Self)) {
+    fn nested<T>(&mut self, open: u8, close: u8, inside: impl FnOnce(&mut Self) -> T) -> T {
         self.separate();
         self.out.push(open);
         self.needs_comma = false;
-        inside(self);
+        let result = inside(self);
         self.out.push(close);
         self.needs_comma = true;
+        result
     }
 
-    /// An object; `members` writes its members.
-    pub fn object(&mut self, members: impl FnOnce(&mut Self)) {
-        self.nested(b'{', b'}', members);
+    /// An object; `members` writes its members. Answers what it does: a failure leaves a text that nobody should use.
+    pub fn object<T>(&mut self, members: impl FnOnce(&mut Self) -> T) -> T {
+        self.nested(b'{', b'}', members)
     }
 
-    /// An array; `elements` writes its elements.
-    pub fn array(&mut self, elements: impl FnOnce(&mut Self)) {
-        self.nested(b'[', b']', elements);
+    /// An array; `elements` writes its elements. Answers what it does.
+    pub fn array<T>(&mut self, elements: impl FnOnce(&mut Self) -> T) -> T {
+        self.nested(b'[', b']', elements)
     }
 
     /// The key of the value that is written next.
@@ -105,15 +119,15 @@ impl JsonWriter {
     // === members ===
 
     /// A member that is an object.
-    pub fn member_object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {
+    pub fn member_object<T>(&mut self, name: &str, members: impl FnOnce(&mut Self) -> T) -> T {
         self.key(name);
-        self.object(members);
+        self.object(members)
     }
 
     /// A member that is an array.
-    pub fn member_array(&mut self, name: &str, elements: impl FnOnce(&mut Self)) {
+    pub fn member_array<T>(&mut self, name: &str, elements: impl FnOnce(&mut Self) -> T) -> T {
         self.key(name);
-        self.array(elements);
+        self.array(elements)
     }
 
     /// A member that is a string.

@@ -13,6 +13,7 @@ mod content;
 mod fidelity;
 mod request;
 mod stream;
+pub(crate) mod writing;
 
 pub use answer::{ChatAnswer, Choice, FinishReason};
 pub use assemble::{Assembler, replay};

@@ -1,6 +1,7 @@
 //! Pieces of a message's content.
 
 use crate::json::{FieldError, JsonWriter, Kind, Members, Node};
+use crate::neutral::writing::typed;
 use crate::neutral::{
     CacheMark, ChatDialect, Feature, Fidelity, Media, Part, PartKind, ToolCall, Unsupported,
 };
@@ -157,30 +158,24 @@ pub(super) fn write_content(
         writer.member_string("content", text);
         return Ok(());
     }
-    let mut outcome = Ok(());
     writer.member_array("content", |writer| {
-        for part in parts {
-            if outcome.is_ok() {
-                outcome = write_part(writer, part, fidelity);
-            }
-        }
-    });
-    outcome
+        parts.iter().try_for_each(|part| write_part(writer, part, fidelity))
+    })
 }
 
 fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
     let lacking = match &part.kind {
         PartKind::Text { text, .. } => {
-            typed(writer, part, "text", |writer| writer.member_string("text", text));
+            typed(writer, "text", |writer| writer.member_string("text", text));
             return Ok(());
         }
         PartKind::Refusal { text } => {
-            typed(writer, part, "refusal", |writer| writer.member_string("refusal", text));
+            typed(writer, "refusal", |writer| writer.member_string("refusal", text));
             return Ok(());
         }
         PartKind::Image { source, detail } => match source.to_url() {
             Some(url) => {
-                typed(writer, part, "image_url", |writer| {
+                typed(writer, "image_url", |writer| {
                     writer.member_object("image_url", |writer| {
                         writer.member_string("url", &url);
                         writer.member_string_if("detail", detail.as_deref());
@@ -191,7 +186,7 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
             None => Feature::FileId,
         },
         PartKind::Audio { source: Media::Inline { media_type, base64 } } => {
-            typed(writer, part, "input_audio", |writer| {
+            typed(writer, "input_audio", |writer| {
                 writer.member_object("input_audio", |writer| {
                     writer.member_string("data", base64);
                     writer.member_string("format", audio_format(media_type));
@@ -202,7 +197,7 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
         PartKind::Audio { .. } => Feature::AudioInput,
         PartKind::Video { .. } => Feature::VideoInput,
         PartKind::File { source, name } => {
-            return write_file(writer, part, source, name.as_deref(), fidelity);
+            return write_file(writer, source, name.as_deref(), fidelity);
         }
         PartKind::Foreign { dialect: DIALECT, raw, .. } => {
             writer.raw(raw);
@@ -219,15 +214,6 @@ fn write_part(writer: &mut JsonWriter, part: &Part, fidelity: &mut Fidelity) -> 
     fidelity.lacks(DIALECT, lacking)
 }
 
-fn typed(writer: &mut JsonWriter, part: &Part, name: &str, members: impl FnOnce(&mut JsonWriter)) {
-    writer.object(|writer| {
-        writer.member_string("type", name);
-        members(writer);
-    });
-    // OpenAI caches by itself: marks are advice there, and left out
-    let _ = &part.cache;
-}
-
 fn audio_format(media_type: &str) -> &str {
     match media_type {
         "audio/mpeg" | "audio/mp3" => "mp3",
@@ -238,7 +224,6 @@ fn audio_format(media_type: &str) -> &str {
 
 fn write_file(
     writer: &mut JsonWriter,
-    part: &Part,
     source: &Media,
     name: Option<&str>,
     fidelity: &mut Fidelity,
@@ -247,12 +232,12 @@ fn write_file(
         Media::Text(text) => {
             fidelity.approximates(Feature::FileInput, "plain-text documents become text parts");
             let text = name.map_or_else(|| text.clone(), |name| format!("{name}\n\n{text}"));
-            typed(writer, part, "text", |writer| writer.member_string("text", &text));
+            typed(writer, "text", |writer| writer.member_string("text", &text));
         }
-        Media::FileId(id) => typed(writer, part, "file", |writer| {
+        Media::FileId(id) => typed(writer, "file", |writer| {
             writer.member_object("file", |writer| writer.member_string("file_id", id));
         }),
-        Media::Inline { .. } => typed(writer, part, "file", |writer| {
+        Media::Inline { .. } => typed(writer, "file", |writer| {
             writer.member_object("file", |writer| {
                 writer.member_string("filename", name.unwrap_or("document.pdf"));
                 writer.member_string_if("file_data", source.to_url().as_deref());

@@ -33,11 +33,7 @@ pub fn write_request(
     target: &ChatTarget<'_>,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -47,15 +43,9 @@ fn write_members(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     writer.member_string("model", target.model);
-    let mut outcome = Ok(());
     writer.member_array("messages", |writer| {
-        for message in &request.messages {
-            if outcome.is_ok() {
-                outcome = write_message(writer, message, target, fidelity);
-            }
-        }
-    });
-    outcome?;
+        request.messages.iter().try_for_each(|message| write_message(writer, message, target, fidelity))
+    })?;
     write_tools(writer, request, fidelity)?;
     let cap_name = if target.has_completion_cap { "max_completion_tokens" } else { "max_tokens" };
     writer.member_count_if(cap_name, target.output_cap.or(request.output_cap));
@@ -110,17 +100,15 @@ fn write_message(
         Role::User | Role::Tool => "user",
         Role::Assistant => "assistant",
     };
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("role", role);
         writer.member_string_if("name", message.name.as_deref());
-        outcome = if message.role == Role::Assistant {
+        if message.role == Role::Assistant {
             write_assistant(writer, &message.parts, fidelity)
         } else {
             write_content(writer, &others, fidelity)
-        };
-    });
-    outcome
+        }
+    })
 }
 
 fn write_assistant(
@@ -165,13 +153,11 @@ fn write_result(
     result: &ToolResult,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("role", "tool");
         writer.member_string("tool_call_id", &result.call_id);
-        outcome = write_result_content(writer, result, fidelity);
-    });
-    outcome
+        write_result_content(writer, result, fidelity)
+    })
 }
 
 /// Texts only: the dialect's tools cannot show pictures.

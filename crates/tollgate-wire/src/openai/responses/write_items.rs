@@ -60,19 +60,13 @@ fn write_said(
         Role::Assistant => "assistant",
     };
     let parts = std::mem::take(said);
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("type", "message");
         writer.member_string("role", role_name);
         writer.member_array("content", |writer| {
-            for part in parts {
-                if outcome.is_ok() {
-                    outcome = write_part(writer, part, role, fidelity);
-                }
-            }
-        });
-    });
-    outcome
+            parts.iter().try_for_each(|part| write_part(writer, part, role, fidelity))
+        })
+    })
 }
 
 fn write_part(
@@ -159,7 +153,6 @@ fn write_result(
     result: &ToolResult,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut outcome = Ok(());
     writer.object(|writer| {
         writer.member_string("type", "function_call_output");
         writer.member_string("call_id", &result.call_id);
@@ -167,13 +160,9 @@ fn write_result(
             [] => writer.member_string("output", ""),
             [Part { kind: PartKind::Text { text, .. }, .. }] => writer.member_string("output", text),
             parts => writer.member_array("output", |writer| {
-                for part in parts {
-                    if outcome.is_ok() {
-                        outcome = write_part(writer, part, Role::User, fidelity);
-                    }
-                }
-            }),
+                parts.iter().try_for_each(|part| write_part(writer, part, Role::User, fidelity))
+            })?,
         }
-    });
-    outcome
+        Ok(())
+    })
 }

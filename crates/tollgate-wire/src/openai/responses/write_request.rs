@@ -1,8 +1,8 @@
 //! Requests from the neutral types.
 
 use super::write_items::write_message;
-use crate::anthropic::is_nothing;
 use crate::json::{JsonWriter, Kind};
+use crate::neutral::writing::is_nothing;
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Sampling, Tool,
     ToolChoice, Unsupported,
@@ -28,11 +28,7 @@ pub fn write_request(
     target: &ResponsesTarget<'_>,
     fidelity: &mut Fidelity,
 ) -> Result<Vec<u8>, Unsupported> {
-    let mut outcome = Ok(());
-    let body = JsonWriter::document(1024, |writer| {
-        outcome = write_members(writer, request, target, fidelity);
-    });
-    outcome.map(|()| body)
+    JsonWriter::try_document(1024, |writer| write_members(writer, request, target, fidelity))
 }
 
 fn write_members(
@@ -42,15 +38,9 @@ fn write_members(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     writer.member_string("model", target.model);
-    let mut outcome = Ok(());
     writer.member_array("input", |writer| {
-        for message in &request.messages {
-            if outcome.is_ok() {
-                outcome = write_message(writer, message, fidelity);
-            }
-        }
-    });
-    outcome?;
+        request.messages.iter().try_for_each(|message| write_message(writer, message, fidelity))
+    })?;
     write_tools(writer, request, fidelity)?;
     writer.member_count_if("max_output_tokens", target.output_cap.or(request.output_cap));
     writer.member_raw_if("temperature", request.sampling.temperature.as_ref());
@@ -73,7 +63,7 @@ fn write_members(
         fidelity.approximates(Feature::CacheControl, "left out: prompts are cached without marks there");
     }
     for (name, value) in request.rest.iter() {
-        let is_own = request.dialect == DIALECT || crate::anthropic::is_advice(name);
+        let is_own = request.dialect == DIALECT || crate::neutral::writing::is_advice(name);
         if is_own {
             writer.member_raw(name, value);
         } else {
