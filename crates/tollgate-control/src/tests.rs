@@ -4,6 +4,7 @@
 mod alerts;
 mod app;
 mod channel;
+mod clouds;
 mod config;
 mod credits;
 mod drift;

@@ -16,11 +16,12 @@ use tollgate_wire::openai::request::{Edits, OutputCapField, splice};
 use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
 use tollgate_wire::translate;
 
-use crate::dialects;
 use crate::error::{Refusal, UpstreamRefusal};
 use crate::plan::PricedCandidate;
 use crate::relay::{StreamStart, stand_in_id, start_stream};
 use crate::settle::Reservation;
+use crate::vendor_keys::VendorKey;
+use crate::{bedrock, dialects};
 
 /// A provider's error body is read this far.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
@@ -80,7 +81,7 @@ fn request_body(
     cap: Option<u64>,
 ) -> Result<Bytes, Failed> {
     let request = &reservation.priced;
-    if dialects::spoken(priced.candidate.provider.dialect) != ChatDialect::OpenAiChat {
+    if dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
         let body = dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0);
         return body.map_err(|refusal| {
             let (outcome, kind) = (AttemptOutcome::Refused, refusal.kind);
@@ -119,14 +120,25 @@ async fn dispatch(
     if priced.candidate.provider.dialect == Dialect::Demo {
         return Ok(demo::answer(request.surface, &body));
     }
-    let url = dialects::url(&priced.candidate, request.surface, request.skim.stream).map_err(|reason| {
-        Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
-    })?;
+    let key =
+        VendorKey::read(&priced.candidate.provider, credential).map_err(|failed| failed.named(priced))?;
+    let url = dialects::url(&priced.candidate, request.surface, request.skim.stream, key.as_ref()).map_err(
+        |reason| Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason),
+    )?;
+    let mut headers = request_headers(reservation, priced, credential.filter(|_| key.is_none()));
+    if let Some(key) = &key {
+        let pod = reservation.gateway();
+        let authorizing = Box::pin(key.authorize(pod, &priced.candidate.provider, &url, &body, &mut headers));
+        let authorized = tokio::time::timeout_at(deadline.into(), authorizing).await;
+        authorized
+            .unwrap_or_else(|_| Err(Failed::timeout("no access token came within the request's time limit")))
+            .map_err(|failed| failed.named(priced))?;
+    }
     let left = deadline.saturating_duration_since(Instant::now());
     let upstream = UpstreamRequest {
         method: Method::POST,
         url,
-        headers: request_headers(reservation, priced, credential),
+        headers,
         body,
         connect_timeout: Duration::from_millis(timeouts.connect_ms).min(left),
         first_byte_timeout: Duration::from_millis(timeouts.first_byte_ms).min(left),
@@ -159,8 +171,10 @@ fn request_headers(
     headers
 }
 
+/// Whether an answer is streamed: as server-sent events, or in Amazon's framing.
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    content_type(headers).is_some_and(|value| value.starts_with("text/event-stream"))
+    let types = ["text/event-stream", "application/vnd.amazon.eventstream"];
+    content_type(headers).is_some_and(|value| types.iter().any(|name| value.starts_with(name)))
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {
@@ -198,7 +212,7 @@ async fn whole(
 
 /// Whether one side or both speak another dialect than Chat Completions.
 fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
-    let provider = dialects::spoken(priced.candidate.provider.dialect);
+    let provider = dialects::spoken(&priced.candidate);
     (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
 }
 
@@ -212,7 +226,7 @@ fn read_whole(
     if !is_translated(reservation, priced) {
         return (read_answer(request.surface, body), None);
     }
-    let provider = dialects::spoken(priced.candidate.provider.dialect);
+    let provider = dialects::spoken(&priced.candidate);
     let id = stand_in_id(reservation);
     match translate::read_answer(provider, body, &id, &priced.candidate.model) {
         Ok(neutral) => (Answer::of_neutral(&neutral), Some(Box::new(neutral))),
@@ -260,7 +274,8 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
     let (head, body) = response.into_parts();
     let bytes = read_body(body, MAX_ERROR_BODY_BYTES, deadline).await.unwrap_or_default();
     let status = head.status;
-    let error = read_provider_error(status.as_u16(), &bytes);
+    let mut error = read_provider_error(status.as_u16(), &bytes);
+    bedrock::name_error(&mut error, &head.headers);
     let provider = &priced.candidate.provider.name;
     let (outcome, refusal) = match status.as_u16() {
         429 => {
@@ -277,7 +292,10 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
                 Refusal::new(ErrorKind::UpstreamCredentialsExhausted, message),
             )
         }
-        code @ 400..=499 if code != 408 => (AttemptOutcome::Refused, passed_on(status, &error)),
+        // 424 is Bedrock's word for a model that failed
+        code @ 400..=499 if code != 408 && code != 424 => {
+            (AttemptOutcome::Refused, passed_on(status, &error))
+        }
         code => {
             let message = format!("the provider `{provider}` failed with status {code}: {}", error.message);
             (AttemptOutcome::ServerError, Refusal::new(ErrorKind::UpstreamError, message))
@@ -288,7 +306,7 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
 
 /// The provider's own words about the request, re-written in the client's shape so that nothing else of the
 /// provider's answer gets out.
-fn passed_on(status: StatusCode, error: &ProviderError) -> Refusal {
+pub(crate) fn passed_on(status: StatusCode, error: &ProviderError) -> Refusal {
     let mut refusal = Refusal::new(ErrorKind::UpstreamRefused, error.message.clone());
     refusal.param.clone_from(&error.param);
     let body = encode_error(&ErrorBody {
@@ -326,6 +344,29 @@ impl Failed {
 
     pub(crate) fn timeout(message: &str) -> Self {
         Self::new(AttemptOutcome::Timeout, true, ErrorKind::UpstreamTimeout, message)
+    }
+
+    /// An error that a stream tells before its content: by its name the request's, the rate's or the provider's.
+    pub(crate) fn before_content(error: &ProviderError) -> Self {
+        let name = error.error_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        match name.as_str() {
+            "throttlingexception" => {
+                let message = format!("the provider limits its rate: {}", error.message);
+                let mut failed =
+                    Self::new(AttemptOutcome::RateLimited, false, ErrorKind::UpstreamRateLimited, message);
+                failed.refusal.retry_after_ms = Some(retry_after_ms(&HeaderMap::new()));
+                failed
+            }
+            "validationexception" => {
+                let refusal = passed_on(StatusCode::BAD_REQUEST, error);
+                let kind = refusal.kind;
+                Self { refusal: Box::new(refusal), ..Self::new(AttemptOutcome::Refused, false, kind, "") }
+            }
+            _ => {
+                let message = format!("the provider failed: {}", error.message);
+                Self::new(AttemptOutcome::ServerError, false, ErrorKind::UpstreamError, message)
+            }
+        }
     }
 
     pub(crate) fn from_upstream(error: &UpstreamError) -> Self {

@@ -17,6 +17,8 @@ use tollgate_wire::translate::{
 
 use crate::edge::percent_decoded;
 use crate::error::Refusal;
+use crate::vendor_keys::VendorKey;
+use crate::{bedrock, vertex};
 
 /// The version of Anthropic's API that is spoken where the client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -99,19 +101,21 @@ pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
     }
 }
 
-/// The chat dialect that a provider speaks.
-pub(crate) const fn spoken(dialect: Dialect) -> ChatDialect {
-    match dialect {
+/// The chat dialect that a candidate speaks.
+pub(crate) fn spoken(candidate: &Candidate) -> ChatDialect {
+    match candidate.provider.dialect {
         Dialect::Openai | Dialect::AzureOpenai | Dialect::Demo => ChatDialect::OpenAiChat,
         Dialect::Anthropic => ChatDialect::Anthropic,
         Dialect::Gemini => ChatDialect::Gemini,
         Dialect::Cohere => ChatDialect::Cohere,
+        Dialect::Bedrock => ChatDialect::Bedrock,
+        Dialect::Vertex => vertex::spoken(&candidate.model),
     }
 }
 
 /// Whether what a client sends and what a provider takes are the same bytes but for a few members.
 pub(crate) fn is_same(client: &Client, candidate: &Candidate) -> bool {
-    client.dialect == spoken(candidate.provider.dialect)
+    client.dialect == spoken(candidate)
 }
 
 /// Refuses a candidate whose dialect cannot say what is asked for.
@@ -121,15 +125,17 @@ pub(crate) fn check(
     candidate: &Candidate,
     body: &[u8],
 ) -> Result<(), Refusal> {
-    let dialect = spoken(candidate.provider.dialect);
-    if dialect == ChatDialect::OpenAiChat {
-        let lacks = client.foreign.as_ref().and_then(|foreign| foreign.incoming.chat_lacks.as_ref());
-        return lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())));
-    }
-    if skim.surface != Surface::Chat {
+    let dialect = spoken(candidate);
+    let is_openai = dialect == ChatDialect::OpenAiChat;
+    let is_chat_only = !is_openai || candidate.provider.dialect == Dialect::Vertex;
+    if is_chat_only && skim.surface != Surface::Chat {
         let (name, surface) = (&candidate.provider.name, skim.surface.name());
         let message = format!("the provider `{name}` serves chat only, not {surface}: use another model");
         return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("model"));
+    }
+    if is_openai {
+        let lacks = client.foreign.as_ref().and_then(|foreign| foreign.incoming.chat_lacks.as_ref());
+        return lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())));
     }
     if client.dialect == dialect {
         return Ok(());
@@ -144,17 +150,21 @@ pub(crate) fn provider_body(
     cap: Option<u64>,
     body: &[u8],
 ) -> Result<Bytes, Refusal> {
-    match &client.foreign {
+    let written = match &client.foreign {
         Some(foreign) if is_same(client, candidate) => {
-            Ok(pass_request(&foreign.body.0, &target(candidate, cap))?)
+            pass_request(&foreign.body.0, &target(candidate, cap))?
         }
-        _ => translated(client, candidate, cap, body),
+        _ => translated(client, candidate, cap, body)?,
+    };
+    if candidate.provider.dialect == Dialect::Vertex && spoken(candidate) == ChatDialect::Anthropic {
+        return Ok(vertex::anthropic_body(&written)?);
     }
+    Ok(written)
 }
 
 fn target(candidate: &Candidate, output_cap: Option<u64>) -> RequestTarget<'_> {
     RequestTarget {
-        dialect: spoken(candidate.provider.dialect),
+        dialect: spoken(candidate),
         model: &candidate.model,
         output_cap,
         model_cap: candidate.max_output_tokens,
@@ -191,7 +201,15 @@ impl From<ReadError> for Refusal {
 // === HTTP ===
 
 /// Where a provider answers a request.
-pub(crate) fn url(candidate: &Candidate, surface: Surface, is_stream: bool) -> Result<Uri, String> {
+///
+/// # Errors
+/// One sentence for the operator.
+pub(crate) fn url(
+    candidate: &Candidate,
+    surface: Surface,
+    is_stream: bool,
+    key: Option<&VendorKey>,
+) -> Result<Uri, String> {
     let ProviderPolicy { base_url, dialect, .. } = &*candidate.provider;
     let base = base_url.trim_end_matches('/');
     let text = match dialect {
@@ -201,6 +219,11 @@ pub(crate) fn url(candidate: &Candidate, surface: Surface, is_stream: bool) -> R
         Dialect::AzureOpenai => format!("{base}/openai/v1{}", openai_path(surface)),
         Dialect::Anthropic => format!("{}/v1/messages", without(base, "/v1")),
         Dialect::Cohere => format!("{}/v2/chat", without(base, "/v2")),
+        Dialect::Bedrock => bedrock::converse_url(base, &candidate.model, is_stream),
+        Dialect::Vertex => {
+            let credential = key.and_then(VendorKey::as_google);
+            vertex::url(&candidate.provider, &candidate.model, credential, is_stream)?
+        }
         Dialect::Gemini => {
             let call = if is_stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
             let model = path_segment(candidate.model.trim_start_matches("models/"));
@@ -231,7 +254,7 @@ fn without<'a>(base: &'a str, version: &str) -> &'a str {
 }
 
 /// A model's name as one segment of a path.
-fn path_segment(name: &str) -> String {
+pub(crate) fn path_segment(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte) {
@@ -243,10 +266,17 @@ fn path_segment(name: &str) -> String {
     out
 }
 
-/// Presents a credential as the provider's dialect wants it.
+/// Presents a credential as `Authorization: Bearer`.
+pub(crate) fn present_bearer(headers: &mut HeaderMap, secret: &Secret) {
+    present(headers, Dialect::Openai, secret);
+}
+
+/// Presents a credential as the provider's dialect wants it, where it is sent as it is.
 pub(crate) fn present(headers: &mut HeaderMap, dialect: Dialect, secret: &Secret) {
     let (name, text) = match dialect {
-        Dialect::Openai | Dialect::Cohere | Dialect::Demo => (AUTHORIZATION, bearer(secret.expose())),
+        Dialect::Openai | Dialect::Cohere | Dialect::Demo | Dialect::Bedrock | Dialect::Vertex => {
+            (AUTHORIZATION, bearer(secret.expose()))
+        }
         Dialect::AzureOpenai => (HeaderName::from_static("api-key"), secret.expose().to_owned()),
         Dialect::Anthropic => (HeaderName::from_static("x-api-key"), secret.expose().to_owned()),
         Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.expose().to_owned()),

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use tollgate_domain::{Clock, NodeId};
 use tollgate_ledger::Ledger;
 use tollgate_telemetry::{Metrics, RequestTracer};
-use tollgate_upstream::UpstreamClient;
+use tollgate_upstream::{GoogleTokens, UpstreamClient};
 
 use crate::confirm::{confirm_journaled, count_open_holds, count_slabs};
 use crate::gates::ProviderGates;
@@ -63,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) seeder: Seeder,
     pub(crate) upstream: UpstreamClient,
+    pub(crate) google_tokens: GoogleTokens,
     pub(crate) metrics: Metrics,
     pub(crate) tracer: RequestTracer,
     pub(crate) settler: Settler,
@@ -116,6 +117,7 @@ impl Gateway {
             policy: parts.policy,
             ledger: parts.ledger,
             seeder: parts.seeder,
+            google_tokens: GoogleTokens::new(parts.upstream.clone()),
             upstream: parts.upstream,
             metrics: parts.metrics,
             tracer: parts.tracer,

@@ -24,6 +24,7 @@ mod slice_plan;
 
 mod answer;
 mod attempt;
+mod bedrock;
 mod confirm;
 mod count_tokens;
 mod dialects;
@@ -40,6 +41,8 @@ mod policy_feed;
 mod progress_io;
 mod quote;
 mod seeder;
+mod vendor_keys;
+mod vertex;
 
 pub use config::{GatewayConfig, IdempotencyConfig};
 pub use gateway::{Gateway, GatewayParts};

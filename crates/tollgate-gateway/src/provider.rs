@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response};
 use tollgate_domain::{
     AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, Usage,
 };
-use tollgate_wire::neutral::ChatAnswer;
+use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::response::Answer;
 use tollgate_wire::openai::responses::ResponseEcho;
 use tollgate_wire::openai::usage::{UsageReading, UsageSpan, counted_usage, with_cost};
@@ -201,7 +202,7 @@ async fn whole(
 /// The answer as the client reads it: the provider's own bytes where both speak the same.
 fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Bytes, cost: NanoUsd) -> Bytes {
     let client = &reservation.priced.client;
-    let provider = reservation.current().map(|priced| spoken(priced.candidate.provider.dialect));
+    let provider = reservation.current().map(|priced| spoken(&priced.candidate));
     if provider == Some(client.dialect) {
         return body;
     }
@@ -266,6 +267,10 @@ fn stream(
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
     let mut response = head_of(&reservation, head, None);
+    // whatever the provider's framing is, the client reads server-sent events
+    if reservation.current().is_some_and(|priced| spoken(&priced.candidate) == ChatDialect::Bedrock) {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
     reservation.freeze_overhead();
     let relay = RelayBody::new(reservation, start, place, deadline);
     *response.body_mut() = GatewayBody::Relay(Box::new(relay));

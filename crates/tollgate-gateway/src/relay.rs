@@ -98,13 +98,11 @@ fn broken(message: &str) -> Failed {
 }
 
 fn first_error(events: &[RelayEvent]) -> Option<Failed> {
-    let is_error = |event: &RelayEvent| match event {
-        RelayEvent::ProviderError(error) => Some(error.message.clone()),
+    let error = events.iter().find_map(|event| match event {
+        RelayEvent::ProviderError(error) => Some(error),
         _ => None,
-    };
-    let message = events.iter().find_map(is_error)?;
-    let message = format!("the provider failed: {message}");
-    Some(Failed::new(AttemptOutcome::ServerError, false, ErrorKind::UpstreamError, message))
+    })?;
+    Some(Failed::before_content(error))
 }
 
 /// The body of a streamed answer.

@@ -14,6 +14,7 @@ mod prices;
 mod rules;
 mod set;
 mod snapshot;
+mod vendor_credentials;
 
 pub use access::{AuthDenied, BudgetScope, BudgetSpec, KeyContext, LimitSpec};
 pub use increases::{BudgetIncrease, effective_limit};
@@ -29,3 +30,7 @@ pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
 pub use rules::{EndUserBudget, EndUserCounter, EndUserRules, ModelLimit, OwnerRules};
 pub use set::{ObjectRef, PolicyChange, PolicySet};
 pub use snapshot::{MAX_FALLBACK_DEPTH, Snapshot, SnapshotError};
+pub use vendor_credentials::{
+    AwsCredential, AwsKeys, CredentialError, GoogleCredential, ServiceAccount, bedrock_region,
+    vertex_location,
+};

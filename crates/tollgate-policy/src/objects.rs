@@ -162,14 +162,26 @@ pub enum Dialect {
     Gemini,
     /// Cohere's chat, version 2.
     Cohere,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
+    /// Google's Vertex AI: Gemini and Claude on it, and others through its OpenAI endpoint.
+    Vertex,
     /// The built-in provider that answers offline.
     Demo,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 6] =
-        [Self::Openai, Self::AzureOpenai, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Demo];
+    pub const ALL: [Self; 8] = [
+        Self::Openai,
+        Self::AzureOpenai,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Cohere,
+        Self::Bedrock,
+        Self::Vertex,
+        Self::Demo,
+    ];
 
     /// The name in configuration.
     #[must_use]
@@ -180,6 +192,8 @@ impl Dialect {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
+            Self::Vertex => "vertex",
             Self::Demo => "demo",
         }
     }
@@ -199,7 +213,7 @@ impl Dialect {
             Self::Anthropic => Some("https://api.anthropic.com"),
             Self::Gemini => Some("https://generativelanguage.googleapis.com"),
             Self::Cohere => Some("https://api.cohere.com"),
-            Self::AzureOpenai | Self::Demo => None,
+            Self::AzureOpenai | Self::Bedrock | Self::Vertex | Self::Demo => None,
         }
     }
 }
@@ -211,7 +225,8 @@ pub struct CredentialPolicy {
     pub id: CredentialId,
     /// Unique name within the provider.
     pub name: String,
-    /// What is sent as `Authorization: Bearer`.
+    /// What is sent as the provider's dialect wants it. Amazon's keys and Google's service accounts are JSON: see
+    /// [`crate::AwsCredential`] and [`crate::GoogleCredential`].
     pub secret: Secret,
     /// Share of the traffic, relative to its siblings; at least 1.
     pub weight: u32,

@@ -13,7 +13,7 @@
 //! | `content-type`, `retry-after`, `retry-after-ms` | the same |
 //! | `openai-*` without `openai-organization` and `openai-project` | the same |
 //! | `x-ratelimit-*` | `x-provider-ratelimit-*`: `x-ratelimit-*` are the gateway's own limits |
-//! | `x-request-id`, `request-id` | `x-provider-request-id`: the gateway has an id of its own |
+//! | `x-request-id`, `request-id`, `x-amzn-requestid` | `x-provider-request-id`: the gateway has an id of its own |
 //!
 //! The account a credential belongs to (organization, project) is not told to clients.
 
@@ -61,7 +61,7 @@ pub fn provider_to_client(headers: &HeaderMap) -> HeaderMap {
 
 fn client_name(name: &HeaderName) -> Option<HeaderName> {
     let text = name.as_str();
-    if text == "x-request-id" || text == "request-id" {
+    if ["x-request-id", "request-id", "x-amzn-requestid"].contains(&text) {
         return Some(PROVIDER_REQUEST_ID);
     }
     if let Some(which) = text.strip_prefix("x-ratelimit-") {

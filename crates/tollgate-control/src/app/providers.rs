@@ -1,6 +1,7 @@
 //! Providers and their credentials. Secrets go in and never come out.
 
 mod checks;
+mod vendors;
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{CredentialId, ProviderId};
@@ -18,8 +19,6 @@ use crate::parts::{CredentialBody, Time, name, retention, retention_text};
 use crate::secrets::CredentialBinding;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
-/// Dialects that a later release will speak.
-const LATER_DIALECTS: [&str; 2] = ["vertex", "bedrock"];
 /// Most credentials of one provider.
 const MAX_CREDENTIALS: usize = 64;
 /// Longest base URL.
@@ -32,10 +31,10 @@ pub struct CreateProvider {
     /// Unique name: the first segment of `provider/model`.
     #[schema(example = "openai")]
     pub name: String,
-    /// What it speaks: `openai` or `demo`.
+    /// What it speaks: `openai`, `azure_openai`, `anthropic`, `gemini`, `vertex`, `bedrock`, `cohere` or `demo`.
     #[schema(example = "openai")]
     pub dialect: String,
-    /// Where it is; known vendors and the demo provider need none.
+    /// Where it is; known vendors, the demo provider, and `bedrock` and `vertex` with a `region` need none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://api.openai.com/v1")]
     pub base_url: Option<String>,
@@ -168,9 +167,16 @@ impl CreateProvider {
         problems.take(format!("{path}name"), name(&self.name));
         let dialect = problems.take(format!("{path}dialect"), dialect(&self.dialect));
         let base_url = dialect.and_then(|dialect| {
-            let url = base_url(dialect, &self.name, self.base_url.as_deref());
+            let of_region = vendors::base_url(dialect, self.region.as_deref());
+            let given = self.base_url.as_deref().or(of_region.as_deref());
+            let url = base_url(dialect, &self.name, given);
             problems.take(format!("{path}base_url"), url)
         });
+        if let (Some(dialect), Some(base_url)) = (dialect, &base_url) {
+            let at = vendors::Place { dialect, base_url, region: self.region.as_deref() };
+            vendors::check_place(&at, path, problems);
+            vendors::check_credentials(&at, &self.credentials, &format!("{path}credentials"), problems);
+        }
         check_credentials(&self.credentials, &format!("{path}credentials"), problems);
         check_region(self.region.as_deref(), &format!("{path}region"), problems);
         let retention =
@@ -244,7 +250,7 @@ impl App {
         let mut sealed = Vec::with_capacity(wanted.len());
         for (index, credential) in wanted.iter().enumerate() {
             let old = stored.iter().find(|old| old.name == credential.name);
-            let ciphertext = match (&credential.secret, old) {
+            let ciphertext = match (credential.kept_secret(), old) {
                 (Some(secret), _) => self.parts.credentials.seal(&binding, &secret.0)?,
                 (None, Some(old)) => old.ciphertext.clone(),
                 (None, None) => {
@@ -315,6 +321,11 @@ impl App {
         check_concurrency(input.max_concurrent_requests.flatten(), "max_concurrent_requests", &mut problems);
         let url = new_url.unwrap_or_else(|| record.base_url.clone());
         check_host_change(&record, &url, input.credentials.as_deref(), &mut problems);
+        let region = input.region.as_ref().map_or(record.region.as_deref(), Option::as_deref);
+        let at = vendors::Place { dialect: record.dialect, base_url: &url, region };
+        vendors::check_place(&at, "", &mut problems);
+        let new_credentials = input.credentials.as_deref().unwrap_or_default();
+        vendors::check_credentials(&at, new_credentials, "credentials", &mut problems);
         problems.finish()?;
         let credentials = input
             .credentials
@@ -364,7 +375,7 @@ impl App {
         let Some(stored) = record.credentials.iter().find(|stored| stored.name == wanted.name) else {
             return Ok(false);
         };
-        let Some(secret) = &wanted.secret else { return Ok(true) };
+        let Some(secret) = wanted.kept_secret() else { return Ok(true) };
         let binding = CredentialBinding::new(record.id, &record.base_url);
         Ok(self.parts.credentials.open(&binding, &stored.ciphertext).is_ok_and(|stored| stored == secret.0))
     }

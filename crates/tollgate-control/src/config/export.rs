@@ -141,6 +141,8 @@ fn provider(view: ProviderView) -> ConfigProvider {
     let credentials = view.credentials.iter().map(|credential| CredentialBody {
         secret: Some(secret_reference(&view.name, &credential.name)),
         name: credential.name.clone(),
+        access_key_id: None,
+        session_token: None,
         secret_file: None,
         weight: Some(credential.weight),
     });

@@ -308,14 +308,22 @@ pub(crate) fn check_upstream_model(model: &str, path: &str, problems: &mut Probl
 }
 
 /// One credential of a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialBody {
     /// Unique name within the provider.
     pub name: String,
-    /// What is sent as `Authorization: Bearer`. It is never shown again; absent keeps the stored one.
+    /// What is sent as the dialect wants it; for `bedrock` an API key or, beside `access_key_id`, a secret access key;
+    /// for `vertex` a service account's JSON. It is never shown again; absent keeps the stored one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretText>,
+    /// For `bedrock`: the access key that `secret` belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
+    pub access_key_id: Option<String>,
+    /// For `bedrock`: what temporary access keys come with. It is never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<SecretText>,
     /// In configuration files: where the secret is read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<String>,
@@ -339,18 +347,39 @@ impl CredentialBody {
         if self.secret_file.is_some() {
             problems.add(format!("{path}.secret_file"), "is read by the command line only: send `secret`");
         }
-        let Some(secret) = &self.secret else { return };
+        let is_part = self.access_key_id.is_some() || self.session_token.is_some();
+        let Some(secret) = &self.secret else {
+            if is_part {
+                problems
+                    .add(format!("{path}.secret"), "is missing: `access_key_id` needs the secret beside it");
+            }
+            return;
+        };
         let text = secret.0.expose();
+        let is_line = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        let is_document = text.trim_start().starts_with('{') && !is_part;
+        let may_be = |byte: u8| is_line(byte) || (is_document && byte.is_ascii_whitespace());
         if secret.is_blank() {
             problems.add(format!("{path}.secret"), "is empty: set the variable or file it comes from");
-        } else if text.len() > MAX_SECRET_CHARS
-            || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        {
+        } else if text.len() > MAX_SECRET_CHARS || !text.bytes().all(may_be) {
             problems.add(
                 format!("{path}.secret"),
                 format!("must be at most {MAX_SECRET_CHARS} ASCII characters of one line"),
             );
         }
+    }
+
+    /// What is kept: the secret, or JSON of an access key with its parts.
+    pub(crate) fn kept_secret(&self) -> Option<SecretText> {
+        let secret = self.secret.as_ref()?;
+        let Some(access_key_id) = &self.access_key_id else { return Some(secret.clone()) };
+        let token = self.session_token.as_ref().filter(|token| !token.is_blank());
+        let keys = serde_json::json!({
+            "access_key_id": access_key_id,
+            "secret_access_key": secret.0.expose(),
+            "session_token": token.map(|token| token.0.expose()),
+        });
+        Some(SecretText::new(keys.to_string()))
     }
 }
 

@@ -201,9 +201,9 @@ async fn providers_and_models_are_checked_and_guarded() {
     let world = World::new().await;
     let (app, admin) = (world.app(), &world.admin);
     let mut body = provider_body("amazon");
-    body.dialect = "bedrock".into();
+    body.dialect = "smoke".into();
     let error = app.create_provider(admin, body.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("not supported yet"), "{error}");
+    assert!(error.to_string().contains("is no dialect"), "{error}");
     for url in ["ftp://x", "https://", "api.openai.com", "https://user@host/", "https://a b", "http://?"] {
         let body = crate::CreateProvider { base_url: Some(url.into()), ..provider_body("x") };
         assert_eq!(paths(&app.create_provider(admin, body).await.unwrap_err()), ["base_url"], "{url}");

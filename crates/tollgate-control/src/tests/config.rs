@@ -78,7 +78,6 @@ fn the_example_holds_and_what_comes_later_is_refused_by_path() {
     assert_eq!(validate(&document(example())), []);
     let mut later = example();
     later["version"] = json!(2);
-    later["providers"][0]["dialect"] = json!("bedrock");
     later["models"][0]["strategy"] = json!("least_cost");
     later["models"][0]["targets"][0]["weight"] = json!(2);
     later["models"][0]["cache"] = json!({ "mode": "semantic", "ttl": "1h" });
@@ -101,7 +100,6 @@ fn the_example_holds_and_what_comes_later_is_refused_by_path() {
             "models[0].guardrails",
             "models[0].strategy",
             "models[0].targets[0].weight",
-            "providers[0].dialect",
             "tenants[0].data_policy.log_payloads",
             "version",
         ]

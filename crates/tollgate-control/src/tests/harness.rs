@@ -103,7 +103,8 @@ pub(super) fn provider_body(name: &str) -> CreateProvider {
 }
 
 pub(super) fn credential(name: &str, secret: Option<&str>) -> CredentialBody {
-    CredentialBody { name: name.into(), secret: secret.map(SecretText::new), secret_file: None, weight: None }
+    let secret = secret.map(SecretText::new);
+    CredentialBody { name: name.into(), secret, ..CredentialBody::default() }
 }
 
 pub(super) fn target(provider: &str) -> TargetBody {

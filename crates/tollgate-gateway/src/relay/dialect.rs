@@ -38,7 +38,7 @@ impl AnyRelay {
         let skim = &request.skim;
         let client = request.client.dialect;
         let candidate = reservation.current().map(|priced| &priced.candidate);
-        let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(one.provider.dialect));
+        let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(one));
         let (wants_usage, n_choices) = (skim.include_usage == Some(true), skim.n_returned_choices());
         if (client, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
             let options = StreamOptions { client_wants_usage: wants_usage, n_choices };

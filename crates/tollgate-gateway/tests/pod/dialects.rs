@@ -8,18 +8,30 @@ use tollgate_testkit::mock_provider::{ReceivedRequest, Script};
 use tollgate_wire::neutral::{Assembler, ChatAnswer, ChatDialect, PartKind};
 use tollgate_wire::translate::{StreamReader, read_answer};
 
+use crate::clouds;
 use crate::harness::{INPUT_PRICE, KEY, OUTPUT_PRICE, Pod, Setup};
 
-const PROVIDERS: [Dialect; 4] = [Dialect::Openai, Dialect::Anthropic, Dialect::Gemini, Dialect::Cohere];
+const PROVIDERS: [Dialect; 6] = [
+    Dialect::Openai,
+    Dialect::Anthropic,
+    Dialect::Gemini,
+    Dialect::Cohere,
+    Dialect::Bedrock,
+    Dialect::Vertex,
+];
 const CLIENTS: [ChatDialect; 4] =
     [ChatDialect::OpenAiChat, ChatDialect::OpenAiResponses, ChatDialect::Anthropic, ChatDialect::Gemini];
 /// What every provider says: a greeting and a call, for 6 prompt tokens and 7 of answer.
-const COST: NanoUsd = NanoUsd(6 * INPUT_PRICE + 7 * OUTPUT_PRICE);
+pub(crate) const COST: NanoUsd = NanoUsd(6 * INPUT_PRICE + 7 * OUTPUT_PRICE);
 
 /// The vendors' words for the same answer.
-fn vendor(request: &ReceivedRequest) -> Option<Script> {
+pub(crate) fn vendor(request: &ReceivedRequest) -> Option<Script> {
     let body = request.json().unwrap();
     let (path, is_stream) = (request.path(), body["stream"] == true);
+    if let Some(script) = clouds::bedrock(path) {
+        return Some(script);
+    }
+    let (path, is_stream) = clouds::as_at_home(path, is_stream);
     let text = if path.contains("/v1beta/") && path.contains("streamGenerateContent?alt=sse") {
         sse(&[
             json!({"candidates": [{"content": {"parts": [{"text": "Hel"}]}}], "modelVersion": "m-1", "responseId": "r1"}),
@@ -96,7 +108,7 @@ fn sse(events: &[Value]) -> String {
 }
 
 /// The same question in every client's dialect: path and body.
-fn question(client: ChatDialect, is_stream: bool) -> (String, Value) {
+pub(crate) fn question(client: ChatDialect, is_stream: bool) -> (String, Value) {
     let schema = json!({"type": "object"});
     match client {
         ChatDialect::OpenAiResponses => (
@@ -127,7 +139,7 @@ fn question(client: ChatDialect, is_stream: bool) -> (String, Value) {
     }
 }
 
-fn check_said(answer: &ChatAnswer, name: &str) {
+pub(crate) fn check_said(answer: &ChatAnswer, name: &str) {
     let parts: Vec<&PartKind> = answer.choices[0].parts.iter().map(|part| &part.kind).collect();
     assert!(matches!(parts[0], PartKind::Text { text, .. } if text == "Hello"), "{name}: {parts:?}");
     assert!(
@@ -189,6 +201,13 @@ async fn a_provider_is_asked_as_its_dialect_wants_it() {
         (Dialect::Gemini, "/v1beta/models/m:generateContent", "x-goog-api-key", "generationConfig"),
         (Dialect::AzureOpenai, "/openai/v1/chat/completions", "api-key", "messages"),
         (Dialect::Cohere, "/v2/chat", "authorization", "max_tokens"),
+        (Dialect::Bedrock, "/model/m/converse", "authorization", "inferenceConfig"),
+        (
+            Dialect::Vertex,
+            "/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+            "authorization",
+            "generationConfig",
+        ),
     ];
     for (dialect, path, header, member) in cases {
         let pod = Pod::start(Setup { dialect, ..Setup::default() }).await;

@@ -51,6 +51,12 @@ pub(crate) struct Setup {
     pub(crate) hold_slice_tokens: Option<u32>,
     /// What the first provider speaks.
     pub(crate) dialect: Dialect,
+    /// The first provider's credential, where it is not a plain text.
+    pub(crate) credential: Option<String>,
+    /// Where the first provider's data goes.
+    pub(crate) region: Option<String>,
+    /// The model's name at both providers.
+    pub(crate) model: String,
     /// Instead of one in this process.
     pub(crate) ledger: Option<Ledger>,
     /// How far the pod's clock is ahead of the ledger's.
@@ -76,6 +82,9 @@ impl Default for Setup {
             data_policy: DataPolicy::OPEN,
             hold_slice_tokens: None,
             dialect: Dialect::Openai,
+            credential: None,
+            region: None,
+            model: "m".to_owned(),
             ledger: None,
             clock_lead_ms: 0,
         }
@@ -197,14 +206,18 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             default_models: vec![(Surface::Chat, "both".to_owned())],
             hold_slice_tokens: setup.hold_slice_tokens,
         }),
-        provider(1, "mock", setup.dialect, mock),
-        provider(2, "second", Dialect::Openai, second),
+        first_provider(setup, mock),
+        PolicyObject::Provider(provider(2, "second", Dialect::Openai, second)),
         PolicyObject::Model(ModelPolicy {
             id: ModelId::from_u128(1),
             name: "both".to_owned(),
             strategy: Strategy::Priority,
             targets: [1, 2]
-                .map(|n| Target { provider: ProviderId::from_u128(n), model: "m".to_owned(), priority: 0 })
+                .map(|n| Target {
+                    provider: ProviderId::from_u128(n),
+                    model: setup.model.clone(),
+                    priority: 0,
+                })
                 .to_vec(),
             fallbacks: Vec::new(),
             retry: setup.retry.clone(),
@@ -215,7 +228,11 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             id: ModelId::from_u128(2),
             name: "one".to_owned(),
             strategy: Strategy::Priority,
-            targets: vec![Target { provider: ProviderId::from_u128(1), model: "m".to_owned(), priority: 0 }],
+            targets: vec![Target {
+                provider: ProviderId::from_u128(1),
+                model: setup.model.clone(),
+                priority: 0,
+            }],
             fallbacks: Vec::new(),
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
@@ -236,7 +253,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
     for name in ["mock", "second"] {
         for (meter, price) in &setup.prices {
             n += 1;
-            objects.push(price_row(n, name, *meter, *price));
+            objects.push(price_row(n, (name, &setup.model), *meter, *price));
         }
     }
     objects.into_iter().collect()
@@ -279,14 +296,27 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
     ]
 }
 
-fn provider(n: u128, name: &str, dialect: Dialect, mock: &MockProvider) -> PolicyObject {
+fn first_provider(setup: &Setup, mock: &MockProvider) -> PolicyObject {
+    let mut provider = provider(1, "mock", setup.dialect, mock);
+    provider.region.clone_from(&setup.region);
+    if let Some(credential) = &setup.credential {
+        provider.credentials[0].secret = tollgate_domain::Secret::new(credential.as_str());
+    }
+    PolicyObject::Provider(provider)
+}
+
+fn provider(n: u128, name: &str, dialect: Dialect, mock: &MockProvider) -> ProviderPolicy {
     let base_url = mock.base_url();
-    let base_url = if dialect == Dialect::Openai { &base_url } else { base_url.trim_end_matches("/v1") };
-    PolicyObject::Provider(ProviderPolicy {
+    let base_url = match dialect {
+        Dialect::Openai => base_url,
+        Dialect::Vertex => format!("{base_url}/projects/p/locations/l"),
+        _ => base_url.trim_end_matches("/v1").to_owned(),
+    };
+    ProviderPolicy {
         id: ProviderId::from_u128(n),
         name: name.to_owned(),
         dialect,
-        base_url: base_url.to_owned(),
+        base_url,
         credentials: vec![tollgate_policy::CredentialPolicy {
             id: tollgate_domain::CredentialId::from_u128(n),
             name: "main".to_owned(),
@@ -297,15 +327,15 @@ fn provider(n: u128, name: &str, dialect: Dialect, mock: &MockProvider) -> Polic
         retention: Some(Retention(0)),
         trains_on_data: None,
         max_concurrent_requests: None,
-    })
+    }
 }
 
-fn price_row(n: u128, provider: &str, meter: Option<Meter>, price: i64) -> PolicyObject {
+fn price_row(n: u128, (provider, model): (&str, &str), meter: Option<Meter>, price: i64) -> PolicyObject {
     PolicyObject::Price(PriceRow {
         id: Some(PriceId::from_u128(n)),
         tenant: None,
         provider: provider.to_owned(),
-        model: "m".to_owned(),
+        model: model.to_owned(),
         effective_from: UnixMillis(0),
         meter,
         service_tier: ServiceTier::Standard,

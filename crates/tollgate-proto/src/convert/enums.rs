@@ -28,7 +28,7 @@ enum_pairs! {
     }
     surface_to_wire, surface_from_wire: Surface, Surface { Chat, Completions, Embeddings }
     dialect_to_wire, dialect_from_wire: Dialect, Dialect {
-        Openai, AzureOpenai, Anthropic, Gemini, Cohere, Demo
+        Openai, AzureOpenai, Anthropic, Gemini, Cohere, Bedrock, Vertex, Demo
     }
     strategy_to_wire, strategy_from_wire: Strategy, Strategy { Priority }
     retry_on_to_wire, retry_on_from_wire: RetryOn, RetryOn { Timeout, Connect, RateLimited, ServerError }

@@ -1,11 +1,11 @@
-//! `POST /providers/{provider}/test`: one cheap request, `GET <base URL>/models`, with the first credential.
+//! `POST /providers/{provider}/test`: one cheap request, for the list of models, with the first credential.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use tokio::sync::watch;
 use tollgate_admin::{ProviderProbe, ProviderTest};
@@ -41,8 +41,13 @@ async fn test(client: &UpstreamClient, provider: &ProviderPolicy) -> ProviderTes
     if provider.dialect == Dialect::Demo {
         return ProviderTest { ok: true, status: None, latency_ms: 0, message: "built in".to_owned() };
     }
+    let Some(address) = models_address(provider) else {
+        // its credential is not for sending, and nothing it answers is free of charge
+        let message = "this dialect has no list of models to test with: send the provider a request instead";
+        return failed(message, Duration::ZERO);
+    };
     let started = Instant::now();
-    let Ok(url) = Uri::try_from(format!("{}/models", provider.base_url.trim_end_matches('/'))) else {
+    let Ok(url) = Uri::try_from(address) else {
         return failed("the base URL is not a URL", started.elapsed());
     };
     let request = UpstreamRequest {
@@ -78,18 +83,43 @@ async fn test(client: &UpstreamClient, provider: &ProviderPolicy) -> ProviderTes
 fn headers(provider: &ProviderPolicy) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    if let Some(credential) = provider.credentials.first()
-        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", credential.secret.expose()))
-    {
+    if provider.dialect == Dialect::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+    }
+    let Some(credential) = provider.credentials.first() else { return headers };
+    let secret = credential.secret.expose();
+    let (name, text) = match provider.dialect {
+        Dialect::Anthropic => (HeaderName::from_static("x-api-key"), secret.to_owned()),
+        Dialect::Gemini => (HeaderName::from_static("x-goog-api-key"), secret.to_owned()),
+        Dialect::AzureOpenai => (HeaderName::from_static("api-key"), secret.to_owned()),
+        _ => (AUTHORIZATION, format!("Bearer {secret}")),
+    };
+    if let Ok(mut value) = HeaderValue::from_str(&text) {
         value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        headers.insert(name, value);
     }
     headers
 }
 
+/// Where a provider lists its models; `None` where its dialect has no such place.
+fn models_address(provider: &ProviderPolicy) -> Option<String> {
+    let base = provider.base_url.trim_end_matches('/');
+    let without = |version: &str| base.strip_suffix(version).unwrap_or(base);
+    match provider.dialect {
+        Dialect::Openai => Some(format!("{base}/models")),
+        Dialect::AzureOpenai if base.contains("/openai") => Some(format!("{base}/models")),
+        Dialect::AzureOpenai => Some(format!("{base}/openai/v1/models")),
+        Dialect::Anthropic => Some(format!("{}/v1/models", without("/v1"))),
+        Dialect::Gemini => Some(format!("{}/v1beta/models", without("/v1beta"))),
+        Dialect::Cohere => Some(format!("{}/v1/models", without("/v2"))),
+        Dialect::Bedrock | Dialect::Vertex | Dialect::Demo => None,
+    }
+}
+
 fn n_models(body: &[u8]) -> Option<usize> {
     let list: serde_json::Value = serde_json::from_slice(body).ok()?;
-    list["data"].as_array().map(Vec::len)
+    // Google and Cohere call it `models`
+    list["data"].as_array().or_else(|| list["models"].as_array()).map(Vec::len)
 }
 
 fn failed(message: &str, elapsed: Duration) -> ProviderTest {

@@ -4,7 +4,7 @@ use tollgate_catalog::Catalog;
 use tollgate_policy::Dialect;
 use tollgate_store::ProviderRecord;
 
-use super::{LATER_DIALECTS, MAX_CREDENTIALS, MAX_URL_CHARS};
+use super::{MAX_CREDENTIALS, MAX_URL_CHARS};
 use crate::error::Problems;
 use crate::parts::{CredentialBody, name};
 use crate::secrets::host_of;
@@ -12,9 +12,6 @@ use crate::secrets::host_of;
 pub(super) fn dialect(text: &str) -> Result<Dialect, String> {
     if let Some(dialect) = Dialect::from_name(text) {
         return Ok(dialect);
-    }
-    if LATER_DIALECTS.contains(&text) {
-        return Err(format!("not supported yet: `{text}`; write one of {}", known()));
     }
     Err(format!("`{}` is no dialect: write one of {}", text.escape_debug(), known()))
 }
@@ -42,9 +39,12 @@ pub(super) fn base_url(dialect: Dialect, provider: &str, given: Option<&str>) ->
             ));
         }
         let base_url = vendor.map(|vendor| vendor.base_url.as_str()).or(dialect.default_base_url());
-        return base_url
-            .map(str::to_owned)
-            .ok_or_else(|| format!("is missing: {} has no one place", dialect.name()));
+        return base_url.map(str::to_owned).ok_or_else(|| match dialect {
+            Dialect::Bedrock | Dialect::Vertex => {
+                "is missing: write it, or a `region` like us-east-1".to_owned()
+            }
+            _ => format!("is missing: {} has no one place", dialect.name()),
+        });
     };
     // Before anything repeats the text: these parts may be secrets.
     if given.contains('@') {
