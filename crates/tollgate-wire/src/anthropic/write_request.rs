@@ -1,14 +1,27 @@
 //! Requests from the neutral types.
 
 use super::write_blocks::{write_block, write_cache_mark};
-use crate::json::{JsonWriter, RawJson};
-use crate::neutral::writing::{is_above_one, is_advice, is_nothing, results_first, system_parts, turns};
+use crate::json::JsonWriter;
+use crate::neutral::writing::{
+    Tools, asked_of, is_advice, leave_out, results_first, system_parts, tools, turns,
+    write_temperature_up_to_one,
+};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, PartKind,
-    Sampling, Tool, ToolChoice, Unsupported,
+    Sampling, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Anthropic;
+/// What nothing here stands for.
+const LACKING: &[Feature] = &[
+    Feature::AudioOutput,
+    Feature::Store,
+    Feature::Penalties,
+    Feature::Seed,
+    Feature::N,
+    Feature::Logprobs,
+    Feature::LogitBias,
+];
 /// The least budget that Anthropic takes for thinking, in tokens.
 const MIN_THINKING_TOKENS: u64 = 1_024;
 
@@ -46,7 +59,7 @@ fn write_members(
     write_system(writer, request, fidelity)?;
     write_messages(writer, request, fidelity)?;
     write_tools(writer, request, fidelity)?;
-    write_sampling(writer, &request.sampling, fidelity)?;
+    write_sampling(writer, &request.sampling, fidelity);
     write_thinking(writer, request, target, fidelity);
     write_output(writer, request, target, fidelity)?;
     if let Some(user) = &request.end_user {
@@ -122,21 +135,7 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    let mut own: Vec<&RawJson> = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw),
-            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
-                fidelity.lacks(DIALECT, Feature::CustomTools)?;
-            }
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { functions, own, .. } = tools(request, DIALECT, fidelity)?;
     if functions.is_empty() && own.is_empty() {
         return Ok(());
     }
@@ -187,18 +186,8 @@ fn write_choice(writer: &mut JsonWriter, request: &ChatRequest) {
 
 // === the rest ===
 
-fn write_sampling(
-    writer: &mut JsonWriter,
-    sampling: &Sampling,
-    fidelity: &mut Fidelity,
-) -> Result<(), Unsupported> {
-    match &sampling.temperature {
-        Some(temperature) if is_above_one(temperature.text()) => {
-            fidelity.approximates(Feature::Temperature, "temperatures above 1 become 1");
-            writer.member_count("temperature", 1);
-        }
-        temperature => writer.member_raw_if("temperature", temperature.as_ref()),
-    }
+fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling, fidelity: &mut Fidelity) {
+    write_temperature_up_to_one(writer, sampling, fidelity);
     writer.member_raw_if("top_p", sampling.top_p.as_ref());
     writer.member_raw_if("top_k", sampling.top_k.as_ref());
     if !sampling.stop.is_empty() {
@@ -206,25 +195,6 @@ fn write_sampling(
             sampling.stop.iter().for_each(|stop| writer.string(stop));
         });
     }
-    refuse_sampling(sampling, fidelity)
-}
-
-fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let penalties = [&sampling.frequency_penalty, &sampling.presence_penalty];
-    let is_set = |penalty: &&Option<RawJson>| penalty.as_ref().is_some_and(|raw| !is_nothing(raw));
-    let lacking = [
-        (penalties.iter().any(is_set), Feature::Penalties),
-        (sampling.seed.is_some(), Feature::Seed),
-        (sampling.n.is_some_and(|n| n > 1), Feature::N),
-        (sampling.logprobs == Some(true), Feature::Logprobs),
-        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    Ok(())
 }
 
 fn write_thinking(
@@ -313,17 +283,7 @@ fn write_tier(
 
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    if request.modalities.iter().any(|modality| modality != "text") {
-        fidelity.lacks(DIALECT, Feature::AudioOutput)?;
-    }
-    if request.store == Some(true) {
-        fidelity.lacks(DIALECT, Feature::Store)?;
-    }
-    if request.metadata.is_some() {
-        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
-    }
-    if request.verbosity.is_some() {
-        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
-    }
+    fidelity.lacks_asked(DIALECT, asked_of(request), LACKING)?;
+    leave_out(request, &[Feature::Metadata, Feature::Verbosity], fidelity);
     Ok(())
 }

@@ -1,14 +1,29 @@
 //! Requests from the neutral types.
 
 use super::write_blocks::{write_block, write_cache_point};
-use crate::json::{JsonWriter, RawJson};
-use crate::neutral::writing::{is_above_one, is_advice, is_nothing, results_first, system_parts, turns};
+use crate::json::JsonWriter;
+use crate::neutral::writing::{
+    Tools, asked_of, leave_out, refuse_unknown_members, results_first, system_parts, tools, turns,
+    write_temperature_up_to_one,
+};
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, Sampling, Tool,
-    ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Part, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Bedrock;
+/// What nothing here stands for.
+const LACKING: &[Feature] = &[
+    Feature::JsonObject,
+    Feature::JsonSchema,
+    Feature::AudioOutput,
+    Feature::Store,
+    Feature::ServiceTier,
+    Feature::Penalties,
+    Feature::Seed,
+    Feature::N,
+    Feature::Logprobs,
+    Feature::LogitBias,
+];
 /// The least budget that Anthropic's models take for thinking, in tokens.
 const MIN_THINKING_TOKENS: u64 = 1_024;
 
@@ -44,7 +59,6 @@ fn write_members(
     write_inference(writer, request, target, fidelity);
     write_tools(writer, request, fidelity)?;
     write_additional(writer, request, target, fidelity)?;
-    refuse_sampling(&request.sampling, fidelity)?;
     refuse_others(request, fidelity)
 }
 
@@ -98,13 +112,7 @@ fn write_inference(
     let sampling = &request.sampling;
     writer.member_object("inferenceConfig", |writer| {
         writer.member_count_if("maxTokens", target.output_cap.or(request.output_cap));
-        match &sampling.temperature {
-            Some(temperature) if is_above_one(temperature.text()) => {
-                fidelity.approximates(Feature::Temperature, "temperatures above 1 become 1");
-                writer.member_count("temperature", 1);
-            }
-            temperature => writer.member_raw_if("temperature", temperature.as_ref()),
-        }
+        write_temperature_up_to_one(writer, sampling, fidelity);
         writer.member_raw_if("topP", sampling.top_p.as_ref());
         if !sampling.stop.is_empty() {
             writer.member_array("stopSequences", |writer| {
@@ -119,19 +127,7 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
-                fidelity.lacks(DIALECT, Feature::CustomTools)?;
-            }
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { functions, .. } = tools(request, DIALECT, fidelity)?;
     if functions.is_empty() {
         return Ok(());
     }
@@ -231,50 +227,10 @@ fn thinking_budget(
     Ok(wanted.map(|wanted| wanted.clamp(MIN_THINKING_TOKENS, cap - 1)))
 }
 
-fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let penalties = [&sampling.frequency_penalty, &sampling.presence_penalty];
-    let is_set = |penalty: &&Option<RawJson>| penalty.as_ref().is_some_and(|raw| !is_nothing(raw));
-    let lacking = [
-        (penalties.iter().any(is_set), Feature::Penalties),
-        (sampling.seed.is_some(), Feature::Seed),
-        (sampling.n.is_some_and(|n| n > 1), Feature::N),
-        (sampling.logprobs == Some(true), Feature::Logprobs),
-        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    Ok(())
-}
-
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let is_default = |tier: &str| matches!(tier, "auto" | "default");
-    let lacking = [
-        (matches!(request.format, Some(OutputFormat::JsonObject)), Feature::JsonObject),
-        (matches!(request.format, Some(OutputFormat::JsonSchema { .. })), Feature::JsonSchema),
-        (request.modalities.iter().any(|modality| modality != "text"), Feature::AudioOutput),
-        (request.store == Some(true), Feature::Store),
-        (request.service_tier.as_deref().is_some_and(|tier| !is_default(tier)), Feature::ServiceTier),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    if let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name)) {
-        fidelity.lacks_named(DIALECT, Feature::UnknownMembers, Some(format!("`{name}`")))?;
-    }
-    if request.metadata.is_some() {
-        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
-    }
-    if request.verbosity.is_some() {
-        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
-    }
-    if request.end_user.is_some() {
-        fidelity.approximates(Feature::EndUser, "known to the gateway only");
-    }
+    fidelity.lacks_asked(DIALECT, asked_of(request), LACKING)?;
+    refuse_unknown_members(request, DIALECT, fidelity)?;
+    leave_out(request, &[Feature::Metadata, Feature::Verbosity, Feature::EndUser], fidelity);
     Ok(())
 }

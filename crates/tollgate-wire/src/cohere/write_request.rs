@@ -1,13 +1,22 @@
 //! Requests from the neutral types.
 
 use crate::json::JsonWriter;
-use crate::neutral::writing::{is_advice, typed};
+use crate::neutral::writing::{Tools, asked_of, leave_out, refuse_unknown_members, tools, typed};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
-    Role, Sampling, Tool, ToolCall, ToolChoice, ToolResult, Unsupported,
+    Role, Sampling, ToolCall, ToolChoice, ToolResult, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Cohere;
+/// What nothing here stands for.
+const LACKING: &[Feature] = &[
+    Feature::AudioOutput,
+    Feature::Store,
+    Feature::ServiceTier,
+    Feature::N,
+    Feature::Logprobs,
+    Feature::LogitBias,
+];
 
 /// What differs between requests to the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +51,7 @@ fn write_members(
     })?;
     write_tools(writer, request, fidelity)?;
     writer.member_count_if("max_tokens", target.output_cap.or(request.output_cap));
-    write_sampling(writer, &request.sampling, fidelity)?;
+    write_sampling(writer, &request.sampling);
     write_format(writer, request.format.as_ref());
     write_thinking(writer, request, fidelity);
     if request.stream {
@@ -188,19 +197,7 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
-                fidelity.lacks(DIALECT, Feature::CustomTools)?;
-            }
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { mut functions, .. } = tools(request, DIALECT, fidelity)?;
     if functions.is_empty() {
         return Ok(());
     }
@@ -241,11 +238,7 @@ fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
 
 // === the rest ===
 
-fn write_sampling(
-    writer: &mut JsonWriter,
-    sampling: &Sampling,
-    fidelity: &mut Fidelity,
-) -> Result<(), Unsupported> {
+fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling) {
     writer.member_raw_if("temperature", sampling.temperature.as_ref());
     writer.member_raw_if("p", sampling.top_p.as_ref());
     writer.member_raw_if("k", sampling.top_k.as_ref());
@@ -257,17 +250,6 @@ fn write_sampling(
             sampling.stop.iter().for_each(|stop| writer.string(stop));
         });
     }
-    let lacking = [
-        (sampling.n.is_some_and(|n| n > 1), Feature::N),
-        (sampling.logprobs == Some(true), Feature::Logprobs),
-        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    Ok(())
 }
 
 fn write_format(writer: &mut JsonWriter, format: Option<&OutputFormat>) {
@@ -299,32 +281,9 @@ fn write_thinking(writer: &mut JsonWriter, request: &ChatRequest, fidelity: &mut
 
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let is_default = |tier: &str| matches!(tier, "auto" | "default");
-    let lacking = [
-        (request.modalities.iter().any(|modality| modality != "text"), Feature::AudioOutput),
-        (request.store == Some(true), Feature::Store),
-        (request.service_tier.as_deref().is_some_and(|tier| !is_default(tier)), Feature::ServiceTier),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    if let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name)) {
-        fidelity.lacks_named(DIALECT, Feature::UnknownMembers, Some(format!("`{name}`")))?;
-    }
-    if request.metadata.is_some() {
-        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
-    }
-    if request.verbosity.is_some() {
-        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
-    }
-    if request.end_user.is_some() {
-        fidelity.approximates(Feature::EndUser, "known to the gateway only");
-    }
-    let parts = || request.messages.iter().flat_map(|message| &message.parts);
-    if parts().any(|part| part.cache.is_some()) {
-        fidelity.approximates(Feature::CacheControl, "left out: prompts are cached without marks there");
-    }
+    fidelity.lacks_asked(DIALECT, asked_of(request), LACKING)?;
+    refuse_unknown_members(request, DIALECT, fidelity)?;
+    let without = [Feature::Metadata, Feature::Verbosity, Feature::EndUser, Feature::CacheControl];
+    leave_out(request, &without, fidelity);
     Ok(())
 }

@@ -1,14 +1,18 @@
 //! Requests from the neutral types.
 
 use super::write_parts::{TurnContext, write_part};
-use crate::json::{JsonWriter, RawJson};
-use crate::neutral::writing::{is_advice, system_parts, turns};
+use crate::json::JsonWriter;
+use crate::neutral::writing::{
+    Tools, asked_of, leave_out, refuse_unknown_members, system_parts, tools, turns,
+};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, PartKind,
-    Reasoning, Sampling, Tool, ToolChoice, Unsupported,
+    Reasoning, Sampling, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Gemini;
+/// What nothing here stands for.
+const LACKING: &[Feature] = &[Feature::Store, Feature::ServiceTier, Feature::Logprobs, Feature::LogitBias];
 
 /// What differs between requests to the dialect; the model stands in the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +47,10 @@ fn write_members(
     write_tools(writer, request, fidelity)?;
     writer.member_object("generationConfig", |writer| write_config(writer, request, target, fidelity))?;
     refuse_others(request, fidelity)?;
-    if request.dialect != DIALECT
-        && let Some((name, _)) = request.rest.iter().find(|(name, _)| !is_advice(name))
-    {
-        fidelity.lacks_named(DIALECT, Feature::UnknownMembers, Some(format!("`{name}`")))?;
-    }
     if request.dialect == DIALECT {
         writer.rest(&request.rest);
+    } else {
+        refuse_unknown_members(request, DIALECT, fidelity)?;
     }
     Ok(())
 }
@@ -118,21 +119,7 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    let mut own: Vec<&RawJson> = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw),
-            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, .. } if name == "custom" => {
-                fidelity.lacks(DIALECT, Feature::CustomTools)?;
-            }
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { functions, own, .. } = tools(request, DIALECT, fidelity)?;
     if functions.is_empty() && own.is_empty() {
         return Ok(());
     }
@@ -191,7 +178,7 @@ fn write_config(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     writer.member_count_if("maxOutputTokens", target.output_cap.or(request.output_cap));
-    write_sampling(writer, &request.sampling, fidelity)?;
+    write_sampling(writer, &request.sampling);
     match &request.format {
         Some(OutputFormat::JsonObject) => writer.member_string("responseMimeType", "application/json"),
         Some(OutputFormat::JsonSchema { schema, .. }) => {
@@ -211,11 +198,7 @@ fn write_config(
     Ok(())
 }
 
-fn write_sampling(
-    writer: &mut JsonWriter,
-    sampling: &Sampling,
-    fidelity: &mut Fidelity,
-) -> Result<(), Unsupported> {
+fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling) {
     writer.member_raw_if("temperature", sampling.temperature.as_ref());
     writer.member_raw_if("topP", sampling.top_p.as_ref());
     writer.member_raw_if("topK", sampling.top_k.as_ref());
@@ -228,13 +211,6 @@ fn write_sampling(
             sampling.stop.iter().for_each(|stop| writer.string(stop));
         });
     }
-    if sampling.logprobs == Some(true) {
-        fidelity.lacks(DIALECT, Feature::Logprobs)?;
-    }
-    if sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}") {
-        fidelity.lacks(DIALECT, Feature::LogitBias)?;
-    }
-    Ok(())
 }
 
 fn write_thinking(
@@ -279,24 +255,8 @@ const fn level(effort: Effort) -> &'static str {
 
 /// What has no place here at all.
 fn refuse_others(request: &ChatRequest, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    if request.store == Some(true) {
-        fidelity.lacks(DIALECT, Feature::Store)?;
-    }
-    if request.service_tier.as_deref().is_some_and(|tier| !matches!(tier, "auto" | "default")) {
-        fidelity.lacks(DIALECT, Feature::ServiceTier)?;
-    }
-    if request.metadata.is_some() {
-        fidelity.approximates(Feature::Metadata, "marks for the vendor's own lists are left out");
-    }
-    if request.verbosity.is_some() {
-        fidelity.approximates(Feature::Verbosity, "left out: the prompt decides there");
-    }
-    if request.end_user.is_some() {
-        fidelity.approximates(Feature::EndUser, "known to the gateway only");
-    }
-    let parts = || request.messages.iter().flat_map(|message| &message.parts);
-    if parts().any(|part| part.cache.is_some()) {
-        fidelity.approximates(Feature::CacheControl, "left out: prompts are cached without marks there");
-    }
+    fidelity.lacks_asked(DIALECT, asked_of(request), LACKING)?;
+    let without = [Feature::Metadata, Feature::Verbosity, Feature::EndUser, Feature::CacheControl];
+    leave_out(request, &without, fidelity);
     Ok(())
 }

@@ -170,6 +170,23 @@ impl Fidelity {
         }
     }
 
+    /// Of what is asked for, what `target` lacks.
+    ///
+    /// # Errors
+    /// As [`Self::lacks`].
+    pub(crate) fn lacks_asked(
+        &mut self,
+        target: super::ChatDialect,
+        mut asked: impl Iterator<Item = Feature>,
+        lacking: &[Feature],
+    ) -> Result<(), Unsupported> {
+        asked.try_for_each(
+            |feature| {
+                if lacking.contains(&feature) { self.lacks(target, feature) } else { Ok(()) }
+            },
+        )
+    }
+
     /// It is carried by something that comes near.
     pub fn approximates(&mut self, feature: Feature, how: &'static str) {
         if !self.approximated.iter().any(|(known, _)| *known == feature) {

@@ -1,6 +1,9 @@
 //! What the writers of the vendors' dialects share.
 
-use super::{ChatRequest, Feature, Fidelity, Message, Part, PartKind, Role};
+use super::{
+    ChatDialect, ChatRequest, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind, Role,
+    Sampling, Tool, Unsupported,
+};
 use crate::json::{JsonWriter, Kind, RawJson};
 
 /// Whose turn it is (the assistant's or not), and what is said in it.
@@ -44,6 +47,112 @@ pub(crate) fn results_first<'a>(parts: &[&'a Part]) -> Vec<&'a Part> {
     ordered
 }
 
+/// A request's tools, for one dialect.
+pub(crate) struct Tools<'a> {
+    pub(crate) functions: Vec<&'a FunctionTool>,
+    /// Tools of the dialect's own.
+    pub(crate) own: Vec<&'a RawJson>,
+    /// Custom tools of Chat Completions, for Responses.
+    pub(crate) custom: Vec<&'a RawJson>,
+}
+
+/// Tells a request's tools apart; those that other vendors run are refused.
+pub(crate) fn tools<'a>(
+    request: &'a ChatRequest,
+    target: ChatDialect,
+    fidelity: &mut Fidelity,
+) -> Result<Tools<'a>, Unsupported> {
+    let mut tools = Tools { functions: Vec::new(), own: Vec::new(), custom: Vec::new() };
+    for tool in &request.tools {
+        match tool {
+            Tool::Function(function) => tools.functions.push(function),
+            Tool::Foreign { dialect, raw, .. } if *dialect == target => tools.own.push(raw),
+            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, raw } if name == "custom" => {
+                if target == ChatDialect::OpenAiResponses {
+                    tools.custom.push(raw);
+                } else {
+                    fidelity.lacks(target, Feature::CustomTools)?;
+                }
+            }
+            Tool::Foreign { name, .. } => {
+                let what = Some(format!("a tool of type `{name}`"));
+                fidelity.lacks_named(target, Feature::VendorTools, what)?;
+            }
+        }
+    }
+    Ok(tools)
+}
+
+/// What a request asks for that some dialects lack.
+pub(crate) fn asked_of(request: &ChatRequest) -> impl Iterator<Item = Feature> {
+    let sampling = &request.sampling;
+    let is_set = |raw: &Option<RawJson>| raw.as_ref().is_some_and(|raw| !is_nothing(raw));
+    let is_usual = |tier: &str| matches!(tier, "auto" | "default");
+    [
+        (matches!(request.format, Some(OutputFormat::JsonObject)), Feature::JsonObject),
+        (matches!(request.format, Some(OutputFormat::JsonSchema { .. })), Feature::JsonSchema),
+        (request.modalities.iter().any(|modality| modality != "text"), Feature::AudioOutput),
+        (request.store == Some(true), Feature::Store),
+        (request.service_tier.as_deref().is_some_and(|tier| !is_usual(tier)), Feature::ServiceTier),
+        (is_set(&sampling.frequency_penalty) || is_set(&sampling.presence_penalty), Feature::Penalties),
+        (sampling.seed.is_some(), Feature::Seed),
+        (sampling.top_k.is_some(), Feature::TopK),
+        (sampling.n.is_some_and(|n| n > 1), Feature::N),
+        (!sampling.stop.is_empty(), Feature::Stop),
+        (sampling.logprobs == Some(true) || sampling.top_logprobs.is_some(), Feature::Logprobs),
+        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
+    ]
+    .into_iter()
+    .filter_map(|(is_asked_for, feature)| is_asked_for.then_some(feature))
+}
+
+/// Refuses members that nobody understood, but for those that only advise.
+pub(crate) fn refuse_unknown_members(
+    request: &ChatRequest,
+    target: ChatDialect,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
+    match request.rest.iter().find(|(name, _)| !is_advice(name)) {
+        Some((name, _)) => fidelity.lacks_named(target, Feature::UnknownMembers, Some(format!("`{name}`"))),
+        None => Ok(()),
+    }
+}
+
+/// Notes which of `without` the request has: an answer is the same without them.
+pub(crate) fn leave_out(request: &ChatRequest, without: &[Feature], fidelity: &mut Fidelity) {
+    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+    let left_out = [
+        (request.metadata.is_some(), Feature::Metadata, "marks for the vendor's own lists are left out"),
+        (request.verbosity.is_some(), Feature::Verbosity, "left out: the prompt decides there"),
+        (request.end_user.is_some(), Feature::EndUser, "known to the gateway only"),
+        (
+            parts.any(|part| part.cache.is_some()),
+            Feature::CacheControl,
+            "left out: prompts are cached without marks there",
+        ),
+    ];
+    for (is_there, feature, how) in left_out {
+        if is_there && without.contains(&feature) {
+            fidelity.approximates(feature, how);
+        }
+    }
+}
+
+/// A temperature for a dialect whose range ends at 1.
+pub(crate) fn write_temperature_up_to_one(
+    writer: &mut JsonWriter,
+    sampling: &Sampling,
+    fidelity: &mut Fidelity,
+) {
+    match &sampling.temperature {
+        Some(temperature) if is_above_one(temperature.text()) => {
+            fidelity.approximates(Feature::Temperature, "temperatures above 1 become 1");
+            writer.member_count("temperature", 1);
+        }
+        temperature => writer.member_raw_if("temperature", temperature.as_ref()),
+    }
+}
+
 /// An object whose `type` comes first.
 pub(crate) fn typed(writer: &mut JsonWriter, name: &str, members: impl FnOnce(&mut JsonWriter)) {
     writer.object(|writer| {
@@ -58,7 +167,7 @@ pub(crate) fn is_advice(name: &str) -> bool {
 }
 
 /// Whether a JSON number is larger than one, told from its digits.
-pub(crate) fn is_above_one(number: &str) -> bool {
+fn is_above_one(number: &str) -> bool {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let is_zero = |digits: &str| digits.bytes().all(|digit| digit == b'0');
@@ -75,7 +184,7 @@ pub(crate) fn is_above_one(number: &str) -> bool {
 }
 
 /// Whether a number is zero: a penalty of nothing asks for nothing.
-pub(crate) fn is_nothing(number: &RawJson) -> bool {
+fn is_nothing(number: &RawJson) -> bool {
     number.text().bytes().all(|byte| matches!(byte, b'0' | b'.' | b'-'))
 }
 

@@ -2,9 +2,10 @@
 
 use super::parts::{write_content, write_thinking, write_tool_call};
 use crate::json::JsonWriter;
+use crate::neutral::writing::{Tools, tools};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
-    Role, Sampling, Tool, ToolChoice, ToolResult, Unsupported,
+    Role, Sampling, ToolChoice, ToolResult, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::OpenAiChat;
@@ -187,18 +188,7 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    let mut own = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw),
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { functions, own, .. } = tools(request, DIALECT, fidelity)?;
     if functions.is_empty() && own.is_empty() {
         return Ok(());
     }

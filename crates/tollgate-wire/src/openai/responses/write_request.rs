@@ -1,14 +1,24 @@
 //! Requests from the neutral types.
 
 use super::write_items::write_message;
-use crate::json::{JsonWriter, Kind};
-use crate::neutral::writing::is_nothing;
+use crate::json::{JsonWriter, Kind, RawJson};
+use crate::neutral::writing::{Tools, asked_of, is_advice, leave_out, tools};
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Sampling, Tool,
-    ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, ToolChoice, Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::OpenAiResponses;
+/// What nothing here stands for.
+const LACKING: &[Feature] = &[
+    Feature::AudioOutput,
+    Feature::Penalties,
+    Feature::Seed,
+    Feature::TopK,
+    Feature::N,
+    Feature::Stop,
+    Feature::Logprobs,
+    Feature::LogitBias,
+];
 
 /// What differs between requests to the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +64,10 @@ fn write_members(
     if request.stream {
         writer.member_flag("stream", true);
     }
-    refuse_sampling(&request.sampling, fidelity)?;
-    if request.modalities.iter().any(|modality| modality != "text") {
-        fidelity.lacks(DIALECT, Feature::AudioOutput)?;
-    }
-    let parts = || request.messages.iter().flat_map(|message| &message.parts);
-    if parts().any(|part| part.cache.is_some()) {
-        fidelity.approximates(Feature::CacheControl, "left out: prompts are cached without marks there");
-    }
+    fidelity.lacks_asked(DIALECT, asked_of(request), LACKING)?;
+    leave_out(request, &[Feature::CacheControl], fidelity);
     for (name, value) in request.rest.iter() {
-        let is_own = request.dialect == DIALECT || crate::neutral::writing::is_advice(name);
+        let is_own = request.dialect == DIALECT || is_advice(name);
         if is_own {
             writer.member_raw(name, value);
         } else {
@@ -78,21 +82,9 @@ fn write_tools(
     request: &ChatRequest,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    let mut functions: Vec<&FunctionTool> = Vec::new();
-    let mut own = Vec::new();
-    for tool in &request.tools {
-        match tool {
-            Tool::Function(function) => functions.push(function),
-            Tool::Foreign { dialect: DIALECT, raw, .. } => own.push(raw.clone()),
-            Tool::Foreign { dialect: ChatDialect::OpenAiChat, name, raw } if name == "custom" => {
-                own.extend(flat_custom(raw));
-            }
-            Tool::Foreign { name, .. } => {
-                let what = Some(format!("a tool of type `{name}`"));
-                fidelity.lacks_named(DIALECT, Feature::VendorTools, what)?;
-            }
-        }
-    }
+    let Tools { functions, own, custom } = tools(request, DIALECT, fidelity)?;
+    let custom: Vec<RawJson> = custom.into_iter().filter_map(flat_custom).collect();
+    let own: Vec<&RawJson> = own.into_iter().chain(&custom).collect();
     if functions.is_empty() && own.is_empty() {
         return Ok(());
     }
@@ -116,14 +108,14 @@ fn write_tools(
 }
 
 /// `{"type": "custom", "custom": {…}}` of Chat Completions stands flat here.
-fn flat_custom(raw: &crate::json::RawJson) -> Option<crate::json::RawJson> {
+fn flat_custom(raw: &RawJson) -> Option<RawJson> {
     let custom = raw.node().ok()?.object().ok()?.take("custom").filter(|node| node.kind() == Kind::Object)?;
     let members = custom.object().ok()?.rest();
     let json = JsonWriter::document(128, |writer| {
         writer.member_string("type", "custom");
         writer.rest(&members);
     });
-    crate::json::RawJson::new(String::from_utf8(json).ok()?).ok()
+    RawJson::new(String::from_utf8(json).ok()?).ok()
 }
 
 fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
@@ -178,23 +170,4 @@ fn write_text(writer: &mut JsonWriter, request: &ChatRequest) {
         }
         writer.member_string_if("verbosity", request.verbosity.as_deref());
     });
-}
-
-fn refuse_sampling(sampling: &Sampling, fidelity: &mut Fidelity) -> Result<(), Unsupported> {
-    let is_set = |raw: &Option<crate::json::RawJson>| raw.as_ref().is_some_and(|raw| !is_nothing(raw));
-    let lacking = [
-        (is_set(&sampling.frequency_penalty) || is_set(&sampling.presence_penalty), Feature::Penalties),
-        (sampling.seed.is_some(), Feature::Seed),
-        (sampling.top_k.is_some(), Feature::TopK),
-        (sampling.n.is_some_and(|n| n > 1), Feature::N),
-        (!sampling.stop.is_empty(), Feature::Stop),
-        (sampling.logprobs == Some(true) || sampling.top_logprobs.is_some(), Feature::Logprobs),
-        (sampling.logit_bias.as_ref().is_some_and(|raw| raw.text() != "{}"), Feature::LogitBias),
-    ];
-    for (is_asked_for, feature) in lacking {
-        if is_asked_for {
-            fidelity.lacks(DIALECT, feature)?;
-        }
-    }
-    Ok(())
 }
