@@ -140,23 +140,19 @@ fn write_rate(headers: &mut HeaderMap, names: [HeaderName; 3], status: Option<Ra
     headers.insert(reset, reset_value(status.reset_ms));
 }
 
+/// The digits of any number of milliseconds, and their unit.
+const MAX_RESET_BYTES: usize = 22;
+
 /// OpenAI's spelling of a duration.
 fn reset_value(reset_ms: u64) -> HeaderValue {
-    const MAX_DIGITS: usize = 20;
-    const UNIT: &[u8; 2] = b"ms";
     if reset_ms == 0 {
         return HeaderValue::from_static("0ms");
     }
-    let mut text = [b'0'; MAX_DIGITS + UNIT.len()];
-    let mut start = MAX_DIGITS;
-    let mut rest = reset_ms;
-    while rest > 0 {
-        start -= 1;
-        text[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    text[MAX_DIGITS..].copy_from_slice(UNIT);
-    HeaderValue::from_bytes(&text[start..]).unwrap_or(HeaderValue::from_static("0ms"))
+    let mut digits = itoa::Buffer::new();
+    let mut text = String::with_capacity(MAX_RESET_BYTES);
+    text.push_str(digits.format(reset_ms));
+    text.push_str("ms");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0ms"))
 }
 
 /// The limit that refused has nothing left until a repeat can succeed.

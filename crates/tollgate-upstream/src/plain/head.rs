@@ -38,7 +38,7 @@ pub(super) fn write(request: &UpstreamRequest) -> Vec<u8> {
     let is_bodiless = matches!(request.method, Method::GET | Method::HEAD) && request.body.is_empty();
     if !is_bodiless {
         out.extend_from_slice(b"content-length: ");
-        write_number(&mut out, request.body.len());
+        out.extend_from_slice(itoa::Buffer::new().format(request.body.len()).as_bytes());
         out.extend_from_slice(b"\r\n");
     }
     for (name, value) in &request.headers {
@@ -66,21 +66,6 @@ fn write_host(out: &mut Vec<u8>, url: &Uri) {
         out.push(b':');
         out.extend_from_slice(port.as_str().as_bytes());
     }
-}
-
-fn write_number(out: &mut Vec<u8>, number: usize) {
-    let mut digits = [0_u8; 20];
-    let mut rest = number;
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
 }
 
 // === answers ===
