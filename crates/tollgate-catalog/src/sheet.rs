@@ -24,6 +24,15 @@ pub enum Needs {
     InputOnly,
     /// Prompts and answers.
     InputAndOutput,
+    /// Whole units of one of these, where it has a price; else the tokens of `tokens`.
+    UnitsOr {
+        /// The units.
+        units: &'static [Meter],
+        /// The tokens.
+        tokens: &'static [Meter],
+    },
+    /// The request itself, and nothing else that would have to be bounded.
+    RequestOnly,
 }
 
 impl Needs {
@@ -31,6 +40,8 @@ impl Needs {
         match self {
             Self::InputOnly => &[Meter::Input],
             Self::InputAndOutput => &[Meter::Input, Meter::Output],
+            Self::UnitsOr { tokens, .. } => tokens,
+            Self::RequestOnly => &[Meter::Request],
         }
     }
 }
@@ -167,6 +178,11 @@ impl PriceSheet {
         let has_price = |meter| table.line(meter, tier, 0).is_some();
         let is_per_token = table.lines.iter().any(|line| line.meter.is_token());
         if !is_per_token && has_price(Meter::Request) {
+            return Ok(());
+        }
+        if let Needs::UnitsOr { units, .. } = needs
+            && units.iter().any(|meter| has_price(*meter))
+        {
             return Ok(());
         }
         match needs.meters().iter().find(|meter| !has_price(**meter)) {

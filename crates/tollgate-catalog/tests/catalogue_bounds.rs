@@ -73,6 +73,7 @@ fn request(numbers: &mut Numbers, model: &CatalogModel<'_>) -> Request {
         seconds: numbers.up_to(MAX_UNITS),
         pages: numbers.up_to(MAX_UNITS),
         searches: numbers.up_to(MAX_UNITS),
+        characters: numbers.up_to(MAX_UNITS),
     };
     Request {
         input_bound: numbers.up_to(longest),
@@ -92,6 +93,7 @@ fn usage(numbers: &mut Numbers, request: &Request) -> Usage {
         .with(Meter::Second, numbers.up_to(units.seconds))
         .with(Meter::Page, numbers.up_to(units.pages))
         .with(Meter::Search, numbers.up_to(units.searches))
+        .with(Meter::Character, numbers.up_to(units.characters))
 }
 
 /// The tiers a request may ask for: the standard one, and those with rows of their own.

@@ -96,6 +96,7 @@ fn bound_of(sheet: &PriceSheet, usage: &Usage, tier: ServiceTier) -> NanoUsd {
         seconds: usage.get(Meter::Second),
         pages: usage.get(Meter::Page),
         searches: usage.get(Meter::Search),
+        characters: usage.get(Meter::Character),
     };
     let reach = Reach::MULTIMODAL.with_units(units);
     sheet.upper_bound(usage.input_tokens(), usage.output_tokens(), tier, reach)

@@ -30,11 +30,42 @@ pub enum Surface {
     Completions,
     /// `/v1/embeddings`
     Embeddings,
+    /// `/v1/moderations`
+    Moderations,
+    /// `/v1/rerank`
+    Rerank,
+    /// `/v1/images/generations`
+    Images,
+    /// `/v1/images/edits`
+    ImageEdits,
+    /// `/v1/images/variations`
+    ImageVariations,
+    /// `/v1/audio/speech`
+    Speech,
+    /// `/v1/audio/transcriptions`
+    Transcriptions,
+    /// `/v1/audio/translations`
+    Translations,
+    /// `/passthrough/{provider}/…`
+    Passthrough,
 }
 
 impl Surface {
     /// Every surface, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Chat, Self::Completions, Self::Embeddings];
+    pub const ALL: [Self; 12] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Images,
+        Self::ImageEdits,
+        Self::ImageVariations,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
+        Self::Passthrough,
+    ];
 
     /// The name in configuration (`defaults:`), metrics and receipts.
     #[must_use]
@@ -43,7 +74,23 @@ impl Surface {
             Self::Chat => "chat",
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Rerank => "rerank",
+            Self::Images => "images",
+            Self::ImageEdits => "image_edits",
+            Self::ImageVariations => "image_variations",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcriptions",
+            Self::Translations => "translations",
+            Self::Passthrough => "passthrough",
         }
+    }
+
+    /// Whether it is one of those that are neither conversation nor embedding: their bodies are not translated, and
+    /// many of them are not JSON.
+    #[must_use]
+    pub const fn is_media(self) -> bool {
+        !matches!(self, Self::Chat | Self::Completions | Self::Embeddings)
     }
 }
 

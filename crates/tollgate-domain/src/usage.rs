@@ -69,6 +69,8 @@ meters! {
     Page = "page", unit;
     /// Searches or tool calls billed by the provider.
     Search = "search", unit;
+    /// Characters of text that is spoken.
+    Character = "character", unit;
 }
 
 /// Counts per meter. Absent meters are zero.

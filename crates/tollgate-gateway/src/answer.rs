@@ -1,8 +1,7 @@
 //! Answers on their way to the client: the body types and the headers every answer carries.
 
-use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use tollgate_wire::neutral::ChatDialect;
 
 use crate::error::Refusal;
 use crate::idempotency::RecordedBody;
+use crate::json_array::ArrayBody;
 use crate::relay::RelayBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -47,7 +47,15 @@ pub(crate) enum GatewayBody {
     Relay(Box<RelayBody>),
     /// The same, kept for whoever repeats the request.
     Recorded(Box<RecordedBody>),
+    /// One of these, as the array that some of Google's clients read.
+    Array(Box<ArrayBody>),
 }
+
+/// An answer without events that is not whole: the connection is closed in the middle of it, which is the only way to
+/// tell.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub(crate) struct BrokenOff;
 
 impl GatewayBody {
     pub(crate) fn whole(bytes: Bytes) -> Self {
@@ -57,20 +65,23 @@ impl GatewayBody {
 
 impl Body for GatewayBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Relay(relay) => {
-                relay.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+                let bytes = ready!(relay.poll_bytes(context));
+                Poll::Ready(framed(bytes, || relay.was_cut()))
             }
             Self::Recorded(recorded) => {
-                recorded.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+                let bytes = ready!(recorded.poll_bytes(context));
+                Poll::Ready(framed(bytes, || recorded.was_cut()))
             }
+            Self::Array(array) => array.poll(context),
         }
     }
 
@@ -81,8 +92,15 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Relay(_) | Self::Recorded(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Recorded(_) | Self::Array(_) => SizeHint::default(),
         }
+    }
+}
+
+fn framed(bytes: Option<Bytes>, was_cut: impl FnOnce() -> bool) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+    match bytes {
+        Some(bytes) => Some(Ok(Frame::data(bytes))),
+        None => was_cut().then_some(Err(BrokenOff)),
     }
 }
 

@@ -17,6 +17,7 @@ use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
 use tollgate_wire::translate;
 
 use crate::error::{Refusal, UpstreamRefusal};
+use crate::media;
 use crate::plan::PricedCandidate;
 use crate::relay::{StreamStart, stand_in_id, start_stream};
 use crate::settle::Reservation;
@@ -66,9 +67,12 @@ pub(crate) async fn run(
     if !status.is_success() {
         return Err(Box::pin(refused(response, priced, deadline)).await);
     }
-    if reservation.priced.skim.stream && is_event_stream(response.headers()) {
+    let has_events = is_event_stream(response.headers());
+    let media = reservation.priced.media.as_deref();
+    let is_bytes = media.is_some_and(|media| media::answers_bytes(media, content_type(response.headers())));
+    if (reservation.priced.skim.stream && has_events) || is_bytes {
         let (head, body) = response.into_parts();
-        let start = Box::pin(start_stream(reservation, body, deadline)).await;
+        let start = Box::pin(start_stream(reservation, body, has_events, deadline)).await;
         let start = start.map_err(|failed| failed.named(priced))?;
         return Ok(Attempted::Stream { head, start: Box::new(start) });
     }
@@ -81,12 +85,17 @@ fn request_body(
     cap: Option<u64>,
 ) -> Result<Bytes, Failed> {
     let request = &reservation.priced;
+    let refused = |refusal: Refusal| {
+        let (outcome, kind) = (AttemptOutcome::Refused, refusal.kind);
+        Failed { refusal: Box::new(refusal), ..Failed::new(outcome, false, kind, "") }
+    };
+    if let Some(media) = &request.media {
+        let body = media.body_for(&request.body.0, &priced.candidate.model);
+        return body.map_err(|error| refused(Refusal::from(error)));
+    }
     if dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
         let body = dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0);
-        return body.map_err(|refusal| {
-            let (outcome, kind) = (AttemptOutcome::Refused, refusal.kind);
-            Failed { refusal: Box::new(refusal), ..Failed::new(outcome, false, kind, "") }
-        });
+        return body.map_err(refused);
     }
     let edits = Edits {
         model: Some(&priced.candidate.model),
@@ -122,9 +131,13 @@ async fn dispatch(
     }
     let key =
         VendorKey::read(&priced.candidate.provider, credential).map_err(|failed| failed.named(priced))?;
-    let url = dialects::url(&priced.candidate, request.surface, request.skim.stream, key.as_ref()).map_err(
-        |reason| Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason),
-    )?;
+    let url = match &request.passthrough {
+        Some(call) => call.url(&priced.candidate),
+        None => dialects::url(&priced.candidate, request.surface, request.skim.stream, key.as_ref()),
+    };
+    let url = url.map_err(|reason| {
+        Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
+    })?;
     let mut headers = request_headers(reservation, priced, credential.filter(|_| key.is_none()));
     if let Some(key) = &key {
         let pod = reservation.gateway();
@@ -136,7 +149,7 @@ async fn dispatch(
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let upstream = UpstreamRequest {
-        method: Method::POST,
+        method: request.passthrough.as_ref().map_or(Method::POST, |call| call.method.clone()),
         url,
         headers,
         body,
@@ -155,9 +168,13 @@ fn request_headers(
 ) -> HeaderMap {
     let request = &reservation.priced;
     let mut headers = headers::client_to_provider(&request.headers);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    if let Some(media) = &request.media {
+        media::write_headers(media, &request.headers, &mut headers);
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    }
     let dialect = priced.candidate.provider.dialect;
     dialects::dialect_headers(&mut headers, dialect, dialects::is_same(&request.client, &priced.candidate));
     if let Some(credential) = credential {
@@ -192,7 +209,10 @@ async fn whole(
     let (head, body) = response.into_parts();
     let max = reservation.gateway().config.max_answer_bytes;
     let body = read_body(body, max, deadline).await.map_err(|failed| failed.named(priced))?;
-    let (answer, neutral) = read_whole(reservation, priced, &body);
+    let (answer, neutral) = match &reservation.priced.media {
+        Some(media) => (media::read_answer(media, content_type(&head.headers), &body), None),
+        None => read_whole(reservation, priced, &body),
+    };
     let bad = |reason: &str| {
         let message = format!("the provider's answer {reason}");
         let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
@@ -213,7 +233,8 @@ async fn whole(
 /// Whether one side or both speak another dialect than Chat Completions.
 fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
     let provider = dialects::spoken(&priced.candidate);
-    (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
+    reservation.priced.media.is_none()
+        && (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
 }
 
 /// What the answer says: in the bytes where both sides speak Chat Completions, else in no dialect.

@@ -218,6 +218,7 @@ pub(crate) fn url(
         Dialect::AzureOpenai if base.contains("/openai") => format!("{base}{}", openai_path(surface)),
         Dialect::AzureOpenai => format!("{base}/openai/v1{}", openai_path(surface)),
         Dialect::Anthropic => format!("{}/v1/messages", without(base, "/v1")),
+        Dialect::Cohere if surface == Surface::Rerank => format!("{}/v2/rerank", without(base, "/v2")),
         Dialect::Cohere => format!("{}/v2/chat", without(base, "/v2")),
         Dialect::Bedrock => bedrock::converse_url(base, &candidate.model, is_stream),
         Dialect::Vertex => {
@@ -246,6 +247,16 @@ const fn openai_path(surface: Surface) -> &'static str {
         Surface::Chat => "/chat/completions",
         Surface::Completions => "/completions",
         Surface::Embeddings => "/embeddings",
+        Surface::Moderations => "/moderations",
+        Surface::Rerank => "/rerank",
+        Surface::Images => "/images/generations",
+        Surface::ImageEdits => "/images/edits",
+        Surface::ImageVariations => "/images/variations",
+        Surface::Speech => "/audio/speech",
+        Surface::Transcriptions => "/audio/transcriptions",
+        Surface::Translations => "/audio/translations",
+        // has a path of its own
+        Surface::Passthrough => "",
     }
 }
 

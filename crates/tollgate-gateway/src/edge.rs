@@ -1,6 +1,7 @@
 //! The HTTP edge: paths to surfaces, bodies within their bounds, and headers on everything that leaves.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -16,8 +17,11 @@ use crate::answer::{GatewayBody, refuse, write_common};
 use crate::auth::{Authenticated, authenticate};
 use crate::error::{Refusal, shutting_down};
 use crate::gateway::Pod;
+use crate::passthrough::{self, PassthroughCall};
 use crate::pipeline::{self, Received};
-use crate::{count_tokens, dialects, entropy, idempotency, key_info, model_list, quote};
+use crate::{
+    azure_paths, count_tokens, dialects, entropy, idempotency, json_array, key_info, model_list, quote,
+};
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
 const MAX_PREALLOCATED_BYTES: u64 = 1 << 20;
@@ -32,17 +36,20 @@ enum Endpoint {
     Model,
     Key,
     Quote,
+    /// A provider's own path.
+    Passthrough,
 }
 
 /// Serves one request; whatever happens, the client gets an answer in its dialect.
 pub(crate) async fn serve(
     gateway: Pod,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<GatewayBody>, Infallible> {
     let started = Instant::now();
     let id = request_id(&gateway);
+    let deployment = azure_paths::rewrite(request.uri_mut());
     let dialect = dialects::of_path(request.uri().path());
-    let outcome = route(&gateway, request, id, started).await;
+    let outcome = route(&gateway, request, deployment, id, started).await;
     let mut response = outcome.unwrap_or_else(|refusal| {
         let (kind, code) = (refusal.kind, refusal.status().as_u16());
         tracing::debug!(request_id = %id, status = code, error = kind.code(), "request refused");
@@ -59,6 +66,7 @@ fn request_id(gateway: &Pod) -> RequestId {
 async fn route(
     gateway: &Pod,
     request: Request<Incoming>,
+    deployment: Option<String>,
     id: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
@@ -72,7 +80,15 @@ async fn route(
     };
     match endpoint {
         Endpoint::Inference(surface, dialect) => {
-            let outcome = inference(gateway, request, (surface, dialect), caller, id, started).await;
+            let what = Asked { surface, dialect, deployment, passthrough: None };
+            let outcome = inference(gateway, request, what, caller, id, started).await;
+            outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
+        }
+        Endpoint::Passthrough => {
+            let call = PassthroughCall::read(request.method(), request.uri())?;
+            let (surface, dialect) = (Surface::Passthrough, ChatDialect::OpenAiChat);
+            let what = Asked { surface, dialect, deployment: None, passthrough: Some(Arc::new(call)) };
+            let outcome = inference(gateway, request, what, caller, id, started).await;
             outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
         }
         Endpoint::CountTokens(dialect) => {
@@ -81,15 +97,12 @@ async fn route(
             count_tokens::count(dialect, parts.uri.path(), body)
         }
         Endpoint::Models => Ok(model_list::list(&caller, request.uri().path(), request.headers())),
-        Endpoint::Model => {
-            let path = request.uri().path();
-            model_list::one(&caller, &percent_decoded(path.strip_prefix(MODEL_PREFIX).unwrap_or(path)))
-        }
+        Endpoint::Model => model_list::one(&caller, request.uri().path(), request.headers()),
         Endpoint::Key => Box::pin(key_info::describe(gateway, &caller, request.headers())).await,
         Endpoint::Quote => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
-            quote::quote(gateway, caller, parts.headers, body, id, started)
+            quote::quote(gateway, caller, parts, body, id, started)
         }
     }
 }
@@ -97,11 +110,12 @@ async fn route(
 async fn inference(
     gateway: &Pod,
     request: Request<Incoming>,
-    (surface, dialect): (Surface, ChatDialect),
+    asked: Asked,
     caller: Authenticated,
     id: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
+    let Asked { surface, dialect, deployment, passthrough } = asked;
     let (parts, body) = request.into_parts();
     let trace = if gateway.tracer.is_enabled() {
         let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -112,17 +126,35 @@ async fn inference(
     let body = read_body(gateway, body).await?;
     let path = if dialect == ChatDialect::Gemini { parts.uri.path().to_owned() } else { String::new() };
     let headers = parts.headers;
-    let received = Received { request: id, started, surface, dialect, path, caller, headers, body, trace };
+    let received = Received {
+        request: id,
+        started,
+        surface,
+        dialect,
+        path,
+        deployment,
+        passthrough,
+        caller,
+        headers,
+        body,
+        trace,
+    };
+    let wants_array =
+        dialect == ChatDialect::Gemini && json_array::is_asked_for(parts.uri.path(), parts.uri.query());
+    // the same path with another query is another call where it is the provider's
+    let named = if surface == Surface::Passthrough { path_and_query(&parts.uri) } else { parts.uri.path() };
     // pinned where it is made: moving it would copy a few kilobytes per request
     let mut answering = std::pin::pin!(async {
         if idempotency::is_asked_for(&received.headers) {
-            Box::pin(idempotency::once(gateway, &parts.method, parts.uri.path(), received)).await
+            Box::pin(idempotency::once(gateway, &parts.method, named, received)).await
         } else {
             pipeline::handle(gateway, received).await
         }
     });
     tokio::select! {
-        answer = answering.as_mut() => answer,
+        answer = answering.as_mut() => {
+            if wants_array { answer.map(json_array::as_array) } else { answer }
+        }
         // dropping the pipeline settles what it had reserved
         () = gateway.out_of_grace.cancelled() => {
             Err(shutting_down())
@@ -130,9 +162,26 @@ async fn inference(
     }
 }
 
+fn path_and_query(uri: &http::Uri) -> &str {
+    uri.path_and_query().map_or_else(|| uri.path(), http::uri::PathAndQuery::as_str)
+}
+
+/// What is asked of a provider, as far as the path tells.
+struct Asked {
+    surface: Surface,
+    dialect: ChatDialect,
+    /// The model, where the path names it as Azure's do.
+    deployment: Option<String>,
+    passthrough: Option<Arc<PassthroughCall>>,
+}
+
 /// Counts what was refused before there was a reservation to count it.
 fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started: Instant) {
-    let Endpoint::Inference(surface, _) = endpoint else { return };
+    let surface = match endpoint {
+        Endpoint::Inference(surface, _) => surface,
+        Endpoint::Passthrough => Surface::Passthrough,
+        _ => return,
+    };
     if refusal.is_settled {
         return;
     }
@@ -147,14 +196,24 @@ fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started
     });
 }
 
-const MODEL_PREFIX: &str = "/v1/models/";
-
 fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
+    if path.starts_with(passthrough::PREFIX) {
+        return Ok(Endpoint::Passthrough);
+    }
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let (allowed, endpoint) = match path {
         "/v1/chat/completions" => (Method::POST, openai(Surface::Chat)),
         "/v1/completions" => (Method::POST, openai(Surface::Completions)),
         "/v1/embeddings" => (Method::POST, openai(Surface::Embeddings)),
+        "/v1/moderations" => (Method::POST, openai(Surface::Moderations)),
+        // Cohere's clients write the second version
+        "/v1/rerank" | "/v2/rerank" => (Method::POST, openai(Surface::Rerank)),
+        "/v1/images/generations" => (Method::POST, openai(Surface::Images)),
+        "/v1/images/edits" => (Method::POST, openai(Surface::ImageEdits)),
+        "/v1/images/variations" => (Method::POST, openai(Surface::ImageVariations)),
+        "/v1/audio/speech" => (Method::POST, openai(Surface::Speech)),
+        "/v1/audio/transcriptions" => (Method::POST, openai(Surface::Transcriptions)),
+        "/v1/audio/translations" => (Method::POST, openai(Surface::Translations)),
         "/v1/responses" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses)),
         "/v1/messages" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::Anthropic)),
         "/v1/messages/count_tokens" => (Method::POST, Endpoint::CountTokens(ChatDialect::Anthropic)),
@@ -168,7 +227,7 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
             Some((_, "countTokens")) => (Method::POST, Endpoint::CountTokens(ChatDialect::Gemini)),
             _ => return Err(unknown_path()),
         },
-        other if other.starts_with(MODEL_PREFIX) => (Method::GET, Endpoint::Model),
+        other if model_list::name_in(other).is_some() => (Method::GET, Endpoint::Model),
         _ => return Err(unknown_path()),
     };
     if *method != allowed {
@@ -184,7 +243,7 @@ const fn openai(surface: Surface) -> Endpoint {
 }
 
 fn unknown_path() -> Refusal {
-    let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /v1/models, /v1/key and /v1/quote";
+    let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations, /v1/rerank, /v1/images/*, /v1/audio/*, /v1/messages, /v1beta/models/{model}:generateContent, /v1/models, /v1/key, /v1/quote and /passthrough/{provider}/";
     Refusal::new(ErrorKind::NotFound, message)
 }
 
@@ -264,6 +323,13 @@ mod tests {
             ("POST", "/v1/chat/completions/", openai(Surface::Chat)),
             ("POST", "/v1/completions", openai(Surface::Completions)),
             ("POST", "/v1/embeddings", openai(Surface::Embeddings)),
+            ("POST", "/v1/moderations", openai(Surface::Moderations)),
+            ("POST", "/v1/rerank", openai(Surface::Rerank)),
+            ("POST", "/v2/rerank", openai(Surface::Rerank)),
+            ("POST", "/v1/images/generations", openai(Surface::Images)),
+            ("POST", "/v1/audio/translations", openai(Surface::Translations)),
+            ("PATCH", "/passthrough/openai/files/x", Endpoint::Passthrough),
+            ("GET", "/v1beta/models/m", Endpoint::Model),
             ("POST", "/v1/messages", Endpoint::Inference(Surface::Chat, ChatDialect::Anthropic)),
             ("POST", "/v1/messages/count_tokens", Endpoint::CountTokens(ChatDialect::Anthropic)),
             ("POST", "/v1/responses", Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses)),

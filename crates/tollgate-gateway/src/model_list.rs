@@ -7,6 +7,7 @@ use tollgate_wire::openai::models::{ModelEntry, encode_list, encode_model};
 
 use crate::answer::{GatewayBody, json};
 use crate::auth::Authenticated;
+use crate::edge::percent_decoded;
 use crate::error::Refusal;
 
 /// `created` of every entry: policy keeps no such date, and clients only need a number.
@@ -27,18 +28,30 @@ pub(crate) fn list(caller: &Authenticated, path: &str, headers: &HeaderMap) -> R
     json(StatusCode::OK, encode_list(entries))
 }
 
+fn anthropic_members(writer: &mut JsonWriter, id: &str) {
+    writer.member_string("type", "model");
+    writer.member_string("id", id);
+    writer.member_string("display_name", id);
+    writer.member_string("created_at", CREATED_AT);
+}
+
+fn google_members(writer: &mut JsonWriter, id: &str) {
+    writer.member_string("name", &format!("models/{id}"));
+    writer.member_string("displayName", id);
+    writer.member_array("supportedGenerationMethods", |writer| {
+        ["generateContent", "streamGenerateContent", "countTokens"]
+            .iter()
+            .for_each(|method| writer.string(method));
+    });
+}
+
 /// Everything at once: there is no further page.
 fn anthropic_list<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes {
     let ids: Vec<&str> = ids.collect();
     Bytes::from(JsonWriter::document(256, |writer| {
         writer.member_array("data", |writer| {
             for id in &ids {
-                writer.object(|writer| {
-                    writer.member_string("type", "model");
-                    writer.member_string("id", id);
-                    writer.member_string("display_name", id);
-                    writer.member_string("created_at", CREATED_AT);
-                });
+                writer.object(|writer| anthropic_members(writer, id));
             }
         });
         writer.member_flag("has_more", false);
@@ -55,22 +68,35 @@ fn google_list<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes {
     Bytes::from(JsonWriter::document(256, |writer| {
         writer.member_array("models", |writer| {
             for id in ids {
-                writer.object(|writer| {
-                    writer.member_string("name", &format!("models/{id}"));
-                    writer.member_string("displayName", id);
-                    writer.member_array("supportedGenerationMethods", |writer| {
-                        ["generateContent", "streamGenerateContent", "countTokens"]
-                            .iter()
-                            .for_each(|method| writer.string(method));
-                    });
-                });
+                writer.object(|writer| google_members(writer, id));
             }
         });
     }))
 }
 
-pub(crate) fn one(caller: &Authenticated, name: &str) -> Result<Response<GatewayBody>, Refusal> {
+/// The model's name in the path of a single one, as it is escaped there.
+pub(crate) fn name_in(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/v1/models/").or_else(|| path.strip_prefix("/v1beta/models/"))?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
+pub(crate) fn one(
+    caller: &Authenticated,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let name = percent_decoded(name_in(path).unwrap_or_default());
+    let name = name.as_str();
     let plan = caller.snapshot.plan(&caller.context, name)?;
+    if path.starts_with("/v1beta/") {
+        let body = JsonWriter::document(128, |writer| google_members(writer, name));
+        return Ok(json(StatusCode::OK, Bytes::from(body)));
+    }
+    if headers.contains_key("anthropic-version") {
+        let body = JsonWriter::document(128, |writer| anthropic_members(writer, name));
+        return Ok(json(StatusCode::OK, Bytes::from(body)));
+    }
     let listed = caller.snapshot.visible_models(&caller.context).find(|info| info.id == plan.name);
     let first = plan.candidates.first().map_or("tollgate", |candidate| &candidate.provider.name);
     let owned_by = listed.map_or(first, |info| &info.owned_by);

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, Response};
 use tollgate_domain::{ErrorKind, Labels, RequestId, Surface};
 use tollgate_policy::KeyContext;
 use tollgate_telemetry::RequestTrace;
+use tollgate_wire::media::MediaRequest;
 use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::request::{RequestSkim, skim};
 
@@ -17,8 +18,9 @@ use crate::dialects::{self, Client};
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::idempotency::OnceRun;
+use crate::passthrough::PassthroughCall;
 use crate::plan::{PlanInput, PricedPlan, price_plan};
-use crate::{provider, reserve};
+use crate::{media, provider, reserve};
 
 // names that are looked for in every request: as constants they need not be read first
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-tollgate-timeout-ms");
@@ -39,6 +41,10 @@ pub(crate) struct Received {
     pub(crate) dialect: ChatDialect,
     /// Where Google's requests name their model.
     pub(crate) path: String,
+    /// The model that the path names, whatever the body says.
+    pub(crate) deployment: Option<String>,
+    /// A call of a provider's own.
+    pub(crate) passthrough: Option<Arc<PassthroughCall>>,
     pub(crate) caller: Authenticated,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -57,6 +63,9 @@ pub(crate) struct Priced {
     /// In Chat Completions, whatever the client speaks.
     pub(crate) body: PromptBody,
     pub(crate) skim: RequestSkim,
+    /// What is known of a request of the surfaces beside conversation.
+    pub(crate) media: Option<Arc<MediaRequest>>,
+    pub(crate) passthrough: Option<Arc<PassthroughCall>>,
     pub(crate) requested_model: String,
     pub(crate) end_user: Option<String>,
     pub(crate) labels: Labels,
@@ -88,11 +97,23 @@ pub(crate) async fn pay_and_send(
 /// Reads what must be known of the body, finds the candidates and bounds the cost. Boxed, because it is passed
 /// on from step to step.
 pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
-    let Received { request, started, surface, dialect, path, caller, headers, body, mut trace } = received;
+    let Received { request, started, surface, dialect, path, deployment, passthrough, .. } = received;
+    let Received { caller, headers, body, mut trace, .. } = received;
     let (client, body) = dialects::read(dialect, &path, body)?;
-    let mut skim = skim(surface, &body)?;
+    let media = media::read_request(surface, &headers, &body)?;
+    let mut skim = match &media {
+        Some(media) => media.skim(),
+        None => skim(surface, &body)?,
+    };
     dialects::note_foreign(&client, &mut skim);
-    let requested_model = requested_model(&caller, surface, &skim)?;
+    let requested_model = match (&passthrough, deployment) {
+        (Some(call), _) => {
+            call.check(&caller.context)?;
+            call.model()
+        }
+        (None, Some(deployment)) => deployment,
+        (None, None) => requested_model(&caller, surface, &skim)?,
+    };
     let end_user = end_user(&caller.context, &headers, &skim)?;
     let input = PlanInput {
         snapshot: &caller.snapshot,
@@ -103,6 +124,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         body: &body,
         end_user: end_user.as_deref(),
         client: &client,
+        media: media.as_deref(),
     };
     let plan = price_plan(input, &gateway.config)?;
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);
@@ -118,6 +140,8 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         headers,
         body,
         skim,
+        media,
+        passthrough,
         requested_model,
         end_user,
         labels,

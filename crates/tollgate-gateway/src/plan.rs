@@ -1,13 +1,15 @@
 //! What a request may reach and what it can cost at most: the plan, priced.
 
+mod media;
 mod prompt;
 mod slices;
 
 use std::sync::Arc;
 
 use tollgate_catalog::{Needs, PriceSheet, Reach, ServiceTier, UnitBounds};
-use tollgate_domain::{ErrorKind, MAX_LIMIT, Meter, NanoUsd, Surface, UnixMillis};
+use tollgate_domain::{ErrorKind, MAX_LIMIT, Meter, NanoUsd, Surface, UnixMillis, Usage};
 use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
+use tollgate_wire::media::MediaRequest;
 use tollgate_wire::openai::request::{RequestSkim, input_token_estimate};
 
 use crate::GatewayConfig;
@@ -53,6 +55,8 @@ pub(crate) struct PricedPlan {
     pub(crate) rate_tokens: u64,
     /// Prompt tokens as an estimate, for what ends without usage.
     pub(crate) input_estimate: u64,
+    /// What is charged for it where it is lost after it was sent.
+    pub(crate) lost_usage: Usage,
 }
 
 impl PricedCandidate {
@@ -134,19 +138,35 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) end_user: Option<&'a str>,
     pub(crate) client: &'a Client,
+    /// For the surfaces beside conversation.
+    pub(crate) media: Option<&'a MediaRequest>,
 }
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.
 pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result<PricedPlan, Refusal> {
-    let plan = input.snapshot.plan(input.context, input.requested_model)?;
-    let shape = shape_of(input.skim)?;
+    let mut plan = input.snapshot.plan(input.context, input.requested_model)?;
+    if input.skim.surface == Surface::Passthrough {
+        // nobody knows whether it may be sent twice
+        Arc::make_mut(&mut plan).retry.max_attempts = 1;
+    }
+    let shape = match input.media {
+        Some(request) => media::shape_of(request),
+        None => shape_of(input.skim)?,
+    };
     let mut candidates = Vec::with_capacity(plan.candidates.len());
     let mut unpriced = None;
     for candidate in &plan.candidates {
-        match price_candidate(candidate, &input, &shape, config) {
+        let priced = match input.media {
+            Some(request) => media::price_candidate(candidate, &input, request, &shape),
+            None => price_candidate(candidate, &input, &shape, config),
+        };
+        match priced {
             Ok(mut priced) => {
                 // slices read the stream's own bytes, which only Chat Completions has on both sides
-                if input.client.is_chat() && dialects::is_same(input.client, &priced.candidate) {
+                if input.media.is_none()
+                    && input.client.is_chat()
+                    && dialects::is_same(input.client, &priced.candidate)
+                {
                     priced.slice_tokens = slices::slice_tokens(&plan, &priced, &input, &shape);
                 }
                 candidates.push(priced);
@@ -157,16 +177,30 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     if candidates.is_empty() {
         return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
     }
-    let floor = config.output_floor_tokens;
+    // where no cap can be written upstream there is nothing to cut
+    let floor = if input.media.is_some() { u64::MAX } else { config.output_floor_tokens };
     let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
-    let input_estimate = input_token_estimate(input.skim, input.body.len());
-    let rate_output = input.skim.client_output_cap().unwrap_or(floor);
+    let input_estimate = match input.media {
+        Some(request) => request.input_estimate(),
+        None => input_token_estimate(input.skim, input.body.len()),
+    };
+    let lost_usage = match input.media {
+        Some(request) => crate::media::lost_usage(request),
+        None => Usage::ZERO.with(Meter::Input, input_estimate).with(Meter::Request, 1),
+    };
+    let rate_tokens = match input.media {
+        Some(request) => request.expected.total_tokens(),
+        None => {
+            let rate_output = input.skim.client_output_cap().unwrap_or(floor);
+            input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices))
+        }
+    };
     let priced = PricedPlan {
         // no wallet or budget can hold more, so no answer may cost more
         amount: slices::first_hold(&candidates, worst_case, &shape, floor).min(MAX_LIMIT),
         worst_case: worst_case.min(MAX_LIMIT),
         minimum,
-        rate_tokens: input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices)),
+        rate_tokens,
         plan,
         candidates: candidates.into(),
         tier: shape.tier,
@@ -175,6 +209,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         prediction_tokens: shape.prediction_tokens,
         is_paid: input.context.has_money_gate(input.end_user.is_some()),
         input_estimate,
+        lost_usage,
     };
     if priced.minimum > MAX_LIMIT {
         let minimum = priced.minimum;
@@ -284,11 +319,8 @@ fn refuse_what_nothing_bounds(
 }
 
 /// Which plain meters a surface counts.
-pub(crate) fn needs_of(surface: Surface) -> Needs {
-    match surface {
-        Surface::Embeddings => Needs::InputOnly,
-        Surface::Chat | Surface::Completions => Needs::InputAndOutput,
-    }
+pub(crate) const fn needs_of(surface: Surface) -> Needs {
+    media::needs_of(surface)
 }
 
 fn not_priced(model: &str, reason: &str) -> Refusal {

@@ -129,6 +129,9 @@ fn next_with_place<'a>(
 fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
     let plan = &reservation.priced.plan;
     let priced = plan.candidates.get(candidate)?;
+    if reservation.priced.media.is_some() {
+        return None;
+    }
     let shape = plan.shape();
     if !plan.is_paid || plan.n_choices == 0 || !priced.charges_output(&shape) {
         return None;
@@ -216,11 +219,15 @@ fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Byt
 fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBasis, Option<UsageSpan>) {
     let counted = || {
         let request = &reservation.priced;
+        if let Some(media) = &request.media {
+            return tollgate_wire::media::counted_usage(media, None, answer.text_bytes);
+        }
         counted_usage(&request.skim, request.body.0.len(), answer.text_bytes, 0)
     };
     let (usage, basis, span) = match &answer.usage {
         UsageReading::Counted(usage, span) => (*usage, SettlementBasis::Provider, Some(span.clone())),
         UsageReading::Told(usage) => (*usage, SettlementBasis::Provider, None),
+        UsageReading::Inferred(usage) => (*usage, SettlementBasis::Counted, None),
         UsageReading::Unusable(error, span) => {
             tracing::warn!(%error, "a provider's usage is unusable; counted instead");
             (counted(), SettlementBasis::Counted, Some(span.clone()))

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate_domain::{ErrorKind, NanoUsd, RequestId, Surface};
 use tollgate_telemetry::RequestTrace;
@@ -19,12 +19,15 @@ use crate::reserve::levels;
 pub(crate) fn quote(
     gateway: &Pod,
     caller: Authenticated,
-    headers: HeaderMap,
+    parts: http::request::Parts,
     body: Bytes,
     request: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
-    let surface = surface_of(&body)?;
+    let surface = match named_surface(parts.uri.query())? {
+        Some(surface) => surface,
+        None => surface_of(&body)?,
+    };
     let trace = RequestTrace::disabled();
     let mut priced = price(
         gateway,
@@ -34,17 +37,30 @@ pub(crate) fn quote(
             surface,
             dialect: ChatDialect::OpenAiChat,
             path: String::new(),
+            deployment: None,
+            passthrough: None,
             caller,
-            headers,
+            headers: parts.headers,
             body,
             trace,
         },
     )?;
     // as a request is, whose cheap bound the ledger refuses
-    if levels(&priced).is_beyond_every_period(priced.plan.minimum) {
+    if priced.media.is_none() && levels(&priced).is_beyond_every_period(priced.plan.minimum) {
         priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);
     }
     Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))
+}
+
+/// `?surface=images`, for bodies that could be those of several surfaces.
+fn named_surface(query: Option<&str>) -> Result<Option<Surface>, Refusal> {
+    let name = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("surface=")));
+    let Some(name) = name else { return Ok(None) };
+    let known = Surface::ALL.into_iter().find(|surface| surface.name() == name);
+    known.filter(|surface| *surface != Surface::Passthrough).map(Some).ok_or_else(|| {
+        let message = "there is no such surface: write chat, completions, embeddings, moderations, rerank, images, image_edits, image_variations, speech, transcriptions or translations";
+        Refusal::new(ErrorKind::InvalidRequest, message).with_param("surface")
+    })
 }
 
 /// A body tells its surface by the member only that surface has.
@@ -54,12 +70,18 @@ fn surface_of(body: &[u8]) -> Result<Surface, Refusal> {
     let has = |name: &str| members.iter().any(|member| &*member.key.name(body) == name.as_bytes());
     if has("messages") {
         Ok(Surface::Chat)
+    } else if has("documents") {
+        Ok(Surface::Rerank)
+    } else if has("voice") {
+        Ok(Surface::Speech)
     } else if has("prompt") {
         Ok(Surface::Completions)
     } else if has("input") {
         Ok(Surface::Embeddings)
     } else {
-        Err(refused("the body has neither `messages`, `prompt` nor `input`: send the request to be quoted"))
+        Err(refused(
+            "the body has neither `messages`, `prompt` nor `input`: send the request to be quoted, or name its surface with ?surface=",
+        ))
     }
 }
 

@@ -55,9 +55,10 @@ impl fmt::Debug for StreamStart {
 pub(crate) async fn start_stream(
     reservation: &Reservation,
     mut body: UpstreamBody,
+    has_events: bool,
     deadline: Instant,
 ) -> Result<StreamStart, Failed> {
-    let mut relay = AnyRelay::of(reservation);
+    let mut relay = AnyRelay::of(reservation, has_events);
     let mut events = Vec::new();
     let mut n_bytes = 0;
     loop {
@@ -114,6 +115,8 @@ pub(crate) struct RelayBody {
     events: Vec<RelayEvent>,
     ready: VecDeque<Bytes>,
     is_settled: bool,
+    /// It broke where there is no event to tell it by.
+    was_cut: bool,
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// What the renewal of its lease knows of it; `None` where no candidate is left to price it.
     running: Option<Arc<RunningStream>>,
@@ -147,6 +150,7 @@ impl RelayBody {
             events: start.events,
             ready: VecDeque::new(),
             is_settled: false,
+            was_cut: false,
             deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
             running,
             stop,
@@ -163,6 +167,11 @@ impl RelayBody {
             None => body.settle_if_done(),
         }
         body
+    }
+
+    /// Whether it ended in the middle without a way to say so.
+    pub(crate) const fn was_cut(&self) -> bool {
+        self.was_cut
     }
 
     /// The next bytes for the client; `None` at the end. Never fails: what breaks is told as an error event.
@@ -294,7 +303,11 @@ impl RelayBody {
             return;
         }
         if !self.is_settled {
-            self.ready.push_back(refusal.event(self.reservation.priced.client.dialect));
+            if self.relay.has_events() {
+                self.ready.push_back(refusal.event(self.reservation.priced.client.dialect));
+            } else {
+                self.was_cut = true;
+            }
             self.settle(RequestOutcome::Error(refusal.kind), 200);
         }
     }
@@ -321,6 +334,9 @@ impl RelayBody {
         let is_whole = self.relay.finish_seen() || self.relay.done_seen();
         if let Some(usage) = self.relay.usage().filter(|_| is_whole) {
             return (usage, SettlementBasis::Provider);
+        }
+        if let AnyRelay::Media(relay) = &self.relay {
+            return (relay.counted(), SettlementBasis::Counted);
         }
         let request = &self.reservation.priced;
         let (text_bytes, n_events) = (self.relay.text_bytes(), self.relay.n_text_events());

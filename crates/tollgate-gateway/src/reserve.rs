@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, Meter, NanoUsd, TenantId, Usage};
+use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, NanoUsd, TenantId};
 use tollgate_ledger::{Admission, AdmitOutcome, MAX_MEMO_BYTES, MoneyNode, MoneyRefusal, WalletRule};
 use tollgate_policy::KeyContext;
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
@@ -30,7 +30,8 @@ pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Re
     let hold = HoldId::from_uuid(priced.request.as_uuid());
     let mut asking = Asking { place: Some(place), tenant: priced.caller.context.tenant.id, hold };
     let mut outcome = admit(gateway, &priced, hold).await?;
-    if may_fit_when_counted(&outcome, priced.plan.minimum)
+    if priced.media.is_none()
+        && may_fit_when_counted(&outcome, priced.plan.minimum)
         && priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens)
     {
         outcome = admit(gateway, &priced, hold).await?;
@@ -182,7 +183,7 @@ async fn ask(gateway: &Pod, admission: &Admission<'_>, levels: &Levels<'_>) -> R
 fn memo(priced: &Priced) -> Vec<u8> {
     let plan = &priced.plan;
     let first = plan.candidates.first();
-    let usage = Usage::ZERO.with(Meter::Input, plan.input_estimate).with(Meter::Request, 1);
+    let usage = plan.lost_usage;
     let memo = HoldMemo {
         project: priced.caller.context.project.id,
         end_user: priced.end_user.as_deref(),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tollgate_catalog::{Charge, ServiceTier};
 use tollgate_domain::{
-    AppliedMargin, Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, MAX_LIMIT, Meter,
-    NanoUsd, RequestOutcome, SettlementBasis, UnixMillis, Usage, UsageEvent,
+    AppliedMargin, Attempt, AttemptOutcome, ChargeLine, CredentialId, EventId, HoldId, MAX_LIMIT, NanoUsd,
+    RequestOutcome, SettlementBasis, UnixMillis, Usage, UsageEvent,
 };
 use tollgate_ledger::{Grant, Settlement};
 use tollgate_telemetry::RequestTrace;
@@ -194,7 +194,7 @@ impl Reservation {
 
     /// The prompt's cost as an estimate, for what was lost after dispatch.
     pub(crate) fn lost_usage(&self) -> Usage {
-        Usage::ZERO.with(Meter::Input, self.priced.plan.input_estimate).with(Meter::Request, 1)
+        self.priced.plan.lost_usage
     }
 
     /// Notes the class the provider says it served; an unknown or unpriced one is priced as asked.

@@ -197,6 +197,12 @@ impl KeyContext {
         self.rules.iter().any(|rules| rules.requires_end_user)
     }
 
+    /// Whether a pattern of the key's list that `counts` allows a model of this name.
+    #[must_use]
+    pub fn allows_model_by(&self, name: &str, counts: impl Fn(&String) -> bool) -> bool {
+        self.key.models.iter().any(|pattern| counts(pattern) && matches_pattern(pattern, name))
+    }
+
     /// Whether the key may ask for a model of this name.
     #[must_use]
     pub fn allows_model(&self, name: &str) -> bool {

@@ -51,5 +51,14 @@ pub const fn operation_name(surface: Surface) -> &'static str {
         Surface::Chat => "chat",
         Surface::Completions => "text_completion",
         Surface::Embeddings => "embeddings",
+        Surface::Moderations => "moderation",
+        Surface::Rerank => "rerank",
+        Surface::Images => "image_generation",
+        Surface::ImageEdits => "image_edit",
+        Surface::ImageVariations => "image_variation",
+        Surface::Speech => "speech",
+        Surface::Transcriptions => "transcription",
+        Surface::Translations => "translation",
+        Surface::Passthrough => "passthrough",
     }
 }

@@ -8,6 +8,8 @@ pub mod bedrock;
 pub mod cohere;
 pub mod gemini;
 pub mod json;
+pub mod media;
+pub mod multipart;
 pub mod neutral;
 pub mod openai;
 pub mod sse;

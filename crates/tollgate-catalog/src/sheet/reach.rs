@@ -24,19 +24,22 @@ pub struct UnitBounds {
     pub pages: u64,
     /// Searches or tool calls billed by the provider.
     pub searches: u64,
+    /// Characters of text that is spoken.
+    pub characters: u64,
 }
 
 impl UnitBounds {
     /// None at all.
-    pub const NONE: Self = Self { images: 0, seconds: 0, pages: 0, searches: 0 };
+    pub const NONE: Self = Self { images: 0, seconds: 0, pages: 0, searches: 0, characters: 0 };
 
-    pub(super) const fn by_meter(self) -> [(Meter, u64); 5] {
+    pub(super) const fn by_meter(self) -> [(Meter, u64); 6] {
         [
             (Meter::Request, 1),
             (Meter::Image, self.images),
             (Meter::Second, self.seconds),
             (Meter::Page, self.pages),
             (Meter::Search, self.searches),
+            (Meter::Character, self.characters),
         ]
     }
 }

@@ -37,7 +37,8 @@ pub struct CreatePrice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "input")]
     pub meter: Option<String>,
-    /// USD per million tokens, or per single unit for `request`, `image`, `second`, `page` and `search`.
+    /// USD per million tokens, or per single unit for `request`, `image`, `second`, `page`, `search`
+    /// and `character`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "0.25")]
     pub price: Option<String>,

@@ -10,15 +10,28 @@ use super::App;
 use crate::error::Problems;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
-/// Surfaces with a default model in this release.
-const SURFACES: [Surface; 3] = [Surface::Chat, Surface::Completions, Surface::Embeddings];
+/// Surfaces whose requests may name no model. A pass-through has none to name.
+const SURFACES: [Surface; 11] = [
+    Surface::Chat,
+    Surface::Completions,
+    Surface::Embeddings,
+    Surface::Moderations,
+    Surface::Rerank,
+    Surface::Images,
+    Surface::ImageEdits,
+    Surface::ImageVariations,
+    Surface::Speech,
+    Surface::Transcriptions,
+    Surface::Translations,
+];
 /// Surfaces that a later release will know.
-const LATER_SURFACES: [&str; 6] = ["responses", "moderations", "images", "audio", "rerank", "messages"];
+const LATER_SURFACES: [&str; 2] = ["responses", "messages"];
 
 /// Default models by surface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DefaultModelsView {
-    /// Surface (`chat`, `completions`, `embeddings`) to model.
+    /// Surface (`chat`, `completions`, `embeddings`, `moderations`, `rerank`, `images`, `image_edits`,
+    /// `image_variations`, `speech`, `transcriptions`, `translations`) to model.
     pub defaults: BTreeMap<String, String>,
 }
 
@@ -51,7 +64,8 @@ pub(crate) fn check_defaults(
             }
             checked.push((surface, model.clone()));
         } else {
-            problems.add(path, "is no surface: write chat, completions or embeddings");
+            let known: Vec<&str> = SURFACES.into_iter().map(Surface::name).collect();
+            problems.add(path, format!("is no surface: write one of {}", known.join(", ")));
         }
     }
     checked

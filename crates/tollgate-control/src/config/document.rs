@@ -217,8 +217,8 @@ pub struct ConfigBudget {
 
 macro_rules! config_price {
     ($($field:ident = $meter:ident),* $(,)?) => {
-        /// A price's entry: USD per million tokens, per single unit for `request`, `image`, `second`, `page`
-        /// and `search`.
+        /// A price's entry: USD per million tokens, per single unit for `request`, `image`, `second`, `page`,
+        /// `search` and `character`.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         pub struct ConfigPrice {
@@ -279,6 +279,7 @@ config_price! {
     second = Second,
     page = Page,
     search = Search,
+    character = Character,
 }
 
 impl ConfigPrice {

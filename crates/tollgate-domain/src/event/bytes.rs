@@ -338,9 +338,27 @@ mod tests {
             "second",
             "page",
             "search",
+            "character",
         ];
         assert_eq!(&meters[..expected.len()], &expected);
-        assert_eq!(Surface::ALL.map(Surface::name)[..3], ["chat", "completions", "embeddings"]);
+        let surfaces = [
+            "chat",
+            "completions",
+            "embeddings",
+            "moderations",
+            "rerank",
+            "images",
+            "image_edits",
+            "image_variations",
+            "speech",
+            "transcriptions",
+            "translations",
+            "passthrough",
+        ];
+        assert_eq!(&Surface::ALL.map(Surface::name)[..surfaces.len()], &surfaces);
+        for (place, surface) in Surface::ALL.into_iter().enumerate() {
+            assert_eq!(surface as usize, place, "{surface:?}");
+        }
         assert_eq!(
             (ErrorKind::ALL[0].code(), ErrorKind::ALL[24].code()),
             ("invalid_request", "ledger_unavailable")

@@ -110,6 +110,11 @@ impl RecordedBody {
         }
     }
 
+    /// Whether it ended in the middle without a way to say so.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.relay.was_cut()
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         let max = self.once.gateway().config.idempotency.max_answer_bytes;
         if let Ok(recording) = &mut self.recording

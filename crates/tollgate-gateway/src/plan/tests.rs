@@ -174,6 +174,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         minimum,
         rate_tokens: 0,
         input_estimate: 0,
+        lost_usage: Usage::ZERO,
     };
     assert!(plan.count_exactly(&skim, body.as_bytes(), 256));
     // a nano-USD per token: 1,000 tokens of text, the marks around them, and 256 or 4,096 of the answer

@@ -1,7 +1,10 @@
 //! The relay of a stream, in whatever dialects its two sides speak.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tollgate_domain::Usage;
+use tollgate_wire::media::MediaRelay;
 use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::responses::ResponseEcho;
 use tollgate_wire::openai::stream::{RelayEvent, StreamEnd, StreamOptions, StreamRelay};
@@ -20,6 +23,7 @@ use crate::settle::Reservation;
 pub(super) enum AnyRelay {
     OpenAi(StreamRelay),
     Translating(Box<TranslatingRelay>),
+    Media(Box<MediaRelay>),
 }
 
 macro_rules! delegate {
@@ -27,14 +31,18 @@ macro_rules! delegate {
         match $self {
             Self::OpenAi($relay) => $call,
             Self::Translating($relay) => $call,
+            Self::Media($relay) => $call,
         }
     };
 }
 
 impl AnyRelay {
     /// The relay of what the candidate at hand answers.
-    pub(super) fn of(reservation: &Reservation) -> Self {
+    pub(super) fn of(reservation: &Reservation, has_events: bool) -> Self {
         let request = &reservation.priced;
+        if let Some(media) = &request.media {
+            return Self::Media(Box::new(MediaRelay::new(Arc::clone(media), has_events)));
+        }
         let skim = &request.skim;
         let client = request.client.dialect;
         let candidate = reservation.current().map(|priced| &priced.candidate);
@@ -57,6 +65,14 @@ impl AnyRelay {
                 candidate.map_or_else(String::new, |one| one.model.to_string()),
             ),
         })))
+    }
+
+    /// Whether an error can be told as an event.
+    pub(super) const fn has_events(&self) -> bool {
+        match self {
+            Self::OpenAi(_) | Self::Translating(_) => true,
+            Self::Media(relay) => relay.has_events(),
+        }
     }
 
     pub(super) fn push(&mut self, chunk: Bytes, out: &mut Vec<RelayEvent>) -> Result<(), SseError> {
@@ -95,7 +111,7 @@ impl AnyRelay {
     pub(super) fn service_tier(&self) -> Option<&str> {
         match self {
             Self::OpenAi(relay) => relay.service_tier(),
-            Self::Translating(_) => None,
+            Self::Translating(_) | Self::Media(_) => None,
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) timeouts: Timeouts,
     pub(crate) config: GatewayConfig,
     pub(crate) prices: Vec<(Option<Meter>, i64)>,
+    /// Of what is passed through.
+    pub(crate) passthrough: Vec<(Option<Meter>, i64)>,
     pub(crate) data_policy: DataPolicy,
     pub(crate) hold_slice_tokens: Option<u32>,
     /// What the first provider speaks.
@@ -79,6 +81,7 @@ impl Default for Setup {
                 (Some(Meter::Input), INPUT_PRICE * 1_000_000),
                 (Some(Meter::Output), OUTPUT_PRICE * 1_000_000),
             ],
+            passthrough: Vec::new(),
             data_policy: DataPolicy::OPEN,
             hold_slice_tokens: None,
             dialect: Dialect::Openai,
@@ -254,6 +257,10 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
         for (meter, price) in &setup.prices {
             n += 1;
             objects.push(price_row(n, (name, &setup.model), *meter, *price));
+        }
+        for (meter, price) in &setup.passthrough {
+            n += 1;
+            objects.push(price_row(n, (name, "passthrough"), *meter, *price));
         }
     }
     objects.into_iter().collect()

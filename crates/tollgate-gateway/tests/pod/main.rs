@@ -10,5 +10,8 @@ mod faults;
 mod harness;
 mod idempotency;
 mod limits;
+mod media;
+mod other_paths;
+mod passthrough;
 mod rules;
 mod slices;

@@ -26,7 +26,10 @@ enum_pairs! {
     kind_to_wire, kind_from_wire: ObjectKind, ObjectKind {
         Settings, Provider, Price, Margin, Model, Tenant, Project, Key, Budget
     }
-    surface_to_wire, surface_from_wire: Surface, Surface { Chat, Completions, Embeddings }
+    surface_to_wire, surface_from_wire: Surface, Surface {
+        Chat, Completions, Embeddings, Moderations, Rerank, Images, ImageEdits, ImageVariations, Speech,
+        Transcriptions, Translations, Passthrough
+    }
     dialect_to_wire, dialect_from_wire: Dialect, Dialect {
         Openai, AzureOpenai, Anthropic, Gemini, Cohere, Bedrock, Vertex, Demo
     }

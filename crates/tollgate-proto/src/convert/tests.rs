@@ -61,7 +61,7 @@ fn rules() -> impl Strategy<Value = OwnerRules> {
 }
 
 fn settings() -> impl Strategy<Value = PolicyObject> {
-    let surface = prop::sample::select(vec![Surface::Chat, Surface::Completions, Surface::Embeddings]);
+    let surface = prop::sample::select(Surface::ALL.to_vec());
     (any::<[u8; 32]>(), vec((surface, name()), 0..3), slice()).prop_map(
         |(pepper, default_models, hold_slice_tokens)| {
             PolicyObject::Settings(Settings {

@@ -34,6 +34,10 @@ pub fn answer(surface: Surface, body: &[u8]) -> Response<UpstreamBody> {
         match surface {
             Surface::Embeddings => embeddings::answer(&skim, &parsed),
             Surface::Chat | Surface::Completions => Ok(text::answer(&skim, &parsed, body)),
+            other => Err(RequestError {
+                message: format!("the demo provider does not serve {}", other.name()),
+                param: Some("model".to_owned()),
+            }),
         }
     });
     match answered {

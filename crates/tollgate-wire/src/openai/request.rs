@@ -21,6 +21,7 @@ pub use bound::{
 };
 pub use exact::{CountedText, MAX_COUNTED_TEXT_BYTES, count_text};
 pub use images::{IMAGE_TOKENS_BOUND, ImageDetail, ImagePart, ImageRates, image_rates};
+pub(crate) use skim::empty;
 pub use skim::skim;
 pub use splice::{Edits, OutputCapField, splice};
 
@@ -65,7 +66,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { message: message.into(), param: Some(param.into()) }
     }
 }

@@ -41,6 +41,8 @@ pub enum UsageReading {
     Counted(Usage, UsageSpan),
     /// The same, of an answer that was not read in this dialect.
     Told(Usage),
+    /// Nothing in words, but what the answer holds can be counted.
+    Inferred(Usage),
     /// Counts that do not.
     Unusable(UsageError, UsageSpan),
 }
@@ -101,7 +103,7 @@ pub(super) fn read_usage_here(surface: Surface, scanner: &mut Scanner<'_>) -> Re
     Ok(read_usage(surface, scanner.bytes(), &value))
 }
 
-fn usage_span(body: &[u8], value: &Value) -> UsageSpan {
+pub(crate) fn usage_span(body: &[u8], value: &Value) -> UsageSpan {
     let mut span = UsageSpan { object: value.span.clone(), cost_value: None, is_empty: true };
     let mut scanner = Scanner::at_offset(body, value.span.start);
     let walked = scanner.object(|scanner, key| {

@@ -21,8 +21,8 @@ pub struct Frame {
 /// A stream that is no event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
-    /// An event beyond [`MAX_EVENT_BYTES`].
-    #[error("the provider sent an event of more than {MAX_EVENT_BYTES} bytes")]
+    /// An event beyond the decoder's bound, [`MAX_EVENT_BYTES`] where none is given.
+    #[error("the provider sent an event that is too large")]
     EventTooLarge,
     /// An event that is not what its dialect has.
     #[error("the provider sent an event that cannot be read")]
@@ -30,10 +30,17 @@ pub enum SseError {
 }
 
 /// The decoder's state between chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     splitter: Splitter,
     partial: BytesMut,
+    max_event_bytes: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::with_max_event_bytes(MAX_EVENT_BYTES)
+    }
 }
 
 impl Frame {
@@ -55,6 +62,12 @@ impl Decoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A decoder whose events may be larger or smaller than usual.
+    #[must_use]
+    pub fn with_max_event_bytes(max_event_bytes: usize) -> Self {
+        Self { splitter: Splitter::default(), partial: BytesMut::new(), max_event_bytes }
     }
 
     /// Takes the next chunk and appends the frames it completes.
@@ -87,7 +100,7 @@ impl Decoder {
         let start = *at;
         let end = self.splitter.event_end(chunk, start);
         let n_bytes = self.partial.len() + end.unwrap_or(chunk.len()) - start;
-        if n_bytes > MAX_EVENT_BYTES {
+        if n_bytes > self.max_event_bytes {
             return Err(SseError::EventTooLarge);
         }
         let Some(end) = end else {

@@ -90,7 +90,7 @@ fn walk(surface: Surface, body: &[u8]) -> Result<RequestSkim, Refusal> {
     Ok(skim)
 }
 
-fn empty(surface: Surface) -> RequestSkim {
+pub(crate) fn empty(surface: Surface) -> RequestSkim {
     RequestSkim {
         surface,
         model: None,
@@ -124,7 +124,7 @@ const fn prompt_member(surface: Surface) -> &'static str {
     match surface {
         Surface::Chat => "messages",
         Surface::Completions => "prompt",
-        Surface::Embeddings => "input",
+        _ => "input",
     }
 }
 

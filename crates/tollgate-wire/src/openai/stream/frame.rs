@@ -141,12 +141,12 @@ impl Progress {
         let has_choices = chunk.n_choices > 0;
         let (usage, span) = match read_usage(self.surface, &data, &value) {
             // a frame's usage always has its place
-            UsageReading::Missing | UsageReading::Told(_)
+            UsageReading::Missing | UsageReading::Told(_) | UsageReading::Inferred(_)
                 if has_choices || self.options.client_wants_usage =>
             {
                 return Look::Forward;
             }
-            UsageReading::Missing | UsageReading::Told(_) => return Look::Hide,
+            UsageReading::Missing | UsageReading::Told(_) | UsageReading::Inferred(_) => return Look::Hide,
             UsageReading::Counted(usage, span) => {
                 self.usage = Some(usage);
                 (Ok(usage), span)

@@ -97,7 +97,10 @@ impl Counts {
                 self.completion = count(scanner, "completion_tokens")?;
             }
             b"total_tokens" => self.total = count(scanner, "total_tokens")?,
-            b"prompt_tokens_details" | b"input_tokens_details" | b"prompt_token_details" => {
+            b"prompt_tokens_details"
+            | b"input_tokens_details"
+            | b"prompt_token_details"
+            | b"input_token_details" => {
                 members(scanner, |scanner, key| self.read_prompt_detail(scanner, key))?;
             }
             b"completion_tokens_details" | b"output_tokens_details" => {

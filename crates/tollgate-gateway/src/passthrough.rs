@@ -1,0 +1,155 @@
+//! `/passthrough/{provider}/…`: calls that have no surface here, sent to a provider as they came, with its credential.
+//!
+//! A key may use a provider's routes where its list of models names them: `{provider}/passthrough`, by itself or with a
+//! wildcard for the provider. A list that is empty, or that allows everything, allows no pass-through. Each call costs
+//! what the row of the model `passthrough` says per request; without such a row it is refused.
+
+use http::{Method, Uri};
+use tollgate_domain::ErrorKind;
+use tollgate_policy::{Candidate, KeyContext};
+
+use crate::error::Refusal;
+
+/// Where all of them begin.
+pub(crate) const PREFIX: &str = "/passthrough/";
+/// The model that stands for them in prices and in the lists of keys.
+const MODEL: &str = "passthrough";
+
+/// A call as it is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct PassthroughCall {
+    pub(crate) method: Method,
+    pub(crate) provider: String,
+    /// After the provider's base URL, with its slash.
+    path: String,
+    /// Without any key.
+    query: Option<String>,
+}
+
+impl PassthroughCall {
+    /// Reads a call's address; refuses what could lead anywhere else than below the provider's base URL.
+    pub(crate) fn read(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+        const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        if !METHODS.contains(method) {
+            let message = "this path takes GET, POST, PUT, PATCH and DELETE";
+            let refusal = Refusal::new(ErrorKind::MethodNotAllowed, message);
+            return Err(Refusal { allow: Some("GET, POST, PUT, PATCH, DELETE"), ..refusal });
+        }
+        let rest = uri.path().strip_prefix(PREFIX).unwrap_or_default();
+        let (provider, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if provider.is_empty() || path.is_empty() {
+            let message = "write /passthrough/{provider}/{path}, with the provider's name and a path below its base URL";
+            return Err(Refusal::new(ErrorKind::NotFound, message));
+        }
+        if !is_plain(path) {
+            let message = "the path must be plain: no empty or dotted segments, no backslashes, no escaped dots or slashes";
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("path"));
+        }
+        let query = uri.query().map(|query| {
+            let kept = query.split('&').filter(|pair| !is_key(pair));
+            kept.collect::<Vec<_>>().join("&")
+        });
+        Ok(Self {
+            method: method.clone(),
+            provider: provider.to_owned(),
+            path: format!("/{path}"),
+            query: query.filter(|query| !query.is_empty()),
+        })
+    }
+
+    /// What stands for it where a model is asked for.
+    pub(crate) fn model(&self) -> String {
+        format!("{}/{MODEL}", self.provider)
+    }
+
+    /// Refuses a key whose list does not name it.
+    pub(crate) fn check(&self, context: &KeyContext) -> Result<(), Refusal> {
+        let model = self.model();
+        let names_it = |pattern: &String| pattern.rsplit_once('/').is_some_and(|(_, model)| model == MODEL);
+        if context.key.models.iter().any(names_it) && context.allows_model_by(&model, names_it) {
+            return Ok(());
+        }
+        let message = format!(
+            "this key may not use pass-through routes: ask your operator to add `{model}` to its models"
+        );
+        Err(Refusal::new(ErrorKind::ModelNotAllowed, message).with_param("model"))
+    }
+
+    /// The address at the provider.
+    pub(crate) fn url(&self, candidate: &Candidate) -> Result<Uri, String> {
+        let base = candidate.provider.base_url.trim_end_matches('/');
+        let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+        Uri::try_from(format!("{base}{}{query}", self.path))
+            .map_err(|_| "the path is no part of a URL".to_owned())
+    }
+}
+
+/// Google's clients write their key into the query; ours stays here.
+fn is_key(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    crate::edge::percent_decoded(name).eq_ignore_ascii_case("key")
+}
+
+/// Whether every server takes the path for the same one.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let is_visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#');
+    // twice escaped ones, too: some server on the way may unescape once
+    let has_escapes =
+        ["%2e", "%2f", "%5c", "%25", "%00", "%0a", "%0d"].iter().any(|escape| lower.contains(escape));
+    // `;` begins a parameter, behind which some servers see no dots
+    let has_odd_segment = path.split('/').enumerate().any(|(at, segment)| {
+        let name = segment.split(';').next().unwrap_or_default();
+        // the last may be empty: a trailing slash
+        matches!(name, "." | "..") || (segment.is_empty() && at + 1 < path.split('/').count())
+    });
+    is_visible && !has_escapes && !has_odd_segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> Result<PassthroughCall, Refusal> {
+        PassthroughCall::read(&Method::GET, &Uri::try_from(path).unwrap())
+    }
+
+    #[test]
+    fn only_plain_paths_pass() {
+        for (path, expected, query) in [
+            ("/passthrough/openai/fine_tuning/jobs", "/fine_tuning/jobs", None),
+            ("/passthrough/openai/a?limit=2&key=tgk_x&after=b", "/a", Some("limit=2&after=b")),
+            ("/passthrough/openai/a?Key=tgk_x&k%65y=tgk_x", "/a", None),
+            ("/passthrough/openai/a:b@c/~d%20e/", "/a:b@c/~d%20e/", None),
+            ("/passthrough/openai/a...b/.c", "/a...b/.c", None),
+            ("/passthrough/openai/http:/evil", "/http:/evil", None),
+        ] {
+            let call = read(path).unwrap();
+            assert_eq!((call.path.as_str(), call.query.as_deref()), (expected, query), "{path}");
+        }
+        for path in [
+            "/passthrough/openai/../admin",
+            "/passthrough/openai/a/../../admin",
+            "/passthrough/openai/..",
+            "/passthrough/openai/./a",
+            "/passthrough/openai//evil.example",
+            "/passthrough/openai/a//b",
+            "/passthrough/openai/http://evil.example/",
+            "/passthrough/openai/%2e%2e/admin",
+            "/passthrough/openai/%2E./admin",
+            "/passthrough/openai/a%2fb",
+            "/passthrough/openai/a%5c..%5cb",
+            "/passthrough/openai/%252e%252e/admin",
+            "/passthrough/openai/..;x/admin",
+            "/passthrough/openai/a%0d%0ahost:evil",
+            "/passthrough/openai/a%00",
+        ] {
+            assert_eq!(read(path).unwrap_err().kind, ErrorKind::InvalidRequest, "{path}");
+        }
+        for path in ["/passthrough/", "/passthrough/openai", "/passthrough/openai/", "/passthrough//a"] {
+            assert_eq!(read(path).unwrap_err().kind, ErrorKind::NotFound, "{path}");
+        }
+        let connect = PassthroughCall::read(&Method::OPTIONS, &Uri::from_static("/passthrough/openai/a"));
+        assert_eq!(connect.unwrap_err().kind, ErrorKind::MethodNotAllowed);
+    }
+}
