@@ -43,6 +43,8 @@ pub struct JournalProof {
     pub wallet_totals: u64,
     /// Owners' quarters of an hour.
     pub spend_quarters: u64,
+    /// End users' quarters of an hour, by key.
+    pub end_user_quarters: u64,
     /// What is wrong, at most [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
     /// How many more differences there are.
@@ -67,6 +69,7 @@ async fn verify(tx: &mut Tx) -> Result<JournalProof, StoreError> {
     wallets::verify_credits(tx, &mut proof).await?;
     sums::verify_totals(tx, &mut proof).await?;
     sums::verify_quarters(tx, &mut proof).await?;
+    sums::verify_end_user_quarters(tx, &mut proof).await?;
     Ok(proof)
 }
 

@@ -13,7 +13,7 @@ use crate::parts::{Time, Usd};
 use crate::{Action, Actor, AppError, Resource, Verb};
 
 /// How often a seed is tried that finds the ledger lost or closed by somebody else: each follows a reseed.
-const SEED_TRIES: usize = 3;
+pub(super) const SEED_TRIES: usize = 3;
 
 /// Where a balance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -252,7 +252,7 @@ impl App {
 
     /// The epoch under which the ledger knows the tenant, reseeded first where it may have lost it: a seed knows
     /// nothing of what is in flight. `None` in process, where nothing but this process can hold anything.
-    async fn live_epoch(&self, tenant: TenantId) -> Result<Option<Epoch>, AppError> {
+    pub(super) async fn live_epoch(&self, tenant: TenantId) -> Result<Option<Epoch>, AppError> {
         let ledger = &self.parts.ledger;
         if matches!(ledger, Ledger::Memory(_)) {
             return Ok(None);

@@ -1,13 +1,13 @@
 //! End users: what each has spent, and the rules that hold for each.
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{BudgetWindow, Id, NanoUsd, Period, PeriodPair, TenantId};
-use tollgate_ledger::{Balance, BudgetCheck, LedgerError, Seed, SeedCounter};
+use tollgate_domain::{BudgetWindow, Id, NanoUsd, Period, PeriodPair, TenantId, TimeZoneName};
+use tollgate_ledger::{Balance, BudgetCheck, Epoch, LedgerError, Seed, SeedCounter};
 use tollgate_policy::{BudgetOwner, EndUserBudget, EndUserCounter, OwnerRules};
 use tollgate_store::EndUserSpend;
 use utoipa::{IntoParams, ToSchema};
 
-use super::balances::BalanceSource;
+use super::balances::{BalanceSource, SEED_TRIES};
 use super::{App, BudgetWindowName, List, ListQuery};
 use crate::jobs;
 use crate::parts::{RulesChange, Time, Usd};
@@ -106,7 +106,7 @@ impl App {
             }
         };
         let rule = rules.end_users.budgets.iter().find(|rule| rule.window == window);
-        let balances = self.end_user_balances(tenant, rule, periods, &spends).await;
+        let balances = self.end_user_balances(tenant, owner, rule, periods, &spends).await;
         let views = spends.into_iter().zip(balances);
         let data =
             views.map(|(spend, balance)| view(spend, window, periods.current, rule, balance)).collect();
@@ -139,6 +139,7 @@ impl App {
     async fn end_user_balances(
         &self,
         tenant: TenantId,
+        owner: BudgetOwner,
         rule: Option<&EndUserBudget>,
         periods: PeriodPair,
         spends: &[EndUserSpend],
@@ -155,12 +156,14 @@ impl App {
             match self.parts.ledger.balances(tenant, true, &checks).await {
                 Ok(balances) if !balances.is_cold => return balances.budgets.into_iter().map(Some).collect(),
                 Ok(_) if attempt == 0 => {
-                    let counters = checks.iter().zip(spends).map(|(check, spend)| SeedCounter {
-                        budget: check.budget,
-                        period_starts_at: periods.current.starts_at,
-                        settled: spend.spent,
+                    let asked = spends.iter().map(|spend| EndUserCounter {
+                        rule: rule.id,
+                        owner,
+                        window: rule.window,
+                        user: spend.user.clone(),
                     });
-                    if let Err(error) = self.seed_counters(tenant, counters.collect()).await {
+                    // read anew: what was read before may be older than the ledger's epoch
+                    if let Err(error) = self.seed_end_users(tenant, &asked.collect::<Vec<_>>()).await {
                         tracing::warn!(%tenant, %error, "end users' counters were not seeded");
                         return nothing();
                     }
@@ -201,13 +204,7 @@ impl App {
             }
             let (mut after, rule) = (None, *budget);
             loop {
-                let (store, now) = (&self.parts.store, self.now());
-                let part = jobs::counters_of_rule(store, now, tenant, &zone, (owner, &rule), after).await?;
-                let (counters, next) = part;
-                if !counters.is_empty() {
-                    self.seed_counters(tenant, counters).await?;
-                }
-                after = next;
+                after = self.seed_users_of_rule(tenant, &zone, (owner, &rule), after).await?;
                 if after.is_none() {
                     break;
                 }
@@ -216,27 +213,65 @@ impl App {
         Ok(change)
     }
 
+    /// Writes what a page of the end users of a new rule spent, and answers where the next page begins.
+    async fn seed_users_of_rule(
+        &self,
+        tenant: TenantId,
+        zone: &TimeZoneName,
+        rule: (BudgetOwner, &EndUserBudget),
+        after: Option<String>,
+    ) -> Result<Option<String>, AppError> {
+        let (store, now) = (&self.parts.store, self.now());
+        let read = async || jobs::counters_of_rule(store, now, tenant, zone, rule, after.clone()).await;
+        // the ledger is asked for nothing where there is nothing to tell
+        if read().await?.0.is_empty() {
+            return Ok(None);
+        }
+        for _ in 0..SEED_TRIES {
+            let epoch = self.seeded_epoch(tenant).await?;
+            let (counters, next) = read().await?;
+            if self.write_counters(tenant, epoch.as_ref(), counters).await? {
+                return Ok(next);
+            }
+        }
+        Err(waits_for_reseed())
+    }
+
     /// Writes what the journal knows of end users into the ledger, where the ledger does not know it.
     ///
     /// # Errors
     /// Not found; unavailable.
     pub async fn seed_end_users(&self, tenant: TenantId, asked: &[EndUserCounter]) -> Result<(), AppError> {
-        // the tenant first: what its pods settled is journaled before anything is read
+        let store = &self.parts.store;
+        for _ in 0..SEED_TRIES {
+            let epoch = self.seeded_epoch(tenant).await?;
+            let zone = store.tenant(tenant).await?.time_zone;
+            let counters = jobs::named_counters(store, self.now(), tenant, &zone, asked).await?;
+            if self.write_counters(tenant, epoch.as_ref(), counters).await? {
+                return Ok(());
+            }
+        }
+        Err(waits_for_reseed())
+    }
+
+    /// Has the ledger know the tenant, and answers under which epoch it does: what its pods settled before that is
+    /// journaled, so that what is read from now on is right as long as the epoch is this one.
+    async fn seeded_epoch(&self, tenant: TenantId) -> Result<Option<Epoch>, AppError> {
         if self.parts.ledger.balances(tenant, true, &[]).await?.is_cold {
             self.seed_tenant(tenant).await?;
         }
-        let store = &self.parts.store;
-        let zone = store.tenant(tenant).await?.time_zone;
-        let counters = jobs::named_counters(store, self.now(), tenant, &zone, asked).await?;
-        self.seed_counters(tenant, counters).await
+        self.live_epoch(tenant).await
     }
 
-    /// Writes counters that the ledger does not have.
-    async fn seed_counters(&self, tenant: TenantId, counters: Vec<SeedCounter>) -> Result<(), AppError> {
+    /// Writes counters that the ledger does not have. `false` where its epoch is not the one that was seen before they
+    /// were read: then nothing is written, as they may lack what was journaled since.
+    pub(crate) async fn write_counters(
+        &self,
+        tenant: TenantId,
+        seen: Option<&Epoch>,
+        counters: Vec<SeedCounter>,
+    ) -> Result<bool, AppError> {
         let (store, ledger) = (&self.parts.store, &self.parts.ledger);
-        if ledger.balances(tenant, true, &[]).await?.is_cold {
-            self.seed_tenant(tenant).await?;
-        }
         // read before the charges: a limit that is a moment old is sent again, with its version
         let credit = store.credit_total(tenant).await?;
         let seed = Seed {
@@ -246,13 +281,19 @@ impl App {
             wallet_settled: store.wallet_settled(tenant).await?.min(tollgate_domain::MAX_LIMIT),
             counters,
         };
-        match ledger.seed(&seed).await {
-            Err(LedgerError::WrongEpoch) => Err(AppError::Unavailable(
-                "the ledger waits for a reseed of this tenant: try again".to_owned(),
-            )),
-            seeded => Ok(seeded?),
+        let written = match seen {
+            Some(epoch) => ledger.seed_within(&seed, epoch).await,
+            None => ledger.seed(&seed).await,
+        };
+        match written {
+            Err(LedgerError::WrongEpoch) => Ok(false),
+            written => Ok(written.map(|()| true)?),
         }
     }
+}
+
+fn waits_for_reseed() -> AppError {
+    AppError::Unavailable("the ledger waits for a reseed of this tenant: try again".to_owned())
 }
 
 fn view(

@@ -71,6 +71,8 @@ pub struct VerificationView {
     pub wallet_totals: u64,
     /// Sums per owner and quarter of an hour that were looked at.
     pub spend_quarters: u64,
+    /// Sums per end user, key and quarter of an hour that were looked at.
+    pub end_user_quarters: u64,
     /// Wallets in the ledger that were compared with the journal.
     pub wallets: u64,
     /// Wallets that were not: the ledger does not know them or does not answer, or their charges did not come to

@@ -93,6 +93,7 @@ async fn verify(store: &Store, ledger: &Ledger) -> Result<VerificationView, AppE
         entries: proof.entries,
         wallet_totals: proof.wallet_totals,
         spend_quarters: proof.spend_quarters,
+        end_user_quarters: proof.end_user_quarters,
         findings: proof.findings.into_iter().map(FindingView::from).collect(),
         more_findings: proof.n_more_findings,
         ..VerificationView::default()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tollgate_domain::{
     BudgetId, BudgetWindow, HoldId, HoldMemo, Id, MAX_LIMIT, NanoUsd, Surface, TenantId, TimeZoneName,
 };
-use tollgate_ledger::{BudgetCheck, HeldBudget, OpenHold, WalletRule};
+use tollgate_ledger::{BudgetCheck, HeldBudget, OpenHold, SeedCounter, WalletRule};
 use tollgate_policy::{BudgetOwner, EndUserCounter};
 
 use super::harness::{NOW, World, paths};
@@ -203,4 +203,37 @@ async fn rules_come_back_from_an_export_as_they_were_applied() {
     let report = world.app().apply_config(&world.admin, changed, options).await.unwrap();
     let details: Vec<_> = report.changes.iter().map(|change| change.detail.as_str()).collect();
     assert_eq!(details, ["end_users", "", "model_limits"]);
+}
+
+#[tokio::test]
+async fn what_was_read_before_another_epoch_is_not_written_into_it() {
+    let (world, tenant, _) = spent().await;
+    let (app, ledger) = (world.app(), &world.ledger);
+    app.seed_tenant(tenant).await.unwrap();
+    let epoch = async || ledger.epochs(&[tenant]).await.unwrap().remove(0).unwrap().epoch;
+    let seen = epoch().await;
+    let period_starts_at = TimeZoneName::utc().periods(BudgetWindow::Month, NOW).unwrap().current.starts_at;
+    let counters = |settled| {
+        vec![SeedCounter { budget: Id::derived(BudgetId::from_u128(7), "a"), period_starts_at, settled }]
+    };
+    // Reseeded meanwhile: what was journaled for that was not read.
+    let reseed = tollgate_ledger::Reseed {
+        tenant,
+        expected: ledger.fence(&[tenant]).await.unwrap().remove(0),
+        above: 0,
+        wallet_limit: NanoUsd::ZERO,
+        wallet_version: 9,
+        wallet_settled: NanoUsd(750_000_000),
+        counters: Vec::new(),
+        holds: Vec::new(),
+        settled: Vec::new(),
+        revoked: Vec::new(),
+    };
+    assert!(!app.write_counters(tenant, Some(&seen), counters(NanoUsd(1))).await.unwrap(), "it is closed");
+    ledger.reseed(&[reseed]).await.unwrap();
+    assert!(!app.write_counters(tenant, Some(&seen), counters(NanoUsd(1))).await.unwrap());
+    let present = epoch().await;
+    assert!(app.write_counters(tenant, Some(&present), counters(NanoUsd(2))).await.unwrap());
+    let spent = settled(&world, tenant, BudgetId::from_u128(7), BudgetWindow::Month, "a").await;
+    assert_eq!(spent, NanoUsd(2));
 }

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tollgate_domain::{HoldId, Id, ManualClock, NanoUsd, NodeId, Secret, TenantId};
 use tollgate_ledger::{
-    Admission, AdmitOutcome, Ledger, OpenReport, RedisConfig, Seed, SettleOutcome, Settlement, WalletRule,
+    Admission, AdmitOutcome, Ledger, OpenReport, RedisConfig, Seed, SettleOutcome, Settlement, SlabConfig,
+    WalletRule,
 };
 use tollgate_proto::v1;
 use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
@@ -57,7 +58,11 @@ struct Pod {
 
 impl Pod {
     async fn connect(served: &Served, server: &RedisServer, node: u128, answers: bool) -> Self {
-        let (node, ledger): (NodeId, _) = (Id::from_u128(node), ledger_at(server.url()).await);
+        Self::with_ledger(served, ledger_at(server.url()).await, node, answers).await
+    }
+
+    async fn with_ledger(served: &Served, ledger: Ledger, node: u128, answers: bool) -> Self {
+        let node: NodeId = Id::from_u128(node);
         let (asks, receiver) = mpsc::channel(8);
         let hello = v1::Hello { node_id: node_bytes(node), reports_open: true, ..v1::Hello::default() };
         asks.send(v1::WatchRequest { message: Some(Asked::Hello(hello)) }).await.unwrap();
@@ -206,6 +211,46 @@ async fn a_pod_that_never_answers_is_given_up_after_a_lease_and_its_holds_stay_h
     );
     let wallet = world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap();
     assert_eq!(wallet.held, NanoUsd::from_usd(1), "nobody else gets it before it is settled as abandoned");
+}
+
+#[tokio::test]
+async fn what_a_journaled_slab_has_paid_for_is_not_held_again() {
+    let (server, served) = serve().await;
+    let world = &served.world;
+    let (tenant, key, _) = prepaid(world).await;
+    world.app().seed_tenant(tenant).await.unwrap();
+    let config = SlabConfig { n_pods: 0, min_requests: 8, ..SlabConfig::default() };
+    let ledger = ledger_at(server.url()).await.with_slabs(config);
+    let pod = Pod::with_ledger(&served, ledger, 77, true).await;
+    let admission = Admission {
+        tenant,
+        key: key.key.id.parse().unwrap(),
+        node: pod.node,
+        hold: Id::from_u128(1),
+        amount: NanoUsd(1_000),
+        minimum: NanoUsd(1_000),
+        wallet: WalletRule::Enforced,
+        budgets: &[],
+        limits: &[],
+        tokens: 0,
+        lease_ms: 60_000,
+        memo: &[],
+    };
+    let slabs = pod.ledger.slabs().unwrap();
+    slabs.lease_for(&admission).await;
+    assert!(matches!(pod.ledger.admit(&admission).await.unwrap(), AdmitOutcome::Admitted(_)));
+    let slab = slabs.views().remove(0);
+    assert_eq!(slab.unannounced, [(admission.hold, NanoUsd(1_000))]);
+    // The pod was cut off for so long that its slab was settled; it has not heard of that when all is lost.
+    let mut paid = event(tenant, &key, slab.hold, slab.hold.as_uuid().as_u128());
+    paid.cost = slab.window;
+    world.store.journal_events(&[paid]).await.unwrap();
+    server.flush_all().await.unwrap();
+    pod.is_reseeded_in_the_end(tenant).await;
+    assert_eq!(world.ledger.list_holds(tenant, None, 9).await.unwrap().holds, []);
+    assert_eq!(pod.settle(tenant, 1).await, SettleOutcome::UnknownHold);
+    let wallet = world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap();
+    assert_eq!((wallet.settled, wallet.held), (slab.window, NanoUsd::ZERO), "it is charged once");
 }
 
 #[tokio::test]

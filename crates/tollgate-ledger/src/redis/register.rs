@@ -261,8 +261,8 @@ impl Register {
         }
     }
 
-    /// A part of a slab is a hold of its own in the ledger.
-    pub(super) fn adopt(&self, id: TenantId, slab: HoldId, part: &Part) {
+    /// A part of a slab is a hold of its own in the ledger; what it is being settled at, where its request is over.
+    pub(super) fn adopt(&self, id: TenantId, slab: HoldId, part: &Part, ending: Option<NanoUsd>) {
         let mut tenants = self.lock(id).lock();
         let Some(tenant) = tenants.get_mut(&id) else { return };
         let Some(of) = tenant.holds.get(&slab) else { return };
@@ -276,7 +276,7 @@ impl Register {
             lease_ms: part.lease_ms,
             memo: part.memo.clone(),
             progress: NanoUsd::ZERO,
-            ending: None,
+            ending,
             granted: Some(Granted { admitted_at: part.admitted_at, epoch: granted.epoch.clone() }),
             n_reports: self.n_reports.load(Ordering::SeqCst),
         };

@@ -50,7 +50,7 @@ impl RedisLedger {
             has_block: answer.next()? == 1,
         };
         for part in call.opened {
-            register.adopt(call.tenant, call.slab, part);
+            register.adopt(call.tenant, call.slab, part, None);
         }
         for (ended, json) in call.ended.iter().zip(&events) {
             let (code, id) = (answer.next()?, StreamId::parse(answer.next_text()?));
@@ -62,7 +62,7 @@ impl RedisLedger {
                     if code == 0 { PartEnd::Settled } else { PartEnd::AlreadySettled }
                 }
                 2 => {
-                    register.adopt(call.tenant, call.slab, &ended.part);
+                    register.adopt(call.tenant, call.slab, &ended.part, Some(ended.settlement.actual));
                     PartEnd::IsHold
                 }
                 _ => return Err(LedgerError::Protocol(format!("slab answered with the unknown end {code}"))),
@@ -74,9 +74,11 @@ impl RedisLedger {
     /// The parts that a reseed made holds of their own before their slab was settled.
     fn gone(&self, call: &SlabCall<'_>, answer: &mut Integers<'_>) -> Result<Vec<HoldId>, LedgerError> {
         let mut own = Vec::new();
-        for part in call.opened.iter().chain(call.ended.iter().map(|ended| &ended.part)) {
+        let opened = call.opened.iter().map(|part| (part, None));
+        let ended = call.ended.iter().map(|ended| (&ended.part, Some(ended.settlement.actual)));
+        for (part, ending) in opened.chain(ended) {
             if answer.next()? == 1 {
-                self.shared.register.adopt(call.tenant, call.slab, part);
+                self.shared.register.adopt(call.tenant, call.slab, part, ending);
                 own.push(part.hold);
             }
         }

@@ -43,6 +43,7 @@ behind_slabs!(
     a_hold_of_its_own_outlives_its_slab,
     a_slab_of_one_end_user_names_them,
     what_was_given_back_is_told_to_nobody,
+    what_ended_before_a_reseed_is_reported_at_its_cost_after_it,
     a_reseed_keeps_what_only_the_pod_knows,
     rate_limits_are_leased_in_blocks,
     an_idle_slab_is_returned,
@@ -336,6 +337,27 @@ async fn what_was_given_back_is_told_to_nobody(stand: Stand) {
         assert_eq!(stand.ledger.settle(&void).await.unwrap(), SettleOutcome::AlreadySettled);
     }
     assert_eq!(wallet(&stand.ledger, &ask).await, balance(1_000_000, 0, 640));
+}
+
+async fn what_ended_before_a_reseed_is_reported_at_its_cost_after_it(stand: Stand) {
+    let ask = leased(&stand).await;
+    granted(&stand, &ask).await;
+    let expected = stand.ledger.fence(&[ask.tenant]).await.unwrap().remove(0);
+    assert_eq!(stand.settle(&ask, 4).await, SettleOutcome::WrongEpoch);
+    let amount = || {
+        let report = stand.ledger.open_report(Some(&[ask.tenant]));
+        let told = report.holds.iter().find(|hold| hold.hold == ask.hold).map(|hold| hold.amount);
+        (told, report.holds)
+    };
+    let (told, holds) = amount();
+    assert_eq!(told, Some(NanoUsd(4)));
+    let mut reseed = reseed_of(&seed(ask.tenant, 1_000_000, &[]));
+    (reseed.expected, reseed.holds) = (expected, holds);
+    stand.ledger.reseed(&[reseed]).await.unwrap();
+    slabs(&stand).maintain().await;
+    assert_eq!(amount().0, Some(NanoUsd(4)), "it is a hold of its own by now");
+    assert_eq!(stand.settle(&ask, 4).await, SettleOutcome::Settled);
+    assert_eq!(amount().0, None);
 }
 
 async fn a_reseed_keeps_what_only_the_pod_knows(stand: Stand) {

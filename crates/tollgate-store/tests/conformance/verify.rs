@@ -82,6 +82,8 @@ async fn filled(fixture: &Fixture) -> Vec<UsageEvent> {
     let kind = |n| if n % 3 == 0 { with_margin } else { priced };
     let mut all: Vec<_> = (0..300).map(|n| kind(n)(n, 1 + u128::from(n % 5 == 0))).collect();
     all[7].end_user = Some("a\0b".to_owned());
+    // as its JSON has it, this is not a NUL
+    all[9].end_user = Some("\\u0000 \0\\".to_owned());
     all[8].labels.insert("na\0me".to_owned(), "𝄞\0".to_owned());
     store.journal_events(&all).await.unwrap();
     store.grant_credit(&ctx_at(NEW_YEAR.plus_ms(5 * DAY_MS)), credit(2, 1, NanoUsd(70), None)).await.unwrap();
@@ -105,6 +107,7 @@ async fn an_untouched_journal_is_proven(fixture: &Fixture) {
     assert_eq!((proof.findings.as_slice(), proof.n_more_findings), ([].as_slice(), 0));
     assert_eq!((proof.requests, proof.credits, proof.entries, proof.wallet_totals), (300, 4, 4, 2));
     assert!(proof.spend_quarters > 300, "{}", proof.spend_quarters);
+    assert!(proof.end_user_quarters > 100, "{}", proof.end_user_quarters);
 }
 
 /// As an operator with the owner's login could.
@@ -209,6 +212,8 @@ async fn a_corrupted_sum_is_named(fixture: &Fixture) {
         ("wallet_totals", "charges = charges + 1", "tenant_id", "charges"),
         ("spend_quarters", "cost_nano_usd = cost_nano_usd + 1", "owner_id", "cost_nano_usd"),
         ("spend_quarters", "requests = requests + 1", "owner_id", "requests"),
+        ("end_user_quarters", "cost_nano_usd = cost_nano_usd + 1", "tenant_id", "cost_nano_usd"),
+        ("end_user_quarters", "requests = requests + 1", "tenant_id", "requests"),
     ];
     for (table, set, key, what) in sums {
         let mut filter = format!("WHERE {key} = {}", literal(fixture, tenant));
@@ -216,11 +221,14 @@ async fn a_corrupted_sum_is_named(fixture: &Fixture) {
             let quarter = "(SELECT MIN(quarter_starts_at_ms) FROM spend_quarters AS other WHERE owner_id = spend_quarters.owner_id)";
             filter.push_str(&format!(" AND quarter_starts_at_ms = {quarter}"));
         }
+        if table == "end_user_quarters" {
+            filter.push_str(" AND end_user = 'user-1' AND quarter_starts_at_ms = (SELECT MIN(quarter_starts_at_ms) FROM end_user_quarters WHERE end_user = 'user-1')");
+        }
         fixture.raw(&format!("UPDATE {table} SET {set} {filter}")).await.unwrap();
         let findings = prove(fixture).await.findings;
         let id = tenant.to_string();
         let is_named = |finding: &&tollgate_store::Finding| {
-            finding.table == table && finding.what == what && finding.id.starts_with(&id)
+            finding.table == table && finding.what == what && finding.id.contains(&id)
         };
         assert_eq!(findings.iter().filter(is_named).count(), 1, "{findings:#?}");
         let column = set.split(' ').next().unwrap();
@@ -232,11 +240,13 @@ async fn a_corrupted_sum_is_named(fixture: &Fixture) {
         .raw(&format!("DELETE FROM wallet_totals WHERE tenant_id = {}", literal(fixture, tenant)))
         .await
         .unwrap();
+    fixture.raw("DELETE FROM end_user_quarters WHERE end_user = 'user-2'").await.unwrap();
     let found = prove(fixture).await.findings;
-    assert!(
-        found.iter().any(|finding| finding.table == "wallet_totals" && finding.found == "none"),
-        "{found:#?}"
-    );
+    for table in ["wallet_totals", "end_user_quarters"] {
+        let is_missing =
+            |finding: &tollgate_store::Finding| finding.table == table && finding.found == "none";
+        assert!(found.iter().any(is_missing), "{table}: {found:#?}");
+    }
 }
 
 async fn costs_follow_from_their_lines(fixture: &Fixture) {

@@ -187,6 +187,7 @@ fn table(view: &Value) -> String {
         ("double entries", "entries"),
         ("tenants' totals", "wallet_totals"),
         ("quarter-hour sums", "spend_quarters"),
+        ("sums of end users", "end_user_quarters"),
         ("ledger wallets", "wallets"),
         ("ledger wallets not compared", "wallets_not_compared"),
     ] {
