@@ -1,5 +1,7 @@
 //! The one type callers hold: a closed set of backends behind the same methods.
 
+mod outbox;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,10 +13,7 @@ use crate::holds::{GrowOutcome, MAX_MEMO_BYTES, Renewal};
 use crate::memory::MemoryLedger;
 use crate::redis::{RedisConfig, RedisLedger};
 use crate::slab::{SlabConfig, SlabLedger};
-use crate::types::{
-    Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, OutboxMark, Seed,
-    SettleOutcome, Settlement,
-};
+use crate::types::{Admission, AdmitOutcome, Balances, BudgetCheck, Seed, SettleOutcome, Settlement};
 use crate::write_ahead::Recovered;
 
 /// Entries that can be set aside per shard of the outbox: as many are a defect that somebody must look at.
@@ -343,110 +342,6 @@ impl Ledger {
             }
             Self::Redis(ledger) => ledger.forget_tenant(tenant).await,
             Self::Slabs(slabs) => slabs.forget_tenant(tenant).await,
-        }
-    }
-
-    /// Takes up to `max` events to be journaled, waiting up to `block_ms` for the first. What is not
-    /// acknowledged is delivered again after 30 s. Several readers share the events among them. Redis takes
-    /// a `max` below 16 for 16: one for each of its streams.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
-    pub async fn outbox_read(&self, max: usize, block_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_read(max, block_ms).await),
-            Self::Redis(ledger) => ledger.outbox_read(max, block_ms).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_read(max, block_ms)).await,
-        }
-    }
-
-    /// Takes up to `max` events that somebody took `idle_ms` ago and has not acknowledged: for who waits for the journal
-    /// to be complete, and cannot wait until they are delivered again. Whoever took them may journal them as well.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
-    pub async fn outbox_reclaim(&self, max: usize, idle_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_reclaim(max, idle_ms)),
-            Self::Redis(ledger) => ledger.outbox_reclaim(max, idle_ms).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_reclaim(max, idle_ms)).await,
-        }
-    }
-
-    /// Removes journaled events from the outbox. Unknown handles are ignored.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: some may be delivered again.
-    pub async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
-        match self {
-            Self::Memory(ledger) => {
-                ledger.outbox_acknowledge(handles).await;
-                Ok(())
-            }
-            Self::Redis(ledger) => ledger.outbox_acknowledge(handles).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_acknowledge(handles)).await,
-        }
-    }
-
-    /// Moves entries that are no events out of the way of the others, in one step with their
-    /// acknowledgement: nothing is lost, and nobody is shown them again. Answers how many were moved. Unknown
-    /// handles are ignored. Of each shard 10,000 entries can be set aside; what is beyond stays in the outbox.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: some may have been moved; a repeat is harmless.
-    pub async fn outbox_set_aside(&self, handles: &[OutboxHandle]) -> Result<u64, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_set_aside(handles)),
-            Self::Redis(ledger) => ledger.outbox_set_aside(handles).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_set_aside(handles)).await,
-        }
-    }
-
-    /// How many entries were set aside.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`].
-    pub async fn outbox_set_aside_len(&self) -> Result<u64, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_set_aside_len()),
-            Self::Redis(ledger) => ledger.outbox_set_aside_len().await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_set_aside_len()).await,
-        }
-    }
-
-    /// Where the outbox ends now.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`].
-    pub async fn outbox_mark(&self) -> Result<OutboxMark, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_mark()),
-            Self::Redis(ledger) => ledger.outbox_mark().await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_mark()).await,
-        }
-    }
-
-    /// Whether something that was in the outbox at `mark` is neither acknowledged nor set aside, whoever reads it.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`].
-    pub async fn outbox_holds(&self, mark: &OutboxMark) -> Result<bool, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_holds(mark)),
-            Self::Redis(ledger) => ledger.outbox_holds(mark).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_holds(mark)).await,
-        }
-    }
-
-    /// How many events wait for the journal, delivered but unacknowledged ones included.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`].
-    pub async fn outbox_len(&self) -> Result<u64, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_len()),
-            Self::Redis(ledger) => ledger.outbox_len().await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_len()).await,
         }
     }
 }
