@@ -14,6 +14,7 @@ use super::backend::{Backend, Caller, Write};
 use super::failure::{Checked, Failure, violation};
 use super::request::{Memo, OwnedAdmission, Request, State};
 use super::truth::{Asked, Standing};
+use super::world::WINDOW_MS;
 
 /// Longer than any pause between two renewals of a living pod; where time is real no hold must outlive its pod by
 /// more than an instant, or a run would take minutes.
@@ -27,6 +28,9 @@ const PATIENCE_MS: i64 = 60_000;
 const REALLY_CUT_PER_MILLE: u64 = 250;
 /// How often a pod looks after its slabs instead.
 const LOOKS_PER_MILLE: u64 = 200;
+/// One of so many requests is of a pod whose clock is slow, by so much at most.
+const SLOW_EVERY: u64 = 25;
+const MAX_BEHIND_MS: i64 = WINDOW_MS;
 /// Requests that one pod has under way at most.
 const MAX_REQUESTS: usize = 12;
 
@@ -147,6 +151,10 @@ impl Simulation {
         let minimum = if self.random.per_mille(500) { amount } else { self.random.between(1, amount) };
         let memo = Memo { estimate: self.random.between(0, minimum), key: key.id };
         let now = self.backend.now();
+        // Now and then a pod's clock is some periods behind the ledger's.
+        let is_slow = self.n_requests.is_multiple_of(SLOW_EVERY);
+        let behind_ms = if is_slow { self.random.between(0, MAX_BEHIND_MS) } else { 0 };
+        let by_pod = now.plus_ms(-behind_ms);
         let lease_ms = self.lease_ms();
         let admission = OwnedAdmission {
             tenant: tenant.id,
@@ -156,7 +164,7 @@ impl Simulation {
             amount,
             minimum,
             wallet: tenant.wallet,
-            budgets: key.budgets.iter().map(|budget| budget.check(now)).collect(),
+            budgets: key.budgets.iter().map(|budget| budget.check(by_pod)).collect(),
             lease_ms,
             memo: serde_json::to_vec(&memo).map_err(anyhow::Error::from)?,
         };

@@ -1,8 +1,8 @@
-//! Counters of end users who do not come any more.
+//! Counters that are forgotten: of old periods, and of end users who do not come any more.
 
 use tollgate_domain::{NanoUsd, Period, UnixMillis};
 
-use super::tenant::TenantState;
+use super::tenant::{HeldNode, KEPT_PERIODS, TenantState};
 
 /// Above so many budgets those of end users are looked through, each time as many have been added again.
 const BUDGETS_BEFORE_CLEANING: usize = 10_000;
@@ -10,6 +10,14 @@ const BUDGETS_BEFORE_CLEANING: usize = 10_000;
 const FORGOTTEN_AFTER_MS: i64 = 70 * 86_400_000;
 
 impl TenantState {
+    /// Whether an absent counter may be one of an old period that was forgotten: then nobody knows what was settled
+    /// there, and what of it is not journaled yet. Somebody whose clock is periods behind asks for it.
+    pub(super) fn may_be_forgotten(&self, node: HeldNode) -> bool {
+        let HeldNode::Budget(budget, starts_at) = node else { return false };
+        let periods = self.budgets.get(&budget).map_or(&[][..], Vec::as_slice);
+        periods.iter().filter(|period| period.starts_at > starts_at).count() >= KEPT_PERIODS
+    }
+
     /// Forgets end users' counters (named by derived ids) of periods that ended long ago and in which nothing is
     /// held. One over all time stays.
     pub(super) fn forget_end_users(&mut self, now: UnixMillis) {
@@ -33,7 +41,6 @@ impl TenantState {
 mod tests {
     use tollgate_domain::{BudgetId, Id};
 
-    use super::super::tenant::HeldNode;
     use super::*;
 
     #[test]

@@ -16,7 +16,7 @@ use crate::types::{
 
 /// Periods of one budget that are kept though nothing is held in them: the present one and, for clocks that
 /// step back over its edge, the one before.
-const KEPT_PERIODS: usize = 2;
+pub(super) const KEPT_PERIODS: usize = 2;
 
 #[derive(Default)]
 pub(super) struct TenantState {
@@ -199,7 +199,7 @@ impl TenantState {
         }
         for counter in &seed.counters {
             let node = HeldNode::Budget(counter.budget, counter.period_starts_at);
-            if self.counter(node).is_none() {
+            if self.counter(node).is_none() && !self.may_be_forgotten(node) {
                 self.counter_or_insert(node).settled = counter.settled;
             }
         }
@@ -269,7 +269,9 @@ impl TenantState {
             let counter = match self.counter(held_node) {
                 Some(counter) => counter,
                 // Nothing can have been settled in a period that began after the seed was read.
-                None if period.starts_at >= seeded_at => Counter::default(),
+                None if period.starts_at >= seeded_at && !self.may_be_forgotten(held_node) => {
+                    Counter::default()
+                }
                 None => return None,
             };
             nodes.push(NodeView {

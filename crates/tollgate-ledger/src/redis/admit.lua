@@ -1,4 +1,4 @@
--- tollgate admit, version 4
+-- tollgate admit, version 5
 --
 -- KEYS: state hold leases index
 -- ARGV: run known_epoch tenant hold revoked_field node_key_memo numbers, then per budget: current_name next_name,
@@ -96,6 +96,10 @@ if has_wallet or n_budgets > 0 then
     else
       -- Nothing can have been settled in a period that began after the seed was read.
       if tonumber(string.match(names[i], ':(-?%d+)$')) < tonumber(seeded_at) then
+        return {4}
+      end
+      --[[include periods.lua]]
+      if may_be_removed(state, names[i]) then
         return {4}
       end
       settled[i], held[i] = 0, 0

@@ -1,4 +1,4 @@
--- tollgate periods, version 2: shared by admit and seed
+-- tollgate periods, version 3: shared by admit, seed and reseed
 --
 -- Periods are part of a counter's name, so nothing ever resets; what must not grow for ever is removed here.
 -- The field `p:<budget>` of the state names a budget's two newest periods; when a newer one is created, the
@@ -28,4 +28,12 @@ local function remember_period(state, name)
     end
   end
   redis.call('HSET', state, field, start .. ',' .. newest)
+end
+-- Whether an absent counter may have been removed so: then nobody knows what was settled there, and what of it is not
+-- journaled yet. Somebody whose clock is periods behind asks for it.
+local function may_be_removed(state, name)
+  local budget, start = string.match(name, '^(.*):(-?%d+)$')
+  local pointer = redis.call('HGET', state, 'p:' .. budget)
+  local previous = pointer and string.match(pointer, ',(-?%d+)$')
+  return previous and tonumber(start) < tonumber(previous)
 end

@@ -1,9 +1,9 @@
--- tollgate seed, version 3
+-- tollgate seed, version 4
 --
 -- KEYS: state
 -- ARGV: run known_epoch('': any that answers, or none) wallet_limit wallet_version wallet_settled, then per counter:
 --       name settled
--- Writes only what is absent; a wallet limit also where its version is later. Returns 0, or 1 for a wrong epoch.
+-- Writes only what is absent and was not removed; a wallet limit also where its version is later. Returns 0, or 1 for a wrong epoch.
 -- What the state holds is written in admit.
 local call, pack = redis.call, struct.pack
 local state = KEYS[1]
@@ -24,7 +24,8 @@ if values[3] then
 end
 call('HSET', state, 'w', pack('<dddd', limit, version, settled, held))
 for i = 6, #ARGV, 2 do
-  if call('HSETNX', state, ARGV[i], pack('<dd', tonumber(ARGV[i + 1]), 0)) == 1 then
+  if not may_be_removed(state, ARGV[i])
+      and call('HSETNX', state, ARGV[i], pack('<dd', tonumber(ARGV[i + 1]), 0)) == 1 then
     remember_period(state, ARGV[i])
   end
 end

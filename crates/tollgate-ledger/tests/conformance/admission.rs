@@ -22,6 +22,7 @@ on_both_backends!(
     the_ledgers_clock_chooses_the_period,
     a_period_that_has_not_begun_is_not_spent,
     old_periods_go,
+    a_period_that_was_forgotten_is_not_taken_for_a_new_one,
     revoked_keys,
     leases,
     large_amounts_stay_exact,
@@ -247,6 +248,30 @@ async fn old_periods_go(stand: Stand) {
     stand.settle(&busy, 5).await;
     middle.limit = NanoUsd(1_000);
     assert_eq!(stand.budget(tenant, middle).await, balance(1_000, 15, 0));
+}
+
+async fn a_period_that_was_forgotten_is_not_taken_for_a_new_one(stand: Stand) {
+    let tenant = tenant();
+    let oldest = budget(1_000, stand.fresh_period());
+    let after = |ms: i64| {
+        let mut check = oldest;
+        check.periods.current.starts_at = oldest.periods.current.starts_at.plus_ms(ms);
+        check
+    };
+    let (middle, skipped, newest) = (after(1), after(2), after(3));
+    stand.ledger.seed(&seed(tenant, 0, &[])).await.unwrap();
+    for (check, spent) in [(oldest, 900), (middle, 800), (newest, 700)] {
+        stand.settle_one(&Ask::of(tenant).exactly(spent).under(check), spent).await;
+    }
+    // A caller whose clock is two periods behind; what was settled there may not even be journaled.
+    let late = Ask::of(tenant).exactly(200).under(oldest);
+    assert_eq!(stand.admit(&late).await, AdmitOutcome::Cold);
+    stand.ledger.seed(&seed(tenant, 0, &[(oldest, 0)])).await.unwrap();
+    assert_eq!(stand.admit(&late.again()).await, AdmitOutcome::Cold);
+    // One period behind there is still its counter, and one that nobody asked for before is new.
+    stand.spent(&Ask::of(tenant).exactly(201).under(middle)).await;
+    stand.granted(&Ask::of(tenant).exactly(200).under(middle)).await;
+    stand.granted(&Ask::of(tenant).exactly(1_000).under(skipped)).await;
 }
 
 async fn revoked_keys(stand: Stand) {
