@@ -22,6 +22,7 @@ use crate::{bedrock, vertex};
 
 /// The version of Anthropic's API that is spoken where the client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const ANTHROPIC_BETA: &str = "anthropic-beta";
 const ANTHROPIC_VERSION_NAME: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// A chat request of another dialect than Chat Completions, with its bytes as they came.
@@ -96,6 +97,7 @@ pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Cli
 pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
     if let Some(foreign) = &client.foreign {
         skim.has_unbounded_parts |= foreign.incoming.has_unbounded_parts;
+        skim.n_unseen_bytes = foreign.incoming.n_unseen_bytes;
         skim.has_provider_tools |= foreign.incoming.has_vendor_tools;
         skim.include_usage = skim.include_usage.or(Some(foreign.incoming.request.wants_stream_usage));
     }
@@ -317,9 +319,26 @@ pub(crate) fn dialect_headers(headers: &mut HeaderMap, dialect: Dialect, is_same
         }
     }
     if !is_same {
-        headers.remove("anthropic-beta");
+        headers.remove(ANTHROPIC_BETA);
         headers.remove("openai-beta");
+    } else if headers.contains_key(ANTHROPIC_BETA) {
+        drop_wider_contexts(headers);
     }
+}
+
+fn drop_wider_contexts(headers: &mut HeaderMap) {
+    let betas = headers.get_all(ANTHROPIC_BETA).iter().filter_map(|value| value.to_str().ok());
+    let betas = betas.flat_map(|value| value.split(',')).map(str::trim).filter(|beta| !widens_context(beta));
+    let betas = betas.collect::<Vec<_>>().join(",");
+    headers.remove(ANTHROPIC_BETA);
+    if let Some(betas) = HeaderValue::try_from(betas).ok().filter(|betas| !betas.is_empty()) {
+        headers.insert(ANTHROPIC_BETA, betas);
+    }
+}
+
+/// A longer context than the catalogue knows would cost more than is held: `context-1m-…`.
+fn widens_context(beta: &str) -> bool {
+    beta.strip_prefix("context-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -344,6 +363,22 @@ mod tests {
         assert_eq!(google_call("/v1beta/models/a/b:generateContent"), Some(("a/b", "generateContent")));
         assert_eq!(google_call("/v1beta/models/a:delete"), None);
         assert_eq!(google_call("/v1beta/models/:generateContent"), None);
+    }
+
+    #[test]
+    fn betas_reach_their_own_dialect_but_for_longer_contexts() {
+        let betas = "context-1m-2025-08-07, context-management-2025-06-27,interleaved-thinking-2025-05-14";
+        let mut headers = HeaderMap::new();
+        headers.insert(ANTHROPIC_BETA, HeaderValue::from_static(betas));
+        let mut other = headers.clone();
+        dialect_headers(&mut headers, Dialect::Anthropic, true);
+        assert_eq!(headers[ANTHROPIC_BETA], "context-management-2025-06-27,interleaved-thinking-2025-05-14");
+        dialect_headers(&mut other, Dialect::Gemini, false);
+        assert!(!other.contains_key(ANTHROPIC_BETA));
+        let mut only = HeaderMap::new();
+        only.insert(ANTHROPIC_BETA, HeaderValue::from_static("context-1m-2025-08-07"));
+        dialect_headers(&mut only, Dialect::Anthropic, true);
+        assert!(!only.contains_key(ANTHROPIC_BETA));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The HTTP edge: paths to surfaces, bodies within their bounds, and headers on everything that leaves.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
@@ -141,12 +142,16 @@ async fn inference(
     };
     let wants_array =
         dialect == ChatDialect::Gemini && json_array::is_asked_for(parts.uri.path(), parts.uri.query());
-    // the same path with another query is another call where it is the provider's
-    let named = if surface == Surface::Passthrough { path_and_query(&parts.uri) } else { parts.uri.path() };
+    // the same path with another query is another call where it is the provider's, and another deployment another model
+    let named = match &received.deployment {
+        Some(deployment) => Cow::Owned(format!("{}?deployment={deployment}", parts.uri.path())),
+        None if surface == Surface::Passthrough => Cow::Borrowed(path_and_query(&parts.uri)),
+        None => Cow::Borrowed(parts.uri.path()),
+    };
     // pinned where it is made: moving it would copy a few kilobytes per request
     let mut answering = std::pin::pin!(async {
         if idempotency::is_asked_for(&received.headers) {
-            Box::pin(idempotency::once(gateway, &parts.method, named, received)).await
+            Box::pin(idempotency::once(gateway, &parts.method, &named, received)).await
         } else {
             pipeline::handle(gateway, received).await
         }

@@ -45,6 +45,11 @@ impl PassthroughCall {
             let message = "the path must be plain: no empty or dotted segments, no backslashes, no escaped dots or slashes";
             return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("path"));
         }
+        if *method == Method::POST && is_priced_elsewhere(path) {
+            let message =
+                "this call has a path of its own here, where it is paid for by what it uses: send it there";
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("path"));
+        }
         let query = uri.query().map(|query| {
             let kept = query.split('&').filter(|pair| !is_key(pair));
             kept.collect::<Vec<_>>().join("&")
@@ -88,6 +93,50 @@ impl PassthroughCall {
 fn is_key(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or_default();
     crate::edge::percent_decoded(name).eq_ignore_ascii_case("key")
+}
+
+/// Whether a path asks a model to work: such calls are bounded and counted on their own surfaces, or not at all.
+fn is_priced_elsewhere(path: &str) -> bool {
+    const ENDINGS: [&str; 21] = [
+        "completions",
+        "responses",
+        "embeddings",
+        "messages",
+        "batches",
+        "images/generations",
+        "images/edits",
+        "images/variations",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "moderations",
+        "rerank",
+        "chat",
+        "embed",
+        "classify",
+        "converse",
+        "converse-stream",
+        "invoke",
+        "invoke-with-response-stream",
+        "runs",
+    ];
+    /// What Google's paths end with.
+    const CALLS: [&str; 8] = [
+        "generatecontent",
+        "streamgeneratecontent",
+        "batchgeneratecontent",
+        "embedcontent",
+        "batchembedcontents",
+        "predict",
+        "rawpredict",
+        "streamrawpredict",
+    ];
+    let path = crate::edge::percent_decoded(path).to_ascii_lowercase();
+    let path = path.trim_end_matches('/');
+    let ends_with =
+        |ending: &&str| path.strip_suffix(*ending).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+    let call = path.rsplit_once(':').map(|(_, call)| call);
+    ENDINGS.iter().any(ends_with) || call.is_some_and(|call| CALLS.contains(&call))
 }
 
 /// Whether every server takes the path for the same one.
@@ -148,6 +197,23 @@ mod tests {
         }
         for path in ["/passthrough/", "/passthrough/openai", "/passthrough/openai/", "/passthrough//a"] {
             assert_eq!(read(path).unwrap_err().kind, ErrorKind::NotFound, "{path}");
+        }
+        for path in [
+            "chat/completions",
+            "v1/Responses/",
+            "chat/completion%73",
+            "openai/deployments/d/embeddings",
+            "v1/messages",
+            "models/gemini-3:generateContent",
+            "images/edits",
+        ] {
+            let uri = Uri::try_from(format!("/passthrough/openai/{path}")).unwrap();
+            let refused = PassthroughCall::read(&Method::POST, &uri).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::InvalidRequest, "{path}");
+        }
+        for path in ["fine_tuning/jobs", "vector_stores", "uploads", "responses/r1/cancel"] {
+            let uri = Uri::try_from(format!("/passthrough/openai/{path}")).unwrap();
+            assert!(PassthroughCall::read(&Method::POST, &uri).is_ok(), "{path}");
         }
         let connect = PassthroughCall::read(&Method::OPTIONS, &Uri::from_static("/passthrough/openai/a"));
         assert_eq!(connect.unwrap_err().kind, ErrorKind::MethodNotAllowed);

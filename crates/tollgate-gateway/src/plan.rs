@@ -149,34 +149,11 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         // nobody knows whether it may be sent twice
         Arc::make_mut(&mut plan).retry.max_attempts = 1;
     }
-    let shape = match input.media {
+    let mut shape = match input.media {
         Some(request) => media::shape_of(request),
         None => shape_of(input.skim)?,
     };
-    let mut candidates = Vec::with_capacity(plan.candidates.len());
-    let mut unpriced = None;
-    for candidate in &plan.candidates {
-        let priced = match input.media {
-            Some(request) => media::price_candidate(candidate, &input, request, &shape),
-            None => price_candidate(candidate, &input, &shape, config),
-        };
-        match priced {
-            Ok(mut priced) => {
-                // slices read the stream's own bytes, which only Chat Completions has on both sides
-                if input.media.is_none()
-                    && input.client.is_chat()
-                    && dialects::is_same(input.client, &priced.candidate)
-                {
-                    priced.slice_tokens = slices::slice_tokens(&plan, &priced, &input, &shape);
-                }
-                candidates.push(priced);
-            }
-            Err(refusal) => unpriced = unpriced.or(Some(refusal)),
-        }
-    }
-    if candidates.is_empty() {
-        return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
-    }
+    let candidates = price_candidates(&plan, &input, &mut shape, config)?;
     // where no cap can be written upstream there is nothing to cut
     let floor = if input.media.is_some() { u64::MAX } else { config.output_floor_tokens };
     let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
@@ -220,6 +197,44 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     Ok(priced)
 }
 
+/// The candidates that can be paid for, in their order; `shape` grows by what they may answer with.
+fn price_candidates(
+    plan: &Arc<RoutePlan>,
+    input: &PlanInput<'_>,
+    shape: &mut PricedPlanShape,
+    config: &GatewayConfig,
+) -> Result<Vec<PricedCandidate>, Refusal> {
+    let mut candidates = Vec::with_capacity(plan.candidates.len());
+    let mut unpriced = None;
+    for candidate in &plan.candidates {
+        let priced = match input.media {
+            Some(request) => media::price_candidate(candidate, input, request, shape),
+            None => price_candidate(candidate, input, shape, config),
+        };
+        match priced {
+            Ok(mut priced) => {
+                if input.media.is_none() && priced.sheet.charges(Meter::OutputImage) {
+                    // it may answer with pictures though nobody asked for one
+                    shape.reach = reach_of(input.skim, true);
+                }
+                // slices read the stream's own bytes, which only Chat Completions has on both sides
+                if input.media.is_none()
+                    && input.client.is_chat()
+                    && dialects::is_same(input.client, &priced.candidate)
+                {
+                    priced.slice_tokens = slices::slice_tokens(plan, &priced, input, shape);
+                }
+                candidates.push(priced);
+            }
+            Err(refusal) => unpriced = unpriced.or(Some(refusal)),
+        }
+    }
+    if candidates.is_empty() {
+        return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
+    }
+    Ok(candidates)
+}
+
 /// The most the request can cost anywhere, at its caps and with answers cut to the floor.
 fn dearest_of(candidates: &[PricedCandidate], shape: &PricedPlanShape, floor: u64) -> (NanoUsd, NanoUsd) {
     let dearest = |bound: &dyn Fn(&PricedCandidate) -> NanoUsd| {
@@ -243,13 +258,17 @@ fn shape_of(skim: &RequestSkim) -> Result<PricedPlanShape, Refusal> {
             })?
         }
     };
-    let reach = if skim.is_text_only() { Reach::TEXT } else { Reach::MULTIMODAL };
     Ok(PricedPlanShape {
         tier,
-        reach: reach.with_units(UnitBounds { seconds: skim.audio_seconds, ..UnitBounds::NONE }),
+        reach: reach_of(skim, false),
         n_choices: skim.n_billed_choices(),
         prediction_tokens: skim.prediction_bytes,
     })
+}
+
+fn reach_of(skim: &RequestSkim, may_draw: bool) -> Reach {
+    let reach = if skim.is_text_only() && !may_draw { Reach::TEXT } else { Reach::MULTIMODAL };
+    reach.with_units(UnitBounds { seconds: skim.audio_seconds, ..UnitBounds::NONE })
 }
 
 fn price_candidate(

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tollgate_domain::{AttemptOutcome, ErrorKind, RequestOutcome, SettlementBasis, Usage};
+use tollgate_domain::{AttemptOutcome, ErrorKind, Meter, RequestOutcome, SettlementBasis, Usage};
 use tollgate_upstream::{UpstreamBody, UpstreamError};
 use tollgate_wire::openai::error::ProviderError;
 use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd};
@@ -341,7 +341,12 @@ impl RelayBody {
         let request = &self.reservation.priced;
         let (text_bytes, n_events) = (self.relay.text_bytes(), self.relay.n_text_events());
         let counted = counted_usage(&request.skim, request.body.0.len(), text_bytes, n_events);
-        (counted, SettlementBasis::Counted)
+        let usage = match self.relay.usage() {
+            // what the provider had told by then is exact for the prompt, and the least for the answer
+            Some(told) => told.with(Meter::Output, told.get(Meter::Output).max(counted.get(Meter::Output))),
+            None => counted,
+        };
+        (usage, SettlementBasis::Counted)
     }
 }
 

@@ -312,7 +312,7 @@ async fn other_publishers_speak_chat_completions_there() {
     let tokens = MockProvider::start().await.unwrap();
     tokens.set_default(token("ya29.x"));
     let pod = Pod::start(on_vertex(&tokens, "meta/llama-m")).await;
-    pod.mock.set_responder(|request| vendor(request));
+    pod.mock.set_responder(vendor);
     let answer = pod.chat(&hello("one")).await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
     let asked = pod.mock.last_request().unwrap();

@@ -48,10 +48,39 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
         "standard_only" => "default".to_owned(),
         _ => tier,
     });
+    refuse_dearer_modes(&mut members, &mut request)?;
+    if let Some(node) = members.take("context_management") {
+        refuse_compaction(&node)?;
+        request.rest.push("context_management", node.raw());
+    }
     request.stream = members.flag("stream")?.unwrap_or(false);
     request.wants_stream_usage = true;
-    request.rest = members.rest();
+    for (name, value) in members.rest().iter() {
+        request.rest.push(name, value.clone());
+    }
     Ok(request)
+}
+
+/// The faster mode and the choice of a country cost more than the rows of the price list say.
+fn refuse_dearer_modes(members: &mut Members<'_>, request: &mut ChatRequest) -> Result<(), FieldError> {
+    for (name, usual) in [("speed", "standard"), ("inference_geo", "global")] {
+        let Some(node) = members.take(name) else { continue };
+        if node.string()? != usual {
+            return Err(node.error(format!("must be {usual}: anything else has a price of its own")));
+        }
+        request.rest.push(name, node.raw());
+    }
+    Ok(())
+}
+
+/// Summaries that the vendor has written beside the answer stand outside its cap, and outside what it counts.
+fn refuse_compaction(node: &Node<'_>) -> Result<(), FieldError> {
+    for edit in node.object()?.take("edits").map(|edits| edits.array()).transpose()?.unwrap_or_default() {
+        if edit.object()?.string("type")?.is_some_and(|kind| kind.starts_with("compact")) {
+            return Err(edit.error("is billed without a bound: leave compaction to the application"));
+        }
+    }
+    Ok(())
 }
 
 fn read_message(node: &Node<'_>) -> Result<Message, FieldError> {

@@ -127,7 +127,10 @@ fn read_result(node: &Node<'_>, ids: &mut CallIds) -> Result<PartKind, FieldErro
     if let Some(response) = members.take("response") {
         (text, is_error) = result_text(&response)?;
     }
-    let content = vec![Part::text(text)];
+    let mut content = vec![Part::text(text)];
+    for part in members.take("parts").map(|parts| parts.array()).transpose()?.unwrap_or_default() {
+        read_part(&part, &mut CallIds::default(), &mut content)?;
+    }
     Ok(PartKind::ToolResult(ToolResult { call_id, name: Some(name), content, is_error }))
 }
 

@@ -21,6 +21,15 @@ pub fn read_request(model: &str, stream: bool, body: &[u8]) -> Result<ChatReques
         ..ChatRequest::default()
     };
     members.take("model");
+    if let Some(tier) = members.take_either("serviceTier", "service_tier") {
+        let name = tier.string()?.to_ascii_lowercase();
+        let name = name.strip_prefix("service_tier_").unwrap_or(&name);
+        request.service_tier = match name {
+            "unspecified" => None,
+            "standard" => Some("default".to_owned()),
+            other => Some(other.to_owned()),
+        };
+    }
     if let Some(system) = members.take_either("systemInstruction", "system_instruction") {
         let mut ids = CallIds::default();
         request.messages.push(read_turn(&system, Role::System, &mut ids)?);

@@ -87,9 +87,13 @@ fn mp3_seconds(bytes: &[u8]) -> u64 {
 
 /// Bytes of the tag in front of the frames.
 fn id3_bytes(bytes: &[u8]) -> usize {
-    let Some(&[b'I', b'D', b'3', _, _, flags, a, b, c, d]) = bytes.get(..10) else { return 0 };
+    let Some(&[b'I', b'D', b'3', major, minor, flags, a, b, c, d]) = bytes.get(..10) else { return 0 };
+    // what breaks these rules is no tag for a decoder, but sound
+    if major == 0xff || minor == 0xff || [a, b, c, d].iter().any(|byte| *byte >= 0x80) {
+        return 0;
+    }
     // seven bits in each byte
-    let size = [a, b, c, d].iter().fold(0_usize, |size, byte| size << 7 | usize::from(byte & 0x7f));
+    let size = [a, b, c, d].iter().fold(0_usize, |size, byte| size << 7 | usize::from(*byte));
     let footer = if flags & 0x10 == 0 { 0 } else { 10 };
     (10 + size + footer).min(bytes.len())
 }
@@ -163,7 +167,10 @@ mod tests {
     #[test]
     fn lengths() {
         let tagged = [b"ID3\x04\0\0\0\0\x08\0".as_slice(), &[0xff; 1_024], &mp3(1_000)].concat();
+        // no decoder takes this for a tag
+        let mistagged = [b"ID3\x04\0\0\0\x8c\0\0".as_slice(), &mp3(1_000)].concat();
         let cases = [
+            (mistagged, 27, 27),
             (wav(480_000), 10, 10),
             (wav(480_001), 11, 11),
             (wav(100), 1, 1),

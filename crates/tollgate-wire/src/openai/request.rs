@@ -32,7 +32,7 @@ pub const MAX_CHOICES: u64 = 128;
 
 /// Top-level members by which some provider answers with another model than the priced one or adds paid
 /// work: OpenRouter's routing and plugins, xAI's live search, fallbacks of compatible proxies, searches of
-/// Qwen, Groq's systems and Cohere, Anthropic's faster mode and its choice of a country, which cost more.
+/// Qwen, Groq's systems and Cohere.
 pub const FOREIGN_MEMBERS: &[&str] = &[
     "models",
     "route",
@@ -47,8 +47,6 @@ pub const FOREIGN_MEMBERS: &[&str] = &[
     "compound_custom",
     "connectors",
     "mcp_servers",
-    "speed",
-    "inference_geo",
 ];
 
 /// Top-level members that name prompt text which is not in the body: Gemini's cached contents stand in
@@ -128,6 +126,8 @@ pub struct RequestSkim {
     pub foreign_members: Vec<&'static str>,
     /// Bytes of a predicted output: rejected ones are billed as output on top of the cap.
     pub prediction_bytes: u64,
+    /// Bytes of the client's own body that have no place in this one: they count as text.
+    pub n_unseen_bytes: u64,
     counts: BodyCounts,
     spans: Spans,
 }

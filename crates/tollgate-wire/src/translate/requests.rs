@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::json::{Edit, Node, ReadError, set_members};
-use crate::neutral::{ChatDialect, ChatRequest, Feature, Fidelity, Mode, Unsupported};
+use crate::neutral::{ChatDialect, ChatRequest, Feature, Fidelity, Media, Mode, Part, PartKind, Unsupported};
 use crate::openai::responses::ResponseEcho;
 use crate::{anthropic, bedrock, cohere, gemini, openai};
 
@@ -28,6 +28,8 @@ pub struct Incoming {
     /// Whether what Chat Completions cannot say has a length that is not in the body: the prompt cannot be
     /// bounded by it.
     pub has_unbounded_parts: bool,
+    /// How much longer the client's body is than what stands for it: what only its own dialect knows counts too.
+    pub n_unseen_bytes: u64,
     /// Whether it asks for tools that the vendor runs and bills.
     pub has_vendor_tools: bool,
     /// What its answer repeats of it.
@@ -90,9 +92,13 @@ pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Resu
     let dropped = fidelity.dropped();
     let is_outside = |name: &str| OUTSIDE_MEMBERS.contains(&name);
     let has_outside = request.rest.iter().any(|(name, _)| is_outside(name));
+    let as_chat = Bytes::from(with_rest(as_chat, &request)?);
     Ok(Incoming {
-        as_chat: Bytes::from(with_rest(as_chat, &request)?),
-        has_unbounded_parts: has_outside || dropped.iter().any(|feature| holds_prompt(*feature)),
+        n_unseen_bytes: body.len().saturating_sub(as_chat.len()) as u64,
+        as_chat,
+        has_unbounded_parts: has_outside
+            || has_untyped_addresses(&request)
+            || dropped.iter().any(|feature| holds_prompt(*feature)),
         has_vendor_tools: dropped.contains(&Feature::VendorTools),
         chat_lacks,
         echo,
@@ -103,6 +109,23 @@ pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Resu
 /// Members that name prompt text which is not in the body.
 const OUTSIDE_MEMBERS: [&str; 5] =
     ["cachedContent", "cached_content", "previous_response_id", "conversation", "prompt"];
+
+/// Google takes what an address leads to for what it is, not for the type that stands beside it: a picture may be an
+/// hour of film.
+fn has_untyped_addresses(request: &ChatRequest) -> bool {
+    let is_address = |part: &Part| {
+        use PartKind::{Audio, File, Image, Video};
+        matches!(
+            &part.kind,
+            Image { source: Media::Url { .. }, .. }
+                | Audio { source: Media::Url { .. } }
+                | Video { source: Media::Url { .. } }
+                | File { source: Media::Url { .. }, .. }
+        )
+    };
+    request.dialect == ChatDialect::Gemini
+        && request.messages.iter().flat_map(|message| &message.parts).any(is_address)
+}
 
 /// What is priced also has the members that nobody understood: their bytes count, and some are refused by
 /// name. It is never sent: where there are any, Chat Completions lacks them.

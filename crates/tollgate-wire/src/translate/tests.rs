@@ -240,6 +240,60 @@ fn the_same_dialect_passes_with_its_model_and_cap_set() {
 }
 
 #[test]
+fn what_only_the_native_body_says_is_bounded() {
+    let long = "x".repeat(5_000);
+    let tool = json!({"name": "f", "input_schema": {"type": "object"}, "input_examples": [{"x": long}]});
+    let document = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a"},
+        "context": long});
+    for body in [
+        json!({"model": "m", "max_tokens": 1, "messages": [], "tools": [tool]}),
+        json!({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [document]}]}),
+        json!({"model": "m", "max_tokens": 1, "messages": [
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": long, "signature": "s"}]}]}),
+    ] {
+        let asked = Asked::default();
+        let incoming = read_request(ChatDialect::Anthropic, asked, body.to_string().as_bytes()).unwrap();
+        assert!(incoming.as_chat.len() as u64 + incoming.n_unseen_bytes >= 5_000, "{incoming:?}");
+    }
+    let pdf = json!({"functionResponse": {"name": "f", "response": {}, "parts": [
+        {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}}]}});
+    let film = json!({"fileData": {"mimeType": "image/png", "fileUri": "https://example.com/an-hour.mp4"}});
+    for part in [pdf, film] {
+        let body = json!({"contents": [{"role": "user", "parts": [part]}]}).to_string();
+        let incoming = read_request(ChatDialect::Gemini, Asked::default(), body.as_bytes()).unwrap();
+        assert!(incoming.has_unbounded_parts, "{body}");
+    }
+}
+
+#[test]
+fn what_costs_more_than_its_words_say_is_seen_or_refused() {
+    for (tier, neutral) in [("priority", "priority"), ("SERVICE_TIER_FLEX", "flex"), ("STANDARD", "default")]
+    {
+        for name in ["serviceTier", "service_tier"] {
+            let body = json!({"contents": [], name: tier}).to_string();
+            let incoming = read_request(ChatDialect::Gemini, Asked::default(), body.as_bytes()).unwrap();
+            assert_eq!(incoming.request.service_tier.as_deref(), Some(neutral), "{body}");
+        }
+    }
+    let with = |kind: &str| {
+        let body = json!({"model": "m", "max_tokens": 1, "messages": [],
+            "context_management": {"edits": [{"type": kind}]}});
+        read_request(ChatDialect::Anthropic, Asked::default(), body.to_string().as_bytes())
+    };
+    assert!(with("clear_tool_uses_20250919").is_ok());
+    let Err(ReadError::Field(error)) = with("compact_20260112") else { panic!("compaction passes") };
+    assert_eq!(error.path, "context_management.edits[0]");
+    for (name, usual, dearer) in [("speed", "standard", "fast"), ("inference_geo", "global", "us")] {
+        let with = |value: &str| {
+            let body = json!({"model": "m", "max_tokens": 1, "messages": [], name: value}).to_string();
+            read_request(ChatDialect::Anthropic, Asked::default(), body.as_bytes())
+        };
+        assert!(with(usual).is_ok());
+        assert!(matches!(with(dearer), Err(ReadError::Field(error)) if error.path == name), "{name}");
+    }
+}
+
+#[test]
 fn two_spellings_of_one_member_are_refused() {
     let bodies = [
         (

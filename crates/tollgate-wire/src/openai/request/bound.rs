@@ -82,9 +82,9 @@ pub fn input_token_estimate(skim: &RequestSkim, body_len: usize) -> u64 {
         .saturating_add(skim.audio_seconds.saturating_mul(ESTIMATED_AUDIO_TOKENS_PER_SECOND))
 }
 
-/// The body's bytes without those that are counted another way.
+/// The body's bytes without those that are counted another way, and with those that did not make it into it.
 fn text_bytes(skim: &RequestSkim, body_len: usize) -> u64 {
     let body_len = u64::try_from(body_len).unwrap_or(u64::MAX);
     let counted_otherwise = skim.counts.n_image_bytes + skim.counts.n_audio_bytes + skim.counts.n_id_bytes;
-    body_len.saturating_sub(counted_otherwise)
+    body_len.saturating_sub(counted_otherwise).saturating_add(skim.n_unseen_bytes)
 }

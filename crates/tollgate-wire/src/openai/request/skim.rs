@@ -114,6 +114,7 @@ pub(crate) fn empty(surface: Surface) -> RequestSkim {
         wants_audio_output: false,
         has_web_search: false,
         foreign_members: Vec::new(),
+        n_unseen_bytes: 0,
         prediction_bytes: 0,
         counts: BodyCounts::default(),
         spans: Spans::default(),
