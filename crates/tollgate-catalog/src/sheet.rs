@@ -119,6 +119,18 @@ impl PriceSheet {
         Self { table: Arc::new(Table::from_rows(rows)), margin: None, own: None }
     }
 
+    /// The sheet of what nobody charges for.
+    #[must_use]
+    pub fn free() -> Self {
+        Self { table: Arc::new(Table::free()), margin: None, own: None }
+    }
+
+    /// Whether prices depend on the prompt's length.
+    #[must_use]
+    pub fn has_context_steps(&self) -> bool {
+        self.table.has_context_steps()
+    }
+
     /// The provider's prices with another margin on them, and without any rows of a tenant's own.
     #[must_use]
     pub fn with_margin(&self, margin: Option<AppliedMargin>) -> Self {

@@ -48,11 +48,15 @@ pub enum Surface {
     Translations,
     /// `/passthrough/{provider}/…`
     Passthrough,
+    /// `/v1/files`
+    Files,
+    /// `/v1/batches`
+    Batches,
 }
 
 impl Surface {
     /// Every surface, in the order of declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Chat,
         Self::Completions,
         Self::Embeddings,
@@ -65,6 +69,8 @@ impl Surface {
         Self::Transcriptions,
         Self::Translations,
         Self::Passthrough,
+        Self::Files,
+        Self::Batches,
     ];
 
     /// The name in configuration (`defaults:`), metrics and receipts.
@@ -83,6 +89,8 @@ impl Surface {
             Self::Transcriptions => "transcriptions",
             Self::Translations => "translations",
             Self::Passthrough => "passthrough",
+            Self::Files => "files",
+            Self::Batches => "batches",
         }
     }
 

@@ -69,7 +69,9 @@ pub(crate) async fn run(
     }
     let has_events = is_event_stream(response.headers());
     let media = reservation.priced.media.as_deref();
-    let is_bytes = media.is_some_and(|media| media::answers_bytes(media, content_type(response.headers())));
+    let is_opaque = reservation.priced.passthrough.as_ref().is_some_and(|call| call.is_opaque);
+    let is_bytes =
+        is_opaque || media.is_some_and(|media| media::answers_bytes(media, content_type(response.headers())));
     if (reservation.priced.skim.stream && has_events) || is_bytes {
         let (head, body) = response.into_parts();
         let start = Box::pin(start_stream(reservation, body, has_events, deadline)).await;
@@ -170,6 +172,12 @@ fn request_headers(
     let mut headers = headers::client_to_provider(&request.headers);
     if let Some(media) = &request.media {
         media::write_headers(media, &request.headers, &mut headers);
+        if request.passthrough.as_ref().is_some_and(|call| call.is_opaque) {
+            headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        }
+        if request.passthrough.is_some() && request.body.0.is_empty() {
+            headers.remove(CONTENT_TYPE);
+        }
     } else {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = if request.skim.stream { "text/event-stream" } else { "application/json" };

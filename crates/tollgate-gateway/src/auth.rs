@@ -13,7 +13,7 @@ use crate::error::{Refusal, policy_unavailable};
 use crate::gateway::Pod;
 
 /// A caller that is known: from here on one snapshot decides, whatever arrives in the meantime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Authenticated {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) context: Arc<KeyContext>,

@@ -257,8 +257,8 @@ const fn openai_path(surface: Surface) -> &'static str {
         Surface::Speech => "/audio/speech",
         Surface::Transcriptions => "/audio/transcriptions",
         Surface::Translations => "/audio/translations",
-        // has a path of its own
-        Surface::Passthrough => "",
+        // have paths of their own
+        Surface::Passthrough | Surface::Files | Surface::Batches => "",
     }
 }
 

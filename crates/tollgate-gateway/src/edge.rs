@@ -21,7 +21,8 @@ use crate::gateway::Pod;
 use crate::passthrough::{self, PassthroughCall};
 use crate::pipeline::{self, Received};
 use crate::{
-    azure_paths, count_tokens, dialects, entropy, idempotency, json_array, key_info, model_list, quote,
+    azure_paths, count_tokens, dialects, entropy, idempotency, json_array, key_info, model_list, objects,
+    quote,
 };
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
@@ -39,6 +40,8 @@ enum Endpoint {
     Quote,
     /// A provider's own path.
     Passthrough,
+    /// What a provider keeps.
+    Objects(Surface),
 }
 
 /// Serves one request; whatever happens, the client gets an answer in its dialect.
@@ -96,6 +99,12 @@ async fn route(
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
             count_tokens::count(dialect, parts.uri.path(), body)
+        }
+        Endpoint::Objects(_) => {
+            let (parts, body) = request.into_parts();
+            let body = read_body(gateway, body).await?;
+            let outcome = Box::pin(objects::serve(gateway, &caller, &parts, body, id, started)).await;
+            outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
         }
         Endpoint::Models => Ok(model_list::list(&caller, request.uri().path(), request.headers())),
         Endpoint::Model => model_list::one(&caller, request.uri().path(), request.headers()),
@@ -183,7 +192,7 @@ struct Asked {
 /// Counts what was refused before there was a reservation to count it.
 fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started: Instant) {
     let surface = match endpoint {
-        Endpoint::Inference(surface, _) => surface,
+        Endpoint::Inference(surface, _) | Endpoint::Objects(surface) => surface,
         Endpoint::Passthrough => Surface::Passthrough,
         _ => return,
     };
@@ -204,6 +213,10 @@ fn observe_refusal(gateway: &Pod, endpoint: Endpoint, refusal: &Refusal, started
 fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
     if path.starts_with(passthrough::PREFIX) {
         return Ok(Endpoint::Passthrough);
+    }
+    if objects::is_path(path) {
+        // which methods they take is told there
+        return Ok(Endpoint::Objects(objects::surface_of(path)));
     }
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let (allowed, endpoint) = match path {
@@ -248,7 +261,7 @@ const fn openai(surface: Surface) -> Endpoint {
 }
 
 fn unknown_path() -> Refusal {
-    let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations, /v1/rerank, /v1/images/*, /v1/audio/*, /v1/messages, /v1beta/models/{model}:generateContent, /v1/models, /v1/key, /v1/quote and /passthrough/{provider}/";
+    let message = "no such path: see /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations, /v1/rerank, /v1/images/*, /v1/audio/*, /v1/messages, /v1beta/models/{model}:generateContent, /v1/files, /v1/batches, /v1/models, /v1/key, /v1/quote and /passthrough/{provider}/";
     Refusal::new(ErrorKind::NotFound, message)
 }
 

@@ -39,6 +39,7 @@ mod leases;
 mod levels;
 mod media;
 mod model_list;
+mod objects;
 mod open_report;
 mod passthrough;
 mod policy_feed;

@@ -23,7 +23,7 @@ pub(crate) fn read_request(
     if !surface.is_media() {
         return Ok(None);
     }
-    if surface == Surface::Passthrough {
+    if matches!(surface, Surface::Passthrough | Surface::Files | Surface::Batches) {
         return Ok(Some(Arc::new(MediaRequest::passthrough())));
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -56,7 +56,7 @@ pub(crate) fn lost_usage(media: &MediaRequest) -> Usage {
     usage.with(Meter::Request, 1)
 }
 
-/// What the body is, and what is wanted.
+/// What the body is, and what is wanted; of what is passed through the client says both.
 pub(crate) fn write_headers(media: &MediaRequest, client: &HeaderMap, headers: &mut HeaderMap) {
     if media.surface == Surface::Passthrough {
         return;

@@ -5,7 +5,7 @@
 //! what the row of the model `passthrough` says per request; without such a row it is refused.
 
 use http::{Method, Uri};
-use tollgate_domain::ErrorKind;
+use tollgate_domain::{CredentialId, ErrorKind};
 use tollgate_policy::{Candidate, KeyContext};
 
 use crate::error::Refusal;
@@ -14,6 +14,8 @@ use crate::error::Refusal;
 pub(crate) const PREFIX: &str = "/passthrough/";
 /// The model that stands for them in prices and in the lists of keys.
 const MODEL: &str = "passthrough";
+/// The same for files and batches, which every key may use that may ask for it.
+const OBJECTS: &str = "files";
 
 /// A call as it is to be made.
 #[derive(Clone, Debug)]
@@ -24,6 +26,14 @@ pub(crate) struct PassthroughCall {
     path: String,
     /// Without any key.
     query: Option<String>,
+    /// What stands for it in prices and in the lists of keys.
+    model: &'static str,
+    /// The one credential to ask with, where it must be that.
+    pub(crate) credential: Option<CredentialId>,
+    /// The answer is relayed whatever it is said to be.
+    pub(crate) is_opaque: bool,
+    /// It pays for what goes on after its answer.
+    pub(crate) keeps_hold: bool,
 }
 
 impl PassthroughCall {
@@ -59,16 +69,51 @@ impl PassthroughCall {
             provider: provider.to_owned(),
             path: format!("/{path}"),
             query: query.filter(|query| !query.is_empty()),
+            model: MODEL,
+            credential: None,
+            is_opaque: false,
+            keeps_hold: false,
         })
+    }
+
+    /// A call about something that the provider keeps; `path` is one of ours.
+    pub(crate) fn of_object(
+        method: Method,
+        provider: &str,
+        path: String,
+        credential: Option<CredentialId>,
+    ) -> Self {
+        let (provider, model) = (provider.to_owned(), OBJECTS);
+        Self { method, provider, path, query: None, model, credential, is_opaque: false, keeps_hold: false }
+    }
+
+    pub(crate) fn with_query(self, query: String) -> Self {
+        Self { query: Some(query), ..self }
+    }
+
+    pub(crate) fn opaque(self) -> Self {
+        Self { is_opaque: true, ..self }
+    }
+
+    pub(crate) fn keeping_hold(self) -> Self {
+        Self { keeps_hold: true, ..self }
+    }
+
+    /// Whether no provider bills it; what it makes may be billed.
+    pub(crate) fn is_unbilled(&self) -> bool {
+        self.model == OBJECTS
     }
 
     /// What stands for it where a model is asked for.
     pub(crate) fn model(&self) -> String {
-        format!("{}/{MODEL}", self.provider)
+        format!("{}/{}", self.provider, self.model)
     }
 
     /// Refuses a key whose list does not name it.
     pub(crate) fn check(&self, context: &KeyContext) -> Result<(), Refusal> {
+        if self.is_unbilled() {
+            return Ok(());
+        }
         let model = self.model();
         let names_it = |pattern: &String| pattern.rsplit_once('/').is_some_and(|(_, model)| model == MODEL);
         if context.key.models.iter().any(names_it) && context.allows_model_by(&model, names_it) {

@@ -125,6 +125,7 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         end_user: end_user.as_deref(),
         client: &client,
         media: media.as_deref(),
+        is_unbilled: passthrough.as_ref().is_some_and(|call| call.is_unbilled()),
     };
     let plan = price_plan(input, &gateway.config)?;
     trace.set_request(&requested_model, skim.client_output_cap(), skim.stream);

@@ -140,6 +140,8 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) client: &'a Client,
     /// For the surfaces beside conversation.
     pub(crate) media: Option<&'a MediaRequest>,
+    /// A call that no provider bills.
+    pub(crate) is_unbilled: bool,
 }
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.

@@ -20,6 +20,7 @@ use crate::attempt::{self, Attempted, Failed};
 use crate::dialects::spoken;
 use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
+use crate::objects::UsedCredential;
 use crate::plan::PricedCandidate;
 use crate::relay::{RelayBody, StreamStart, created};
 use crate::route::{AfterFailure, NextAttempt, Route};
@@ -28,7 +29,8 @@ use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
 /// Sends a paid request until a candidate answers or none is left.
 pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
     let deadline = deadline(&reservation);
-    let mut route = Route::new(seed(&reservation));
+    let pinned = reservation.priced.passthrough.as_ref().and_then(|call| call.credential);
+    let mut route = Route::new(seed(&reservation)).pinned_to(pinned);
     loop {
         let failed = match try_next(&mut reservation, &mut route, deadline).await {
             Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline).await),
@@ -196,6 +198,11 @@ async fn whole(
         Box::pin(kept).await;
     }
     let status = response.status().as_u16();
+    if reservation.priced.passthrough.as_ref().is_some_and(|call| call.keeps_hold) {
+        reservation.keep_hold(crate::objects::batch_lease_ms()).await;
+        *response.body_mut() = GatewayBody::whole(body);
+        return response;
+    }
     reservation.end(Ending { usage, basis, outcome: RequestOutcome::Ok, status });
     *response.body_mut() = GatewayBody::whole(body);
     write_together().await;
@@ -217,6 +224,10 @@ fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Byt
 }
 
 fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBasis, Option<UsageSpan>) {
+    if reservation.priced.passthrough.as_ref().is_some_and(|call| call.is_unbilled()) {
+        // what it tells is not its own
+        return (with_request(Usage::ZERO), SettlementBasis::Provider, None);
+    }
     let counted = || {
         let request = &reservation.priced;
         if let Some(media) = &request.media {
@@ -262,6 +273,10 @@ fn head_of(
         clamped_to: reservation.candidate_index().and_then(|index| clamped_to(reservation, index)),
     };
     facts.write(headers);
+    if reservation.priced.passthrough.is_some() {
+        let credential = reservation.attempts.last().and_then(|attempt| attempt.credential);
+        response.extensions_mut().insert(UsedCredential(credential));
+    }
     response
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Route {
     refused_credentials: Vec<CredentialId>,
     /// Where in the weights this request starts, so that credentials share the traffic.
     seed: u64,
+    /// The only credential that will do.
+    pinned: Option<CredentialId>,
 }
 
 /// The next attempt.
@@ -39,7 +41,12 @@ pub(crate) enum AfterFailure {
 
 impl Route {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { n_attempts: 0, candidate: 0, refused_credentials: Vec::new(), seed }
+        Self { n_attempts: 0, candidate: 0, refused_credentials: Vec::new(), seed, pinned: None }
+    }
+
+    /// With one credential and no other, where one is given.
+    pub(crate) fn pinned_to(self, pinned: Option<CredentialId>) -> Self {
+        Self { pinned, ..self }
     }
 
     /// The attempt to make now, or `None` when the candidates are used up.
@@ -69,6 +76,7 @@ impl Route {
             provider
                 .credentials
                 .iter()
+                .filter(|credential| self.pinned.is_none_or(|pinned| pinned == credential.id))
                 .filter(|credential| !self.refused_credentials.contains(&credential.id))
         };
         let total: u64 = usable().map(|credential| u64::from(credential.weight)).sum();

@@ -224,6 +224,18 @@ impl Reservation {
         self.end_in_place(ending);
     }
 
+    /// Lets its hold stand beyond it: what it pays for has only begun. Somebody else settles it, in the end the control
+    /// plane at the prompt's estimate.
+    pub(crate) async fn keep_hold(mut self, lease_ms: u64) {
+        let hold = HoldId::from_uuid(self.priced.request.as_uuid());
+        let (tenant, estimate) = (self.priced.caller.context.tenant.id, self.price(&self.lost_usage()).cost);
+        if let Err(error) = self.gateway.ledger.renew(&[(tenant, hold, estimate)], lease_ms).await {
+            tracing::error!(%error, request = %self.priced.request, "a hold that is to stand has a short lease only");
+        }
+        drop(self.place.take());
+        self.gateway.holds.close(hold);
+    }
+
     /// Ends a request that failed: free where no provider can have billed it, else at the prompt's estimate.
     pub(crate) fn fail(mut self, outcome: RequestOutcome, status: u16) {
         let ending = self.failure(outcome, status);

@@ -172,6 +172,12 @@ impl Snapshot {
         self.providers.values().map(|entry| &entry.provider)
     }
 
+    /// A seal of the installation's over parts: whoever has the same policy makes the same, and nobody else can.
+    #[must_use]
+    pub fn seal(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.pepper.seal(parts)
+    }
+
     /// Whose key this is.
     ///
     /// # Errors

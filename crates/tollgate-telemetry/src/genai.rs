@@ -60,5 +60,7 @@ pub const fn operation_name(surface: Surface) -> &'static str {
         Surface::Transcriptions => "transcription",
         Surface::Translations => "translation",
         Surface::Passthrough => "passthrough",
+        Surface::Files => "file",
+        Surface::Batches => "batch",
     }
 }

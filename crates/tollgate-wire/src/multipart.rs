@@ -66,6 +66,8 @@ pub struct Part {
     pub name: String,
     /// Whether it has a file name.
     pub is_file: bool,
+    /// Where its file name stands, without quotes; `None` where it is written in another way, too.
+    pub file_name: Option<Range<usize>>,
     /// Where its content stands.
     pub content: Range<usize>,
 }
@@ -208,21 +210,28 @@ fn read_head(body: &[u8], start: usize) -> Result<(Part, usize), FormError> {
             return Err(FormError::Encoded);
         }
     }
-    let (name, is_file) = disposition.and_then(read_disposition).ok_or(FormError::BadHead)?;
-    Ok((Part { name, is_file, content: 0..0 }, start + end + 4))
+    let read = disposition.and_then(read_disposition).ok_or(FormError::BadHead)?;
+    let file_name = read.file_name.map(|name| {
+        // a slice of the body
+        let at = name.as_ptr().addr() - body.as_ptr().addr();
+        at..at + name.len()
+    });
+    let (name, is_file) = (read.name.to_owned(), read.is_file);
+    Ok((Part { name, is_file, file_name, content: 0..0 }, start + end + 4))
 }
 
 /// The name in `form-data; name="…"; filename="…"`, and whether there is a file name. A name must be plain, so that
 /// everybody reads the same; a file's name may be anything.
-fn read_disposition(value: &str) -> Option<(String, bool)> {
+fn read_disposition(value: &str) -> Option<Disposition<'_>> {
     let mut rest = value.strip_prefix("form-data").or_else(|| value.strip_prefix("Form-Data"))?.trim_start();
-    let (mut name, mut is_file) = (None, false);
+    let (mut name, mut file_name, mut is_extended) = (None, None, false);
     while let Some(after) = rest.strip_prefix(';') {
         let (key, after) = after.split_once('=')?;
         let (value, after) = read_value(after)?;
         match key.trim().to_ascii_lowercase().as_str() {
             "name" if name.is_none() => name = Some(value),
-            "filename" | "filename*" => is_file = true,
+            "filename" if file_name.is_none() => file_name = Some(value),
+            "filename*" => is_extended = true,
             _ => return None,
         }
         rest = after.trim_start();
@@ -232,7 +241,14 @@ fn read_disposition(value: &str) -> Option<(String, bool)> {
             && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'%'))
     };
     let name = name.filter(is_plain)?;
-    rest.is_empty().then(|| (name.to_owned(), is_file))
+    let is_file = file_name.is_some() || is_extended;
+    rest.is_empty().then_some(Disposition { name, is_file, file_name: file_name.filter(|_| !is_extended) })
+}
+
+struct Disposition<'a> {
+    name: &'a str,
+    is_file: bool,
+    file_name: Option<&'a str>,
 }
 
 /// A parameter's value, quoted or not, without its quotes but with its escapes; and what follows.
@@ -294,6 +310,8 @@ mod tests {
                 ("image[]", true, "2"),
             ]
         );
+        let names: Vec<_> = read.parts.iter().map(|part| Some(&body[part.file_name.clone()?])).collect();
+        assert_eq!(names, [None, Some("a \\\"b\\\".wav"), None, None, Some("b.png")]);
         assert_eq!(read.text(body.as_bytes(), "model"), Ok(Some("whisper-1")));
         assert_eq!(read.text(body.as_bytes(), "none"), Ok(None));
         assert_eq!(read.text(body.as_bytes(), "empty"), Ok(Some("")));

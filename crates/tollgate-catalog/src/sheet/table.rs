@@ -94,6 +94,15 @@ impl Table {
         Self { lines, is_free, steps }
     }
 
+    /// The table in which everything is free.
+    pub(super) fn free() -> Self {
+        Self { lines: Vec::new(), is_free: true, steps: steps(&[], true, BasisPoints::UNCHANGED) }
+    }
+
+    pub(super) const fn has_context_steps(&self) -> bool {
+        self.steps.len() > 1
+    }
+
     pub(super) fn step(&self, input_tokens: u64) -> Option<&Step> {
         self.steps.iter().rev().find(|step| step.context_from <= input_tokens)
     }

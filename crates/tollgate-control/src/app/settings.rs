@@ -10,8 +10,8 @@ use super::App;
 use crate::error::Problems;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
-/// Surfaces whose requests may name no model. A pass-through has none to name.
-const SURFACES: [Surface; 11] = [
+/// Surfaces whose requests may name no model; of files the provider is what counts. A pass-through has none to name.
+const SURFACES: [Surface; 12] = [
     Surface::Chat,
     Surface::Completions,
     Surface::Embeddings,
@@ -23,6 +23,7 @@ const SURFACES: [Surface; 11] = [
     Surface::Speech,
     Surface::Transcriptions,
     Surface::Translations,
+    Surface::Files,
 ];
 /// Surfaces that a later release will know.
 const LATER_SURFACES: [&str; 2] = ["responses", "messages"];
@@ -31,7 +32,7 @@ const LATER_SURFACES: [&str; 2] = ["responses", "messages"];
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DefaultModelsView {
     /// Surface (`chat`, `completions`, `embeddings`, `moderations`, `rerank`, `images`, `image_edits`,
-    /// `image_variations`, `speech`, `transcriptions`, `translations`) to model.
+    /// `image_variations`, `speech`, `transcriptions`, `translations`, `files`) to model.
     pub defaults: BTreeMap<String, String>,
 }
 

@@ -354,6 +354,8 @@ mod tests {
             "transcriptions",
             "translations",
             "passthrough",
+            "files",
+            "batches",
         ];
         assert_eq!(&Surface::ALL.map(Surface::name)[..surfaces.len()], &surfaces);
         for (place, surface) in Surface::ALL.into_iter().enumerate() {

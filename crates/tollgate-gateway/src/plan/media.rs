@@ -37,10 +37,11 @@ pub(super) fn price_candidate(
 ) -> Result<PricedCandidate, Refusal> {
     let name = || format!("{}/{}", candidate.provider.name, candidate.model);
     media::check(request, candidate)?;
-    let sheet = input
-        .context
-        .price_sheet(candidate, input.now)
-        .ok_or_else(|| not_priced(&name(), "the model has no price"))?;
+    let sheet = match input.is_unbilled {
+        true => Some(PriceSheet::free()),
+        false => input.context.price_sheet(candidate, input.now),
+    };
+    let sheet = sheet.ok_or_else(|| not_priced(&name(), "the model has no price"))?;
     sheet
         .check(shape.tier, needs_of(request.surface))
         .map_err(|reason| not_priced(&name(), &reason.to_string()))?;
@@ -88,6 +89,6 @@ pub(super) const fn needs_of(surface: Surface) -> Needs {
         Surface::Transcriptions | Surface::Translations => {
             Needs::UnitsOr { units: &[Second], tokens: &[Input, Output] }
         }
-        Surface::Passthrough => Needs::RequestOnly,
+        Surface::Passthrough | Surface::Files | Surface::Batches => Needs::RequestOnly,
     }
 }

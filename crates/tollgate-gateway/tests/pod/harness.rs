@@ -31,6 +31,9 @@ pub(crate) const OUTPUT_PRICE: i64 = 2_000;
 pub(crate) const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 
 pub(crate) const TENANT: TenantId = TenantId::from_u128(1);
+/// A key of another tenant, for what must not be seen.
+pub(crate) const OTHER_KEY: &str = "sk-other-0123456789abcdef";
+const OTHER: TenantId = TenantId::from_u128(11);
 const PROJECT: ProjectId = ProjectId::from_u128(2);
 pub(crate) const KEY_ID: KeyId = KeyId::from_u128(3);
 pub(crate) const BUDGET: BudgetId = BudgetId::from_u128(4);
@@ -199,6 +202,8 @@ async fn seed(ledger: &Ledger, setup: &Setup) {
         }],
     };
     ledger.seed(&seed).await.unwrap();
+    let nothing = Seed { tenant: OTHER, wallet_limit: NanoUsd::ZERO, counters: Vec::new(), ..seed };
+    ledger.seed(&nothing).await.unwrap();
 }
 
 fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> PolicySet {
@@ -243,6 +248,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
         }),
     ];
     objects.extend(account(setup, &pepper));
+    objects.extend(another_account(&pepper));
     objects.extend(setup.budget.map(|limit| {
         PolicyObject::Budget(BudgetPolicy {
             id: BUDGET,
@@ -264,6 +270,23 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
         }
     }
     objects.into_iter().collect()
+}
+
+/// Another tenant, with a project and a key that may do everything.
+fn another_account(pepper: &KeyPepper) -> [PolicyObject; 3] {
+    let [tenant, project, key] = account(&Setup::default(), pepper);
+    let (PolicyObject::Tenant(tenant), PolicyObject::Project(project), PolicyObject::Key(key)) =
+        (tenant, project, key)
+    else {
+        unreachable!("an account has these in this order")
+    };
+    let (project_id, key_id) = (ProjectId::from_u128(12), KeyId::from_u128(13));
+    let hash = ApiKeySecret::parse(OTHER_KEY).unwrap().hash(pepper);
+    [
+        PolicyObject::Tenant(TenantPolicy { id: OTHER, name: "other".to_owned(), ..tenant }),
+        PolicyObject::Project(ProjectPolicy { id: project_id, tenant: OTHER, ..project }),
+        PolicyObject::Key(KeyPolicy { id: key_id, project: project_id, hash, ..key }),
+    ]
 }
 
 /// The tenant, its project and its key.

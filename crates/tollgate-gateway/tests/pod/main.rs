@@ -11,6 +11,7 @@ mod harness;
 mod idempotency;
 mod limits;
 mod media;
+mod objects;
 mod other_paths;
 mod passthrough;
 mod rules;

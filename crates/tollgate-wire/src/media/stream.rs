@@ -117,7 +117,7 @@ impl MediaRelay {
         let is_whole = match self.decoder {
             // what is passed through ends as it likes
             Some(_) => self.has_finished || (clean && self.request.surface == Surface::Passthrough),
-            None => clean && self.n_bytes > 0,
+            None => clean && (self.n_bytes > 0 || self.request.surface == Surface::Passthrough),
         };
         self.has_finished |= is_whole;
         if is_whole { StreamEnd::Complete } else { StreamEnd::Broken }

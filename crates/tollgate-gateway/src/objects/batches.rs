@@ -1,0 +1,499 @@
+//! Batches: held for when they are made, settled when their end is seen.
+//!
+//! The hold of a batch is one like all others, with a lease of days instead of a minute: no gateway has to live as long as
+//! the batch. What settles it stands sealed in the batch's name (and, for lists, in its metadata at the provider), so any
+//! gateway that shows the batch after its end can: the event's id is that of the request that made it, and the journal takes
+//! it once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use tollgate_catalog::{PriceSheet, ServiceTier};
+use tollgate_domain::{
+    Attempt, AttemptOutcome, ErrorKind, EventId, HoldId, MAX_LIMIT, Meter, NanoUsd, RequestId,
+    RequestOutcome, SettlementBasis, Surface, Usage, UsageEvent,
+};
+use tollgate_ledger::Settlement;
+use tollgate_telemetry::RequestTrace;
+use tollgate_wire::json::{Node, ReadError, set_members};
+use tollgate_wire::neutral::ChatDialect;
+use tollgate_wire::openai::usage::normalise;
+
+use super::ids::{BatchClaim, CLAIM, Kind, ObjectId};
+use super::{Asking, quoted};
+use crate::answer::GatewayBody;
+use crate::error::Refusal;
+use crate::passthrough::PassthroughCall;
+use crate::pipeline::{self, Priced, Received};
+use crate::plan::{PricedCandidate, PricedPlan, PricedPlanShape};
+
+/// The metadata by which a batch is found and settled again.
+pub(super) const MARK_MEMBER: &str = "tollgate_owner";
+const CLAIM_MEMBER: &str = "tollgate_claim";
+/// Lines of a batch at most: each is priced before anything is sent, some microseconds each.
+const MAX_LINES: usize = 50_000;
+/// After so many lines others get their turn.
+const LINES_AT_A_TIME: usize = 200;
+/// How long a batch's money stays held without anybody looking at it: the provider has a day, and there is time to look.
+/// Every look begins it anew.
+const LEASE: Duration = Duration::from_secs(72 * 3_600);
+const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
+
+/// The sums over a batch's lines.
+#[derive(Debug)]
+struct Lines {
+    first: Box<Priced>,
+    candidate: PricedCandidate,
+    amount: NanoUsd,
+    input_bound: u64,
+    output_cap: u64,
+    input_estimate: u64,
+    n: u64,
+}
+
+// === making one ===
+
+pub(super) async fn make(
+    asking: &Asking<'_>,
+    body: Bytes,
+    id: RequestId,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let root = Node::parse(&body).map_err(ReadError::from)?;
+    let mut members = root.object().map_err(ReadError::from)?;
+    let name = members.required("input_file_id").and_then(|node| node.string()).map_err(ReadError::from)?;
+    let endpoint = members.required("endpoint").and_then(|node| node.string()).map_err(ReadError::from)?;
+    let surface = line_surface(&endpoint)?;
+    let input = asking.open(Kind::File, &name).map_err(|refusal| refusal.with_param("input_file_id"))?;
+    let provider = asking.provider(input.provider)?.name.clone();
+    let reading = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
+    let (_, lines) = asking.collect(asking.content(&input, reading).await?).await?;
+    let lines = price_lines(asking, &provider, surface, &lines, &endpoint).await?;
+    let model = lines.candidate.candidate.model.to_string();
+    let call = PassthroughCall::of_object(Method::POST, &provider, "/batches".to_owned(), input.credential)
+        .keeping_hold();
+    let is_paid = lines.first.plan.is_paid;
+    let claim = BatchClaim {
+        request: id,
+        key: asking.caller.context.key.id,
+        held: if is_paid { lines.amount } else { NanoUsd::ZERO },
+        admitted_at: asking.caller.now,
+        model,
+    };
+    let like = ObjectId { batch: Some(claim), upstream: String::new(), ..input.clone() };
+    // for lists, which tell nothing but what the provider keeps
+    let (mark, sealed) = (quoted(&asking.owner().mark()), quoted(&asking.owner().seal_as(CLAIM, &like)));
+    let upstream = quoted(&input.upstream);
+    let body = set_members(
+        &body,
+        &root,
+        &[
+            (&["input_file_id"], &upstream),
+            (&["metadata", MARK_MEMBER], &mark),
+            (&["metadata", CLAIM_MEMBER], &sealed),
+        ],
+    );
+    let body = Bytes::from(body.map_err(ReadError::from)?);
+    let received = asking.received(Surface::Batches, call, body, id);
+    let mut priced = pipeline::price(asking.gateway, received)?;
+    priced.requested_model = format!("{provider}/{}", lines.candidate.candidate.model);
+    priced.plan = plan_of(lines);
+    let response = pipeline::pay_and_send(asking.gateway, priced).await?;
+    asking.renamed(response, Kind::Batch, &like).await
+}
+
+/// The surface that a batch's lines ask for.
+fn line_surface(endpoint: &str) -> Result<Surface, Refusal> {
+    match endpoint {
+        "/v1/chat/completions" => Ok(Surface::Chat),
+        "/v1/completions" => Ok(Surface::Completions),
+        "/v1/embeddings" => Ok(Surface::Embeddings),
+        "/v1/moderations" => Ok(Surface::Moderations),
+        _ => {
+            let message =
+                "`endpoint` must be /v1/chat/completions, /v1/completions, /v1/embeddings or /v1/moderations";
+            Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("endpoint"))
+        }
+    }
+}
+
+/// Bounds every line as a request of its own, at the prices of batches.
+async fn price_lines(
+    asking: &Asking<'_>,
+    provider: &str,
+    surface: Surface,
+    text: &Bytes,
+    endpoint: &str,
+) -> Result<Lines, Refusal> {
+    let mut sums: Option<Lines> = None;
+    let mut at = 0;
+    let mut n = 0_usize;
+    while at < text.len() {
+        let end = text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |length| at + length);
+        let line = text.slice(at..end);
+        at = end + 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        n += 1;
+        if n > MAX_LINES {
+            let message = format!("the batch has more than {MAX_LINES} lines: make several");
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("input_file_id"));
+        }
+        let in_line = |refusal: Refusal| Refusal {
+            message: format!("line {n} of the batch: {}", refusal.message),
+            param: Some("input_file_id".to_owned()),
+            ..refusal
+        };
+        let priced = price_line(asking, provider, surface, &line, endpoint).map_err(in_line)?;
+        add_line(&mut sums, priced).map_err(in_line)?;
+        if n.is_multiple_of(LINES_AT_A_TIME) {
+            tokio::task::yield_now().await;
+        }
+    }
+    sums.ok_or_else(|| {
+        Refusal::new(ErrorKind::InvalidRequest, "the batch's file has no lines").with_param("input_file_id")
+    })
+}
+
+fn price_line(
+    asking: &Asking<'_>,
+    provider: &str,
+    surface: Surface,
+    line: &Bytes,
+    endpoint: &str,
+) -> Result<Box<Priced>, Refusal> {
+    let root = Node::parse(line).map_err(ReadError::from)?;
+    let mut members = root.object().map_err(ReadError::from)?;
+    let mut text = |name: &str| -> Result<String, Refusal> {
+        Ok(members.required(name).and_then(|node| node.string()).map_err(ReadError::from)?.into_owned())
+    };
+    let wrong = |message: String| Err(Refusal::new(ErrorKind::InvalidRequest, message));
+    if text("method")? != "POST" {
+        return wrong("`method` must be POST".to_owned());
+    }
+    if text("url")? != endpoint {
+        return wrong(format!("`url` must be the batch's endpoint, {endpoint}"));
+    }
+    let body = members.required("body").map_err(ReadError::from)?;
+    let span = body.span();
+    let model = body.object().and_then(|mut members| members.string("model")).map_err(ReadError::from)?;
+    let Some(model) = model else { return wrong("`body.model` is required".to_owned()) };
+    let headers =
+        HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let priced = pipeline::price(
+        asking.gateway,
+        Received {
+            request: RequestId::from_u128(0),
+            started: asking.started,
+            surface,
+            dialect: ChatDialect::OpenAiChat,
+            path: String::new(),
+            // the file goes to this provider as it is
+            deployment: Some(format!("{provider}/{model}")),
+            passthrough: None,
+            caller: asking.caller.clone(),
+            headers,
+            body: line.slice(span),
+            trace: RequestTrace::disabled(),
+        },
+    )?;
+    if priced.skim.stream {
+        return wrong("`body.stream` has no meaning in a batch: leave it out".to_owned());
+    }
+    let is_capped = priced.skim.client_output_cap().is_some()
+        || matches!(surface, Surface::Embeddings | Surface::Moderations)
+        || priced
+            .plan
+            .candidates
+            .iter()
+            .all(|one| one.candidate.max_output_tokens.is_some() || one.sheet.is_free());
+    if !is_capped {
+        return wrong("nothing bounds its answer: set `max_tokens` or `max_completion_tokens`".to_owned());
+    }
+    Ok(priced)
+}
+
+fn add_line(sums: &mut Option<Lines>, priced: Box<Priced>) -> Result<(), Refusal> {
+    let wrong = |message: &str| Err(Refusal::new(ErrorKind::InvalidRequest, message));
+    let Some(candidate) = priced.plan.candidates.first().cloned() else {
+        return wrong("its model cannot be priced");
+    };
+    if candidate.sheet.has_context_steps() {
+        return wrong(
+            "its model's price depends on the prompt's length, which a batch does not tell: use another",
+        );
+    }
+    let shape = PricedPlanShape { tier: ServiceTier::Batch, ..priced.plan.shape() };
+    let bound = candidate.bound(candidate.output_cap, &shape);
+    let output_cap = candidate.output_cap.saturating_mul(shape.n_choices);
+    let (input_bound, input_estimate) = (candidate.input_bound, priced.plan.input_estimate);
+    match sums {
+        None => {
+            *sums = Some(Lines {
+                first: priced,
+                candidate,
+                amount: bound,
+                input_bound,
+                output_cap,
+                input_estimate,
+                n: 1,
+            });
+        }
+        Some(sums) => {
+            if sums.candidate.candidate.model != candidate.candidate.model {
+                return wrong("all lines of a batch ask for one model");
+            }
+            sums.amount = sums.amount.saturating_add(bound);
+            sums.input_bound = sums.input_bound.saturating_add(input_bound);
+            sums.output_cap = sums.output_cap.saturating_add(output_cap);
+            sums.input_estimate = sums.input_estimate.saturating_add(input_estimate);
+            sums.n += 1;
+        }
+    }
+    match sums {
+        Some(sums) if sums.amount > MAX_LIMIT => {
+            wrong("the batch could cost more than any budget may hold: make smaller ones")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The batch as one request: its lines together.
+fn plan_of(lines: Lines) -> PricedPlan {
+    let Lines { first, candidate, amount, input_bound, output_cap, input_estimate, n } = lines;
+    let first = first.plan;
+    let mut plan = first.plan;
+    // nobody knows whether it may be made twice
+    Arc::make_mut(&mut plan).retry.max_attempts = 1;
+    let candidate = PricedCandidate { input_bound, output_cap, slice_tokens: None, ..candidate };
+    PricedPlan {
+        plan,
+        candidates: [candidate].into(),
+        tier: ServiceTier::Batch,
+        reach: first.reach,
+        n_choices: 1,
+        prediction_tokens: 0,
+        is_paid: first.is_paid,
+        amount,
+        worst_case: amount,
+        minimum: amount,
+        // providers limit the rate of batches apart from that of requests
+        rate_tokens: 0,
+        input_estimate,
+        lost_usage: Usage::ZERO.with(Meter::Input, input_estimate).with(Meter::Request, n),
+    }
+}
+
+/// How long a batch's hold stays without being looked at, in milliseconds.
+pub(crate) fn lease_ms() -> u64 {
+    u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX)
+}
+
+// === seeing one ===
+
+/// The claim that a batch of a list carries in its metadata.
+pub(super) fn claim_in(asking: &Asking<'_>, batch: &Node<'_>) -> Option<BatchClaim> {
+    let mut metadata = batch.object().ok()?.take("metadata")?.object().ok()?;
+    let sealed = metadata.take(CLAIM_MEMBER)?.string().ok()?.into_owned();
+    asking.owner().open_as(CLAIM, &sealed)?.batch
+}
+
+/// Shows a batch, and settles it where it has ended.
+pub(super) async fn seen(
+    asking: &Asking<'_>,
+    response: Response<GatewayBody>,
+    object: &ObjectId,
+) -> Result<Response<GatewayBody>, Refusal> {
+    let (mut parts, body) = asking.collect(response).await?;
+    if let Some(claim) = &object.batch {
+        match ending(asking, &body, object).await {
+            Ending::Ended(usage, basis) => {
+                if let Some(cost) = settle(asking, claim, object, &usage, basis)
+                    && let Ok(value) = HeaderValue::from_str(&cost.to_string())
+                {
+                    parts.headers.insert(COST_USD, value);
+                }
+            }
+            Ending::Running => renew(asking, claim).await,
+            Ending::Unknown => {
+                tracing::warn!(request = %claim.request, "a batch has ended and its usage cannot be read yet");
+            }
+        }
+    }
+    let written = asking.rename(&body, Kind::Batch, object)?;
+    Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
+}
+
+enum Ending {
+    Running,
+    Ended(Usage, SettlementBasis),
+    Unknown,
+}
+
+async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
+    let Ok(root) = Node::parse(body) else { return Ending::Unknown };
+    let Ok(mut members) = root.object() else { return Ending::Unknown };
+    let status = members.string("status").ok().flatten().unwrap_or_default();
+    if !matches!(status.as_str(), "completed" | "failed" | "expired" | "cancelled") {
+        return Ending::Running;
+    }
+    let counts = members.take("request_counts").and_then(|node| node.object().ok());
+    let n_completed = counts.and_then(|mut counts| counts.count("completed").ok().flatten());
+    let requests = |usage: Usage, n: u64| usage.with(Meter::Request, n);
+    if let Some(usage) = members.take("usage")
+        && let Ok(Some(usage)) = normalise(Surface::Chat, usage.text().as_bytes())
+        && usage.total_tokens() > 0
+    {
+        return Ending::Ended(requests(usage, n_completed.unwrap_or(1)), SettlementBasis::Provider);
+    }
+    let output = members.string("output_file_id").ok().flatten().filter(|name| ObjectId::is_plain(name));
+    let Some(output) = output else {
+        // nothing was answered
+        return match n_completed {
+            Some(0) | None => Ending::Ended(Usage::ZERO, SettlementBasis::Provider),
+            Some(_) => Ending::Unknown,
+        };
+    };
+    let file = ObjectId { upstream: output, batch: None, ..object.clone() };
+    let id = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
+    let Ok(response) = asking.content(&file, id).await else { return Ending::Unknown };
+    match asking.collect(response).await {
+        Ok((_, text)) => {
+            let (usage, n) = usage_of_lines(&text);
+            Ending::Ended(requests(usage, n), SettlementBasis::Provider)
+        }
+        Err(_) => Ending::Unknown,
+    }
+}
+
+/// The usage that a batch's answers tell, one by one; and how many there are.
+fn usage_of_lines(text: &[u8]) -> (Usage, u64) {
+    let (mut sum, mut n) = (Usage::ZERO, 0);
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        let Ok(root) = Node::parse(line) else { continue };
+        let usage = root.object().ok().and_then(|mut line| line.take("response"));
+        let usage = usage.and_then(|node| node.object().ok()).and_then(|mut answer| answer.take("body"));
+        let usage = usage.and_then(|node| node.object().ok()).and_then(|mut body| body.take("usage"));
+        if let Some(Ok(Some(usage))) = usage.map(|usage| normalise(Surface::Chat, usage.text().as_bytes())) {
+            sum = sum.plus(&usage);
+            n += 1;
+        }
+    }
+    (sum, n)
+}
+
+/// Begins its lease anew: somebody is still waiting for it.
+async fn renew(asking: &Asking<'_>, claim: &BatchClaim) {
+    let hold = HoldId::from_uuid(claim.request.as_uuid());
+    let tenant = asking.caller.context.tenant.id;
+    if let Err(error) = asking.gateway.ledger.renew(&[(tenant, hold, NanoUsd::ZERO)], lease_ms()).await {
+        tracing::warn!(%error, request = %claim.request, "the lease of a batch could not be renewed");
+    }
+}
+
+/// Settles it; again it changes nothing. Answers its cost.
+fn settle(
+    asking: &Asking<'_>,
+    claim: &BatchClaim,
+    object: &ObjectId,
+    usage: &Usage,
+    basis: SettlementBasis,
+) -> Option<NanoUsd> {
+    let provider = asking.provider(object.provider).ok()?.name.clone();
+    let context = &asking.caller.context;
+    let plan = asking.caller.snapshot.plan(context, &format!("{provider}/{}", claim.model)).ok()?;
+    let sheet = context.price_sheet(plan.candidates.first()?, claim.admitted_at);
+    let Some(sheet) = sheet else {
+        tracing::error!(request = %claim.request, "a batch has ended whose model has no price any more");
+        return None;
+    };
+    let place = asking.gateway.settler.place()?;
+    let event = event_of(asking, claim, object, &provider, &sheet, (usage, basis));
+    let cost = event.cost;
+    place.settle(Settlement {
+        tenant: event.tenant,
+        hold: event.hold,
+        actual: cost,
+        tokens: 0,
+        event: Some(Arc::new(event)),
+    });
+    Some(cost)
+}
+
+fn event_of(
+    asking: &Asking<'_>,
+    claim: &BatchClaim,
+    object: &ObjectId,
+    provider: &str,
+    sheet: &PriceSheet,
+    (usage, basis): (&Usage, SettlementBasis),
+) -> UsageEvent {
+    let context = &asking.caller.context;
+    let charge = sheet.cost(usage, ServiceTier::Batch);
+    let cost = if claim.held > NanoUsd::ZERO { charge.total.min(claim.held) } else { charge.total };
+    let finished_at = asking.gateway.clock.now();
+    let duration_ms = u64::try_from(finished_at.0 - claim.admitted_at.0).unwrap_or(0);
+    let uuid = claim.request.as_uuid();
+    UsageEvent {
+        event: EventId::from_uuid(uuid),
+        request: claim.request,
+        hold: HoldId::from_uuid(uuid),
+        tenant: context.tenant.id,
+        project: context.project.id,
+        key: claim.key,
+        end_user: None,
+        labels: context.labels.clone(),
+        surface: Surface::Batches,
+        requested_model: format!("{provider}/{}", claim.model),
+        provider: provider.to_owned(),
+        model: claim.model.clone(),
+        streamed: false,
+        admitted_at: claim.admitted_at,
+        finished_at,
+        held: claim.held,
+        cost,
+        provider_cost: charge.provider_total,
+        usage: *usage,
+        charge: charge.lines,
+        margin: charge.margin,
+        provider_charge: charge.provider_lines,
+        basis,
+        outcome: RequestOutcome::Ok,
+        status: 200,
+        attempts: vec![Attempt {
+            provider: provider.to_owned(),
+            model: claim.model.clone(),
+            credential: object.credential,
+            outcome: AttemptOutcome::Ok,
+            status: Some(200),
+            started_at: claim.admitted_at,
+            first_byte_ms: duration_ms,
+            duration_ms,
+        }],
+        duration_ms,
+        first_byte_ms: None,
+        overhead_us: 0,
+        policy_revision: asking.caller.snapshot.revision(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_summed() {
+        let text = concat!(
+            r#"{"custom_id":"a","response":{"status_code":200,"body":{"usage":{"prompt_tokens":3,"completion_tokens":4}}}}"#,
+            "\n\n",
+            r#"{"custom_id":"b","response":null,"error":{"message":"no"}}"#,
+            "\nnonsense\n",
+            r#"{"custom_id":"c","response":{"body":{"usage":{"prompt_tokens":5,"completion_tokens":6}}}}"#,
+        );
+        let expected = Usage::ZERO.with(Meter::Input, 8).with(Meter::Output, 10);
+        assert_eq!(usage_of_lines(text.as_bytes()), (expected, 2));
+        assert_eq!(usage_of_lines(b""), (Usage::ZERO, 0));
+    }
+}
