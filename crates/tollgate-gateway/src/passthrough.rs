@@ -114,6 +114,11 @@ impl PassthroughCall {
         if self.is_unbilled() {
             return Ok(());
         }
+        if is_of_owners(&self.path) {
+            let message =
+                "files and batches belong to the project that made them: use /v1/files and /v1/batches";
+            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("path"));
+        }
         let model = self.model();
         let names_it = |pattern: &String| pattern.rsplit_once('/').is_some_and(|(_, model)| model == MODEL);
         if context.key.models.iter().any(names_it) && context.allows_model_by(&model, names_it) {
@@ -132,6 +137,13 @@ impl PassthroughCall {
         Uri::try_from(format!("{base}{}{query}", self.path))
             .map_err(|_| "the path is no part of a URL".to_owned())
     }
+}
+
+/// Whether a path leads to what has owners here: the provider would show everybody's.
+fn is_of_owners(path: &str) -> bool {
+    let path = crate::edge::percent_decoded(path).to_ascii_lowercase();
+    let mut segments = path.split('/').filter(|segment| !matches!(*segment, "" | "v1" | "openai"));
+    segments.next().is_some_and(|first| matches!(first, "files" | "batches"))
 }
 
 /// Google's clients write their key into the query; ours stays here.
@@ -206,6 +218,16 @@ mod tests {
 
     fn read(path: &str) -> Result<PassthroughCall, Refusal> {
         PassthroughCall::read(&Method::GET, &Uri::try_from(path).unwrap())
+    }
+
+    #[test]
+    fn what_has_owners_is_known_in_every_spelling() {
+        for path in ["/files", "/files/x/content", "/v1/Files", "/batch%65s/x", "/openai/v1/batches/"] {
+            assert!(is_of_owners(path), "{path}");
+        }
+        for path in ["/vector_stores/x/files", "/uploads", "/filesystem"] {
+            assert!(!is_of_owners(path), "{path}");
+        }
     }
 
     #[test]

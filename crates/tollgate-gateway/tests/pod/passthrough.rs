@@ -56,7 +56,7 @@ async fn a_call_passes_with_the_providers_credential_and_is_charged() {
     assert_eq!((answer.status.as_u16(), pod.mock.last_request().unwrap().method()), (200, "GET"));
     assert_eq!(pod.next_event().await.cost, PRICE);
     pod.mock.push(Script::new().body("application/octet-stream", vec![0xfe; 70_000]));
-    let answer = call(&pod, Method::POST, "/passthrough/mock/files/x/content", "").await;
+    let answer = call(&pod, Method::POST, "/passthrough/mock/uploads/x/parts", "").await;
     assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 70_000));
     assert_eq!(pod.next_event().await.cost, PRICE);
     pod.mock.push(
@@ -130,6 +130,12 @@ async fn what_has_no_price_per_request_is_refused() {
         let answer = call(&pod, Method::GET, "/passthrough/mock/models", "").await;
         assert_eq!(answer.json().unwrap()["error"]["code"], "model_not_priced", "{}", answer.text());
         assert_eq!(pod.mock.counts().n_received, 0);
+    }
+    // what has owners here is not shown to everybody
+    let pod = Pod::start(setup()).await;
+    for path in ["files", "files/file-1/content", "v1/batches"] {
+        let answer = call(&pod, Method::GET, &format!("/passthrough/mock/{path}"), "").await;
+        assert_eq!(answer.status.as_u16(), 400, "{path}: {}", answer.text());
     }
     // unless the operator says that it is free
     let pod = Pod::start(Setup { passthrough: vec![(None, 0)], ..setup() }).await;

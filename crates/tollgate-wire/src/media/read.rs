@@ -119,7 +119,9 @@ fn json(surface: Surface, body: &Bytes) -> Result<MediaRequest, ReadError> {
     let mut request = request(surface);
     request.model = checked_model(members.string("model")?)?;
     request.user = members.string("user")?;
-    for name in FOREIGN_MEMBERS {
+    // what one surface calls a foreign member may be another's own
+    let is_own = |name: &&&str| surface == Surface::Speech && **name == "speed";
+    for name in FOREIGN_MEMBERS.iter().filter(|name| !is_own(name)) {
         let is_set = members.take(name).is_some_and(|node| node.kind() != Kind::False);
         if is_set {
             request.foreign_members.push(name);
