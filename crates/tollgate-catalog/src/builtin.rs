@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::CatalogModel;
+use crate::{CatalogModel, VendorQuirks};
 
 const VENDORS: &str = include_str!("../data/vendors.json");
 
@@ -58,6 +58,8 @@ pub struct CatalogVendor {
     /// Whether what its models think shows in a stream: `reasoning` or `reasoning_content`. Else they may think
     /// unseen, and bill it.
     pub streams_thoughts: bool,
+    /// How its dialect differs from what its name says.
+    pub quirks: VendorQuirks,
     models: Cow<'static, str>,
 }
 
@@ -74,6 +76,8 @@ struct VendorRecord {
     region: Option<String>,
     #[serde(default)]
     streams_thoughts: bool,
+    #[serde(default)]
+    quirks: VendorQuirks,
     #[serde(default)]
     models: Option<serde_json::Value>,
 }
@@ -149,6 +153,7 @@ impl VendorRecord {
             key_variable: self.key_variable,
             region: self.region,
             streams_thoughts: self.streams_thoughts,
+            quirks: self.quirks,
             models,
         }
     }

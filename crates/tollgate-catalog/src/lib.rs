@@ -7,6 +7,7 @@ mod builtin;
 mod drift;
 mod model;
 mod price;
+mod quirks;
 pub mod sanity;
 mod sheet;
 
@@ -17,6 +18,7 @@ pub use model::{
     parse_price, price_text,
 };
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
+pub use quirks::{OutputCapName, VendorQuirks};
 pub use sheet::{
     Charge, MarginTimeline, Needs, PriceSheet, PriceTimeline, Reach, UnitBounds, UnpricedReason,
 };

@@ -7,12 +7,12 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tollgate_domain::{AttemptOutcome, ErrorKind};
+use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
 use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
 use tollgate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers};
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
-use tollgate_wire::openai::request::{Edits, OutputCapField, splice};
+use tollgate_wire::openai::request::{Edits, splice};
 use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
 use tollgate_wire::translate;
 
@@ -22,7 +22,7 @@ use crate::plan::PricedCandidate;
 use crate::relay::{StreamStart, stand_in_id, start_stream};
 use crate::settle::Reservation;
 use crate::vendor_keys::VendorKey;
-use crate::{bedrock, dialects};
+use crate::{bedrock, dialects, embeddings, quirks};
 
 /// A provider's error body is read this far.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
@@ -95,28 +95,25 @@ fn request_body(
         let body = media.body_for(&request.body.0, &priced.candidate.model);
         return body.map_err(|error| refused(Refusal::from(error)));
     }
-    if dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
-        let body = dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0);
+    let embedding = embeddings::dialect(&priced.candidate, request.surface);
+    if embedding.is_some() || dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
+        let body = match embedding {
+            Some(dialect) => embeddings::body(&priced.candidate, dialect, &request.body.0),
+            None => dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0),
+        };
         return body.map_err(refused);
     }
     let edits = Edits {
         model: Some(&priced.candidate.model),
         output_cap: cap,
-        output_cap_field: output_cap_field(priced),
-        include_usage: request.skim.stream,
+        output_cap_field: quirks::output_cap_field(&priced.candidate),
+        include_usage: request.skim.stream && priced.candidate.quirks.takes_stream_options,
     };
-    Ok(match splice(&request.body.0, &request.skim, &edits) {
+    let body = match splice(&request.body.0, &request.skim, &edits) {
         std::borrow::Cow::Borrowed(_) => request.body.0.clone(),
         std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-    })
-}
-
-/// OpenAI's own API (also on Azure) wants the newer name; what merely speaks its dialect may know only the
-/// older one.
-fn output_cap_field(priced: &PricedCandidate) -> OutputCapField {
-    let base_url = &priced.candidate.provider.base_url;
-    let is_openai = base_url.contains("://api.openai.com") || base_url.contains(".openai.azure.com");
-    if is_openai { OutputCapField::MaxCompletionTokens } else { OutputCapField::MaxTokens }
+    };
+    Ok(quirks::applied(&priced.candidate.quirks, request.surface, body))
 }
 
 async fn dispatch(
@@ -140,10 +137,12 @@ async fn dispatch(
     let url = url.map_err(|reason| {
         Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
     })?;
+    let method = request.passthrough.as_ref().map_or(Method::POST, |call| call.method.clone());
     let mut headers = request_headers(reservation, priced, credential.filter(|_| key.is_none()));
     if let Some(key) = &key {
         let pod = reservation.gateway();
-        let authorizing = Box::pin(key.authorize(pod, &priced.candidate.provider, &url, &body, &mut headers));
+        let provider = &priced.candidate.provider;
+        let authorizing = Box::pin(key.authorize(pod, provider, (&method, &url), &body, &mut headers));
         let authorized = tokio::time::timeout_at(deadline.into(), authorizing).await;
         authorized
             .unwrap_or_else(|_| Err(Failed::timeout("no access token came within the request's time limit")))
@@ -151,7 +150,7 @@ async fn dispatch(
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let upstream = UpstreamRequest {
-        method: request.passthrough.as_ref().map_or(Method::POST, |call| call.method.clone()),
+        method,
         url,
         headers,
         body,
@@ -217,14 +216,22 @@ async fn whole(
     let (head, body) = response.into_parts();
     let max = reservation.gateway().config.max_answer_bytes;
     let body = read_body(body, max, deadline).await.map_err(|failed| failed.named(priced))?;
-    let (answer, neutral) = match &reservation.priced.media {
-        Some(media) => (media::read_answer(media, content_type(&head.headers), &body), None),
-        None => read_whole(reservation, priced, &body),
-    };
     let bad = |reason: &str| {
         let message = format!("the provider's answer {reason}");
         let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
         Failed { status: Some(head.status), ..failed }.named(priced)
+    };
+    let request = &reservation.priced;
+    let body = match embeddings::dialect(&priced.candidate, request.surface) {
+        Some(dialect) => {
+            embeddings::answer(&priced.candidate, dialect, &request.body.0, &head.headers, &body)
+                .map_err(|_| bad("is not what its dialect promises"))?
+        }
+        None => body,
+    };
+    let (answer, neutral) = match &request.media {
+        Some(media) => (media::read_answer(media, content_type(&head.headers), &body), None),
+        None => read_whole(reservation, priced, &body),
     };
     if answer.shape == AnswerShape::NotJson {
         return Err(bad("is not JSON"));
@@ -240,6 +247,10 @@ async fn whole(
 
 /// Whether one side or both speak another dialect than Chat Completions.
 fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
+    if reservation.priced.surface == Surface::Embeddings {
+        // what is not OpenAI's has been made OpenAI's
+        return false;
+    }
     let provider = dialects::spoken(&priced.candidate);
     reservation.priced.media.is_none()
         && (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)

@@ -14,7 +14,11 @@ const ERROR_TYPE: &str = "x-amzn-errortype";
 /// Where Converse answers for a model. Ids have colons, and those of inference profiles and imported models are ARNs
 /// with slashes: all of that is one segment.
 pub(crate) fn converse_url(base: &str, model: &str, is_stream: bool) -> String {
-    let call = if is_stream { "converse-stream" } else { "converse" };
+    call_url(base, model, if is_stream { "converse-stream" } else { "converse" })
+}
+
+/// Where a call of a model is answered.
+pub(crate) fn call_url(base: &str, model: &str, call: &str) -> String {
     let mut segment = String::with_capacity(model.len() + 16);
     for byte in model.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -33,7 +37,7 @@ pub(crate) fn converse_url(base: &str, model: &str, is_stream: bool) -> String {
 pub(crate) fn authorize(
     provider: &ProviderPolicy,
     credential: &AwsCredential,
-    url: &Uri,
+    (method, url): (&Method, &Uri),
     body: &[u8],
     now: UnixMillis,
     headers: &mut HeaderMap,
@@ -54,7 +58,7 @@ pub(crate) fn authorize(
         region,
         service: SERVICE,
     };
-    sign(&signer, &Method::POST, url, body, now, headers).map_err(|error| error.to_string())
+    sign(&signer, method, url, body, now, headers).map_err(|error| error.to_string())
 }
 
 /// The name of an error from its header, where the body has none: `ValidationException:http://…` is cut.

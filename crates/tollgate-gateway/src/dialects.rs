@@ -18,7 +18,7 @@ use tollgate_wire::translate::{
 use crate::edge::percent_decoded;
 use crate::error::Refusal;
 use crate::vendor_keys::VendorKey;
-use crate::{bedrock, vertex};
+use crate::{bedrock, embeddings, quirks, vertex};
 
 /// The version of Anthropic's API that is spoken where the client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -127,17 +127,21 @@ pub(crate) fn check(
     candidate: &Candidate,
     body: &[u8],
 ) -> Result<(), Refusal> {
+    if let Some(dialect) = embeddings::dialect(candidate, skim.surface) {
+        return embeddings::body(candidate, dialect, body).map(drop);
+    }
     let dialect = spoken(candidate);
     let is_openai = dialect == ChatDialect::OpenAiChat;
     let is_chat_only = !is_openai || candidate.provider.dialect == Dialect::Vertex;
     if is_chat_only && skim.surface != Surface::Chat {
         let (name, surface) = (&candidate.provider.name, skim.surface.name());
-        let message = format!("the provider `{name}` serves chat only, not {surface}: use another model");
+        let message = format!("the provider `{name}` does not serve {surface} with this model: use another");
         return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("model"));
     }
     if is_openai {
         let lacks = client.foreign.as_ref().and_then(|foreign| foreign.incoming.chat_lacks.as_ref());
-        return lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())));
+        lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())))?;
+        return quirks::check(candidate, skim, body);
     }
     if client.dialect == dialect {
         return Ok(());
@@ -214,6 +218,10 @@ pub(crate) fn url(
 ) -> Result<Uri, String> {
     let ProviderPolicy { base_url, dialect, .. } = &*candidate.provider;
     let base = base_url.trim_end_matches('/');
+    if let Some(dialect) = embeddings::dialect(candidate, surface) {
+        let text = embeddings::url(candidate, dialect, key)?;
+        return Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned());
+    }
     let text = match dialect {
         Dialect::Openai | Dialect::Demo => joined(base, openai_path(surface)),
         // the resource's own address, with or without the path that all of its calls share

@@ -1,6 +1,6 @@
 //! Credentials that are not simply sent: Amazon's sign each request, Google's buy an access token.
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use tollgate_domain::{AttemptOutcome, ErrorKind};
 use tollgate_policy::{AwsCredential, CredentialPolicy, Dialect, GoogleCredential, ProviderPolicy};
 use tollgate_upstream::{TokenAccount, TokenError};
@@ -43,14 +43,16 @@ impl VendorKey {
         &self,
         pod: &Shared,
         provider: &ProviderPolicy,
-        url: &Uri,
+        (method, url): (&Method, &Uri),
         body: &[u8],
         headers: &mut HeaderMap,
     ) -> Result<(), Failed> {
         let now = pod.clock.now();
         match self {
-            Self::Aws(credential) => bedrock::authorize(provider, credential, url, body, now, headers)
-                .map_err(|reason| unusable(provider, "", &reason)),
+            Self::Aws(credential) => {
+                bedrock::authorize(provider, credential, (method, url), body, now, headers)
+                    .map_err(|reason| unusable(provider, "", &reason))
+            }
             Self::Google(GoogleCredential::Token(token)) => {
                 dialects::present_bearer(headers, token);
                 Ok(())

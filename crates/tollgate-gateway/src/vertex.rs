@@ -69,6 +69,19 @@ pub(crate) fn url(
     })
 }
 
+/// Where one of Google's models answers with predictions, embeddings among them.
+///
+/// # Errors
+/// No project is known; a sentence for the operator.
+pub(crate) fn predict_url(
+    provider: &ProviderPolicy,
+    model: &str,
+    credential: Option<&GoogleCredential>,
+) -> Result<String, String> {
+    let name = path_segment(publisher(model).1);
+    Ok(format!("{}/publishers/google/models/{name}:predict", prefix(provider, credential)?))
+}
+
 /// `…/v1/projects/{project}/locations/{location}`: as the base URL has it, else from the service account and from where
 /// the provider is.
 fn prefix(provider: &ProviderPolicy, credential: Option<&GoogleCredential>) -> Result<String, String> {

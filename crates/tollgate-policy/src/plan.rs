@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_catalog::{PriceTimeline, Tokenizer};
+use tollgate_catalog::{PriceTimeline, Tokenizer, VendorQuirks};
 
 use crate::access::matches_pattern;
 use crate::{DataPolicy, ProviderPolicy, RetryPolicy, Timeouts};
@@ -27,6 +27,8 @@ pub struct Candidate {
     pub tokenizer: Option<Tokenizer>,
     /// Whether every answer token shows in a stream as it is made. Not where the model thinks unseen.
     pub is_output_visible: bool,
+    /// How its vendor differs from the dialect it speaks.
+    pub quirks: Arc<VendorQuirks>,
 }
 
 /// The ordered candidates of one requested model.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline, Tokenizer};
+use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline, Tokenizer, VendorQuirks};
 use tollgate_domain::{KeyHash, KeyPepper, ProviderId, Surface, TenantId, UnixMillis};
 
 use crate::{
@@ -88,6 +88,7 @@ struct ProviderEntry {
     /// Whether thoughts are streamed; who is no vendor of the catalogue is taken to be an inference server,
     /// which streams what it makes.
     streams_thoughts: bool,
+    quirks: Arc<VendorQuirks>,
 }
 
 impl ProviderEntry {
@@ -110,6 +111,7 @@ impl ProviderEntry {
             context_tokens: facts.context_tokens,
             tokenizer: facts.tokenizer,
             is_output_visible: self.streams_thoughts || !reasons,
+            quirks: Arc::clone(&self.quirks),
         }
     }
 }

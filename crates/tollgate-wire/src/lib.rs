@@ -6,6 +6,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+pub mod embeddings;
 pub mod gemini;
 pub mod json;
 pub mod media;

@@ -120,6 +120,23 @@ fn vendors_are_reached_by_their_own_key_and_host() {
 }
 
 #[test]
+fn quirks_are_data_with_sources() {
+    let catalog = catalog();
+    let compatible = catalog.vendors().iter().filter(|vendor| vendor.dialect == "openai");
+    assert!(compatible.clone().count() >= 25);
+    for vendor in catalog.vendors() {
+        let quirks = &vendor.quirks;
+        let is_plain = *quirks == crate::VendorQuirks::default();
+        assert_eq!(is_plain, quirks.sources.is_empty(), "{}", vendor.name);
+        assert!(quirks.sources.iter().all(|source| source.starts_with("https://")), "{}", vendor.name);
+        assert!(is_plain || vendor.dialect == "openai", "{}", vendor.name);
+        assert!(quirks.refused.iter().all(|name| !quirks.renamed.contains_key(name)), "{}", vendor.name);
+    }
+    assert!(!catalog.vendor("mistral").unwrap().quirks.takes_stream_options);
+    assert_eq!(catalog.vendor("mistral").unwrap().quirks.renamed["seed"], "random_seed");
+}
+
+#[test]
 fn providers_find_their_vendor_by_host_then_by_name() {
     let catalog = catalog();
     let of = |name, url| catalog.vendor_of_provider(name, url).map(|vendor| vendor.name.as_str());

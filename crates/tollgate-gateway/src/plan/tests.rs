@@ -41,6 +41,7 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
             context_tokens: None,
             tokenizer: None,
             is_output_visible: true,
+            quirks: Arc::default(),
         }),
         sheet: PriceSheet::from_rows(&[row(Meter::Input, input), row(Meter::Output, output)]),
         input_bound,

@@ -38,6 +38,7 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
             context_tokens: None,
             tokenizer: None,
             is_output_visible: true,
+            quirks: Arc::default(),
         }),
         sheet: PriceSheet::from_rows(std::iter::empty::<&PriceRow>()),
         input_bound: 1,

@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) credential: Option<String>,
     /// Where the first provider's data goes.
     pub(crate) region: Option<String>,
+    /// Instead of the built-in catalogue.
+    pub(crate) catalog: Option<Catalog>,
     /// The model's name at both providers.
     pub(crate) model: String,
     /// Instead of one in this process.
@@ -90,6 +92,7 @@ impl Default for Setup {
             dialect: Dialect::Openai,
             credential: None,
             region: None,
+            catalog: None,
             model: "m".to_owned(),
             ledger: None,
             clock_lead_ms: 0,
@@ -122,7 +125,8 @@ impl Pod {
         };
         seed(&ledger, &setup).await;
         let metrics = Metrics::new();
-        let policy = PolicyState::new(Arc::new(Catalog::embedded().unwrap()), metrics.clone());
+        let catalog = setup.catalog.clone().unwrap_or_else(|| Catalog::embedded().unwrap());
+        let policy = PolicyState::new(Arc::new(catalog), metrics.clone());
         policy.offer(&policy_set(&setup, &mock, &second), 1).unwrap();
         let gateway = Gateway::start(GatewayParts {
             config: setup.config,

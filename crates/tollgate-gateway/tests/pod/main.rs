@@ -16,3 +16,4 @@ mod other_paths;
 mod passthrough;
 mod rules;
 mod slices;
+mod vendors;

@@ -17,7 +17,7 @@ use crate::{
 use foldhash::HashMapExt as _;
 use std::collections::HashSet;
 
-use tollgate_catalog::Capability;
+use tollgate_catalog::{Capability, VendorQuirks};
 use tollgate_domain::{KeyId, ModelId, ProjectId, TenantId};
 
 /// The objects of a set, sorted by kind.
@@ -193,6 +193,7 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
         named_any: prices.named_any,
         facts,
         streams_thoughts: vendor.is_none_or(|vendor| vendor.streams_thoughts),
+        quirks: Arc::new(vendor.map_or_else(VendorQuirks::default, |vendor| vendor.quirks.clone())),
     }
 }
 

@@ -112,18 +112,35 @@ pub fn read_provider_error(status: u16, body: &[u8]) -> ProviderError {
         Some(error @ (Value::Object(_) | Value::String(_))) => error,
         _ => &parsed,
     };
-    let message = [error, &error["message"], &error["detail"], &error["error_description"]]
-        .into_iter()
-        .find_map(Value::as_str)
-        .map(str::trim)
-        .filter(|message| !message.is_empty());
+    let of_checks = [error, &error["message"]].into_iter().find_map(read_checks);
+    let (checked, place) = of_checks.map_or((None, None), |(message, place)| (Some(message), place));
+    let message =
+        [error, &error["message"], &error["detail"], &error["error_description"], &error["Message"]]
+            .into_iter()
+            .find_map(Value::as_str)
+            .or(checked)
+            .map(str::trim)
+            .filter(|message| !message.is_empty());
     ProviderError {
         message: message
             .map_or_else(|| general_sentence(status), |text| cut(text, MAX_PROVIDER_MESSAGE_CHARS)),
         error_type: word(&error["type"]).or_else(|| word(&error["status"])),
         code: word(&error["code"]),
-        param: word(&error["param"]),
+        param: word(&error["param"]).or_else(|| place.map(|place| cut(&place, MAX_PROVIDER_WORD_CHARS))),
     }
+}
+
+/// What a server that checks bodies field by field says first, and of which field:
+/// `{"detail":[{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}]}`.
+fn read_checks(error: &Value) -> Option<(&str, Option<String>)> {
+    let first = error["detail"].as_array()?.first()?;
+    let message = first["msg"].as_str()?;
+    let names = first["loc"].as_array()?.iter().filter(|name| *name != "body").map(|name| match name {
+        Value::String(name) => name.clone(),
+        other => other.to_string(),
+    });
+    let place = names.collect::<Vec<_>>().join(".");
+    Some((message, Some(place).filter(|place| !place.is_empty())))
 }
 
 fn general_sentence(status: u16) -> String {
@@ -186,6 +203,23 @@ mod tests {
         for (kind, name) in expected {
             assert_eq!(error_type(kind), name);
         }
+    }
+
+    #[test]
+    fn errors_of_single_fields_are_read() {
+        let body = r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options","include_usage"],"msg":"Extra inputs are not permitted","input":true}]},"type":"invalid_request_error","param":null,"code":null}"#;
+        let error = read_provider_error(422, body.as_bytes());
+        assert_eq!(error.message, "Extra inputs are not permitted");
+        assert_eq!(error.param.as_deref(), Some("stream_options.include_usage"));
+        let bare =
+            r#"{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required","type":"missing"}]}"#;
+        let error = read_provider_error(422, bare.as_bytes());
+        assert_eq!(
+            (error.message.as_str(), error.param.as_deref()),
+            ("field required", Some("messages.0.role"))
+        );
+        let empty = read_provider_error(422, br#"{"detail":[]}"#);
+        assert!(empty.message.contains("no readable error"), "{}", empty.message);
     }
 
     #[test]
