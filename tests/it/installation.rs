@@ -149,10 +149,19 @@ fn configuration(mock: &MockProvider) -> Value {
 impl Installation {
     /// Everything in one process.
     pub(crate) async fn single() -> anyhow::Result<Self> {
+        Self::single_with(|_, _| ()).await
+    }
+
+    /// The same with a configuration that `change` has changed; it is told where the provider is.
+    pub(crate) async fn single_with(
+        change: impl FnOnce(&mut Value, std::net::SocketAddr),
+    ) -> anyhow::Result<Self> {
         let mock = MockProvider::start().await?;
         let data = tempfile::tempdir()?;
         let file = data.path().join("tollgate.yaml");
-        std::fs::write(&file, configuration(&mock).to_string())?;
+        let mut configuration = configuration(&mock);
+        change(&mut configuration, mock.address());
+        std::fs::write(&file, configuration.to_string())?;
         let mut process = start_single(data.path())?;
         let ready = process.wait_for_line("ready ", READY_TIMEOUT).await?;
         Ok(Self {

@@ -3,6 +3,7 @@
 mod compose;
 mod configured;
 mod crowd;
+mod dialects;
 mod documentation;
 mod end_users;
 mod idempotency;

@@ -17,7 +17,8 @@ const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
 pub(crate) fn list(caller: &Authenticated, path: &str, headers: &HeaderMap) -> Response<GatewayBody> {
     let visible = || caller.snapshot.visible_models(&caller.context);
-    if path.starts_with("/v1beta/") {
+    // newer clients of Google's list under /v1, too: their key's header tells them
+    if path.starts_with("/v1beta/") || headers.contains_key("x-goog-api-key") {
         return json(StatusCode::OK, google_list(visible().map(|info| &*info.id)));
     }
     if headers.contains_key("anthropic-version") {

@@ -15,6 +15,7 @@ pub mod mock_provider;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod vendors;
 pub mod wait;
 
 mod ports;

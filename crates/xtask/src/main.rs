@@ -1,11 +1,12 @@
 //! The project's own commands: `cargo xtask setup | test | layers | tidy | bench | simulate`.
 //!
-//! Reading order: [`process`] runs other programs, [`setup`] installs what the tests need, [`suite`] runs
+//! Reading order: [`process`] runs other programs, [`setup`] installs what the tests need, [`clients`] the SDKs among it, [`suite`] runs
 //! them, [`simulate`] puts the ledger to its proof, [`layers`] holds the crate graph against ARCHITECTURE.md,
 //! [`tidy`] holds the sources against the house rules. Every command exits 0 when all is well, 1 when it found something, 2 on bad arguments.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
+mod clients;
 mod layers;
 mod process;
 mod setup;
@@ -22,7 +23,7 @@ cargo xtask: the project's own commands
 Usage: cargo xtask <command> [arguments]
 
 Commands:
-  setup    install what the tests and CI need: Redis, PostgreSQL, a Python venv, cargo-nextest, cargo-deny
+  setup    install what the tests and CI need: Redis, PostgreSQL, client SDKs, cargo-nextest, cargo-deny
   test     install what the tests need, build the binaries, run every test
   layers   hold the crate graph against the ring table in ARCHITECTURE.md
   tidy     hold the sources against the house rules

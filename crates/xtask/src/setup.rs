@@ -4,19 +4,20 @@
 //! started and nothing that runs is stopped: the tests start private servers of their own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::{Outcome, process};
+use crate::{Outcome, clients, process};
 
 pub(crate) const HELP: &str = "\
 cargo xtask setup
 
-Installs, where missing: Redis and PostgreSQL (Debian packages, without starting their services), a Python
-venv in .setup/venv with the client SDKs of tests/sdk/requirements.txt, cargo-nextest, and cargo-deny
-(a few minutes: it is compiled). Needs root or passwordless sudo only when a Debian package is missing.";
+Installs, where missing: Redis, PostgreSQL, node and npm (Debian packages, without starting their services),
+the client SDKs that the tests drive (Python venvs in .setup from tests/sdk/*requirements.txt, node's packages
+from tests/sdk/node/package-lock.json), cargo-nextest, and cargo-deny (a few minutes: it is compiled). Needs
+root or passwordless sudo only when a Debian package is missing.";
 
 /// Where Debian's PostgreSQL packages put a server of each major version.
 const POSTGRES_VERSIONS_FOLDER: &str = "/usr/lib/postgresql";
@@ -46,7 +47,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Outcome {
 pub(crate) fn for_tests(root: &Path) -> anyhow::Result<()> {
     install_debian_packages()?;
     install_nextest(root)?;
-    make_python_venv(root)
+    clients::install(root)
 }
 
 // === Debian packages ===
@@ -89,6 +90,11 @@ fn missing_debian_packages() -> Vec<&'static str> {
     }
     if !process::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
         missing.push("python3-venv");
+    }
+    for (program, package) in [("node", "nodejs"), ("npm", "npm")] {
+        if !process::succeeds(Command::new(program).arg("--version")) {
+            missing.push(package);
+        }
     }
     missing
 }
@@ -205,32 +211,6 @@ fn cargo_install(root: &Path, tool: &str, version: &str, options: &[&str]) -> an
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     process::run(&mut install)
         .with_context(|| format!("{tool} {version} could not be installed from crates.io"))
-}
-
-// === Python ===
-
-/// Makes `.setup/venv` hold exactly the pinned client SDKs; re-made only when the pins have changed.
-fn make_python_venv(root: &Path) -> anyhow::Result<()> {
-    let requirements_path = root.join("tests/sdk/requirements.txt");
-    let requirements = fs::read_to_string(&requirements_path)
-        .with_context(|| format!("cannot read {}", requirements_path.display()))?;
-    let venv = root.join(".setup/venv");
-    let stamp = installed_requirements_path(&venv);
-    let is_current = fs::read_to_string(&stamp).is_ok_and(|installed| installed == requirements);
-    if is_current && venv.join("bin/python").exists() {
-        return Ok(());
-    }
-    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-        .context("the Python venv for the client SDKs could not be made")?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    process::run(Command::new(venv.join("bin/python")).args(install).arg(&requirements_path))
-        .context("the client SDKs of tests/sdk/requirements.txt could not be installed from PyPI")?;
-    fs::write(&stamp, requirements).with_context(|| format!("cannot write {}", stamp.display()))
-}
-
-/// A copy of the requirements that the venv was made from, written once all of them are in.
-fn installed_requirements_path(venv: &Path) -> PathBuf {
-    venv.join("installed-requirements.txt")
 }
 
 #[cfg(test)]

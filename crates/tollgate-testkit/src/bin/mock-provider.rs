@@ -1,7 +1,8 @@
 //! The mock provider as a process of its own, for benchmarks and for tests of other processes.
 //!
 //! Environment: `PORT` (default: a free one), `THREADS` (default 1), `N_CHUNKS` (text chunks per answer),
-//! `CHUNK_DELAY_MS` (wait between streamed chunks). Prints `ready http://127.0.0.1:<port>` and serves until
+//! `CHUNK_DELAY_MS` (wait between streamed chunks), `VENDORS=1` (speak every vendor's dialect, see
+//! [`tollgate_testkit::vendors`]). Prints `ready http://127.0.0.1:<port>` and serves until
 //! it is killed. Requests are counted, not recorded.
 
 use std::io::Write as _;
@@ -24,6 +25,9 @@ async fn main() -> anyhow::Result<()> {
         script = script.delay_between_chunks(Duration::from_millis(delay_ms));
     }
     mock.set_default(script);
+    if from_environment::<u8>("VENDORS")?.is_some_and(|speaks| speaks > 0) {
+        mock.set_responder(tollgate_testkit::vendors::script);
+    }
     writeln!(std::io::stdout(), "ready http://{}", mock.address())?;
     std::future::pending().await
 }

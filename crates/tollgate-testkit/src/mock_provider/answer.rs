@@ -41,8 +41,9 @@ pub(super) fn answer(
     if let Some(body) = &script.body {
         return whole(status, &body.content_type, body.bytes.to_vec());
     }
-    if let Some(payloads) = &script.sse_payloads {
-        return stream(status, payloads.iter().map(|payload| event(payload, true)).collect());
+    if let Some(frames) = &script.sse_frames {
+        let piece = |frame: &String| Piece { bytes: frame.clone().into_bytes(), is_chunk: true };
+        return stream(status, frames.iter().map(piece).collect());
     }
     if status >= 400 {
         return whole_json(

@@ -81,7 +81,7 @@ pub struct Script {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Option<ScriptedBody>,
     pub(super) raw: Option<Bytes>,
-    pub(super) sse_payloads: Option<Vec<String>>,
+    pub(super) sse_frames: Option<Vec<String>>,
     pub(super) text: Option<String>,
     pub(super) n_chunks: Option<usize>,
     pub(super) finish_reason: Option<String>,
@@ -169,11 +169,15 @@ impl Script {
     /// Streams exactly these payloads, one `data:` event and one chunk each, whatever the request asks
     /// for. `[DONE]` is sent only when it is one of them.
     #[must_use]
-    pub fn sse_payloads<Payload: Into<String>>(
-        mut self,
-        payloads: impl IntoIterator<Item = Payload>,
-    ) -> Self {
-        self.sse_payloads = Some(payloads.into_iter().map(Into::into).collect());
+    pub fn sse_payloads<Payload: Into<String>>(self, payloads: impl IntoIterator<Item = Payload>) -> Self {
+        self.sse_frames(payloads.into_iter().map(|payload| format!("data: {}\n\n", payload.into())))
+    }
+
+    /// Streams exactly these frames, one chunk each, whatever the request asks for: what stands in them
+    /// beside `data:` lines is the caller's.
+    #[must_use]
+    pub fn sse_frames(mut self, frames: impl IntoIterator<Item = String>) -> Self {
+        self.sse_frames = Some(frames.into_iter().collect());
         self
     }
 

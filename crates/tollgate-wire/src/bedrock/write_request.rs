@@ -136,7 +136,7 @@ fn write_tools(
         fidelity.lacks(DIALECT, Feature::ToolChoice)?;
     }
     if request.parallel_tool_calls == Some(false) {
-        fidelity.lacks(DIALECT, Feature::ParallelToolCalls)?;
+        fidelity.cannot_forbid_parallel_calls(DIALECT, request)?;
     }
     if functions.iter().any(|function| function.strict == Some(true)) {
         fidelity.approximates(Feature::StrictTools, "declarations are followed without a strict mode");

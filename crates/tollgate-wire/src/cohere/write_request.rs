@@ -202,7 +202,7 @@ fn write_tools(
         return Ok(());
     }
     if request.parallel_tool_calls == Some(false) {
-        fidelity.lacks(DIALECT, Feature::ParallelToolCalls)?;
+        fidelity.cannot_forbid_parallel_calls(DIALECT, request)?;
     }
     // the dialect names no single tool: the one that is meant is the only one offered
     if let Some(ToolChoice::Named(name)) = &request.tool_choice {

@@ -127,7 +127,7 @@ fn write_tools(
         fidelity.approximates(Feature::StrictTools, "declarations are followed without a strict mode");
     }
     if request.parallel_tool_calls == Some(false) {
-        fidelity.lacks(DIALECT, Feature::ParallelToolCalls)?;
+        fidelity.cannot_forbid_parallel_calls(DIALECT, request)?;
     }
     writer.member_array("tools", |writer| {
         if !functions.is_empty() {

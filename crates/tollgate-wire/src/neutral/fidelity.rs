@@ -187,6 +187,28 @@ impl Fidelity {
         )
     }
 
+    /// The target cannot forbid several calls at once. Where only one tool can be called that is near enough:
+    /// it is how clients ask for an object, and they take the first.
+    ///
+    /// # Errors
+    /// Several tools may be called, and nothing may be dropped.
+    pub fn cannot_forbid_parallel_calls(
+        &mut self,
+        target: super::ChatDialect,
+        request: &super::ChatRequest,
+    ) -> Result<(), Unsupported> {
+        let only_one = match request.tool_choice {
+            Some(super::ToolChoice::Named(_)) => true,
+            Some(super::ToolChoice::Required) => request.tools.len() == 1,
+            _ => false,
+        };
+        if only_one {
+            self.approximates(Feature::ParallelToolCalls, "one tool is asked for, maybe more than once");
+            return Ok(());
+        }
+        self.lacks(target, Feature::ParallelToolCalls)
+    }
+
     /// It is carried by something that comes near.
     pub fn approximates(&mut self, feature: Feature, how: &'static str) {
         if !self.approximated.iter().any(|(known, _)| *known == feature) {

@@ -162,9 +162,13 @@ impl ChatStreamWriter {
     fn sign(&mut self, choice: u64, part: u64, signature: &str) -> Option<Bytes> {
         let place = *self.parts.get(&(choice, part))?;
         let delta = |writer: &mut JsonWriter| match place {
-            Place::Call { index, .. } => writer.member_array("tool_calls", |writer| {
+            Place::Call { index, is_custom } => writer.member_array("tool_calls", |writer| {
                 writer.object(|writer| {
                     writer.member_count("index", index);
+                    // clients add up this member of every piece of a call, and fail where it is missing
+                    let (kind, name) =
+                        if is_custom { ("custom", "input") } else { ("function", "arguments") };
+                    writer.member_object(kind, |writer| writer.member_string(name, ""));
                     write_signature(writer, signature);
                 });
             }),
