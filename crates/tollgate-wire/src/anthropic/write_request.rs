@@ -15,6 +15,7 @@ const DIALECT: ChatDialect = ChatDialect::Anthropic;
 /// What nothing here stands for.
 const LACKING: &[Feature] = &[
     Feature::AudioOutput,
+    Feature::ImageOutput,
     Feature::Store,
     Feature::Penalties,
     Feature::Seed,

@@ -16,6 +16,7 @@ const LACKING: &[Feature] = &[
     Feature::JsonObject,
     Feature::JsonSchema,
     Feature::AudioOutput,
+    Feature::ImageOutput,
     Feature::Store,
     Feature::ServiceTier,
     Feature::Penalties,

@@ -11,6 +11,7 @@ const DIALECT: ChatDialect = ChatDialect::Cohere;
 /// What nothing here stands for.
 const LACKING: &[Feature] = &[
     Feature::AudioOutput,
+    Feature::ImageOutput,
     Feature::Store,
     Feature::ServiceTier,
     Feature::N,

@@ -118,7 +118,10 @@ fn write_call(writer: &mut JsonWriter, call: &ToolCall, context: &TurnContext<'_
                 }
             }
         });
-        let stand_in = Some(NO_SIGNATURE).filter(|_| context.needs_signature);
+        let stand_in = Some(NO_SIGNATURE).filter(|_| context.needs_signature && call.signature.is_none());
+        if stand_in.is_some() {
+            fidelity.approximates(Feature::ThinkingBlocks, "a stand-in proves calls that another model made");
+        }
         writer.member_string_if("thoughtSignature", call.signature.as_deref().or(stand_in));
     });
 }

@@ -30,6 +30,8 @@ features! {
     ImageUrl = "image_url";
     /// Pictures in the body.
     ImageInline = "image_inline";
+    /// How closely a picture is looked at.
+    ImageDetail = "image_detail";
     /// Sounds.
     AudioInput = "audio_input";
     /// Films.
@@ -52,6 +54,10 @@ features! {
     ParallelToolCalls = "parallel_tool_calls";
     /// Pictures in a tool's answer.
     ToolResultMedia = "tool_result_media";
+    /// That a tool failed.
+    FailedToolResult = "tool_result_error";
+    /// Refusals of earlier turns.
+    Refusals = "refusals";
     /// Any JSON object.
     JsonObject = "json_object";
     /// JSON of a schema.

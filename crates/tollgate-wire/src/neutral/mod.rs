@@ -11,6 +11,7 @@ mod answer;
 mod assemble;
 mod content;
 mod fidelity;
+mod losses;
 mod request;
 mod stream;
 pub(crate) mod writing;
@@ -19,6 +20,7 @@ pub use answer::{ChatAnswer, Choice, FinishReason};
 pub use assemble::{Assembler, replay};
 pub use content::{CacheMark, Media, Message, Part, PartKind, Role, ToolCall, ToolResult};
 pub use fidelity::{Feature, Fidelity, Mode, Unsupported};
+pub(crate) use losses::note_losses;
 pub use request::{ChatRequest, Effort, FunctionTool, OutputFormat, Reasoning, Sampling, Tool, ToolChoice};
 pub use stream::{PartStart, StreamEvent};
 

@@ -171,6 +171,17 @@ pub struct Reasoning {
     pub summary: Option<String>,
 }
 
+// === impl ChatRequest ===
+
+impl ChatRequest {
+    /// What is asked for in the answer beside text, where a dialect answers in text only.
+    #[must_use]
+    pub fn beside_text(&self) -> Option<super::Feature> {
+        let modality = self.modalities.iter().find(|modality| *modality != "text")?;
+        Some(if modality == "image" { super::Feature::ImageOutput } else { super::Feature::AudioOutput })
+    }
+}
+
 // === impl Effort ===
 
 impl Effort {

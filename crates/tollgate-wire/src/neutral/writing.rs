@@ -91,7 +91,6 @@ pub(crate) fn asked_of(request: &ChatRequest) -> impl Iterator<Item = Feature> {
     [
         (matches!(request.format, Some(OutputFormat::JsonObject)), Feature::JsonObject),
         (matches!(request.format, Some(OutputFormat::JsonSchema { .. })), Feature::JsonSchema),
-        (request.modalities.iter().any(|modality| modality != "text"), Feature::AudioOutput),
         (request.store == Some(true), Feature::Store),
         (request.service_tier.as_deref().is_some_and(|tier| !is_usual(tier)), Feature::ServiceTier),
         (is_set(&sampling.frequency_penalty) || is_set(&sampling.presence_penalty), Feature::Penalties),
@@ -104,6 +103,7 @@ pub(crate) fn asked_of(request: &ChatRequest) -> impl Iterator<Item = Feature> {
     ]
     .into_iter()
     .filter_map(|(is_asked_for, feature)| is_asked_for.then_some(feature))
+    .chain(request.beside_text())
 }
 
 /// Refuses members that nobody understood, but for those that only advise.

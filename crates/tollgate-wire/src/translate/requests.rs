@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::json::{Edit, Node, ReadError, set_members};
-use crate::neutral::{ChatDialect, ChatRequest, Feature, Fidelity, Media, Mode, Part, PartKind, Unsupported};
+use crate::neutral::{
+    ChatDialect, ChatRequest, Feature, Fidelity, Media, Mode, Part, PartKind, Unsupported, note_losses,
+};
 use crate::openai::responses::ResponseEcho;
 use crate::{anthropic, bedrock, cohere, gemini, openai};
 
@@ -269,7 +271,9 @@ pub fn write_request(
             cohere::write_request(request, &cohere::CohereTarget { model, output_cap }, &mut fidelity)
         }
     };
-    Ok(ProviderRequest { body: Bytes::from(body?), fidelity })
+    let body = Bytes::from(body?);
+    note_losses(request, dialect, &mut fidelity);
+    Ok(ProviderRequest { body, fidelity })
 }
 
 /// Whether one of Anthropic's models takes `output_config.effort`: from the fifth Opus' predecessor on.

@@ -38,6 +38,10 @@ fn read_part(node: &Node<'_>) -> Result<Part, FieldError> {
             text: members.required("text")?.string()?.into_owned(),
             citations: members.raw("annotations"),
         },
+        "thinking" => PartKind::Thinking {
+            text: thought_text(&members.required("thinking")?)?,
+            signature: members.string("signature")?,
+        },
         "image_url" => read_image(&mut members)?,
         "input_audio" => read_audio(&mut members)?,
         "file" => read_file(&mut members)?,
@@ -55,6 +59,18 @@ fn read_part(node: &Node<'_>) -> Result<Part, FieldError> {
         }
     };
     Ok(Part { kind, cache, rest: members.rest() })
+}
+
+/// A thought: a text, or pieces of it as Mistral has them.
+pub(super) fn thought_text(node: &Node<'_>) -> Result<String, FieldError> {
+    if node.kind() == Kind::String {
+        return Ok(node.string()?.into_owned());
+    }
+    let mut text = String::new();
+    for piece in node.array()? {
+        text.push_str(&piece.object()?.string("text")?.unwrap_or_default());
+    }
+    Ok(text)
 }
 
 /// `{"type": "ephemeral", "ttl": "1h"}`, as OpenRouter and LiteLLM take it on OpenAI's parts.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parts::read_signature;
+use super::parts::{read_signature, thought_text};
 use super::read_answer::{read_finish, read_usage};
 use crate::json::{FieldError, Kind, Members, Node, ReadError};
 use crate::neutral::{PartStart, StreamEvent};
@@ -63,7 +63,10 @@ impl ChatStreamReader {
                 self.choice(&choice, out)?;
             }
         }
-        if let Some(usage) = members.take("usage").and_then(|node| read_usage(&node)) {
+        // Groq's older place for it
+        let nested = members.take("x_groq").filter(|node| node.kind() == Kind::Object);
+        let nested = nested.map(|node| node.object()).transpose()?.and_then(|mut groq| groq.take("usage"));
+        if let Some(usage) = members.take("usage").or(nested).and_then(|node| read_usage(&node)) {
             out.push(StreamEvent::Usage(usage));
         }
         Ok(())
@@ -77,6 +80,10 @@ impl ChatStreamReader {
         if let Some(delta) = members.take("delta") {
             let mut delta = delta.object()?;
             progress.delta(choice, &mut delta, logprobs, out)?;
+        }
+        // Moonshot's place for it
+        if let Some(usage) = members.take("usage").and_then(|node| read_usage(&node)) {
+            out.push(StreamEvent::Usage(usage));
         }
         if let Some(reason) = members.string("finish_reason")? {
             progress.close_all(choice, out);
@@ -102,8 +109,10 @@ impl Progress {
         if let Some(blocks) = delta.take("thinking_blocks") {
             self.signatures(choice, &blocks, out)?;
         }
-        if let Some(text) = delta.string("content")? {
-            self.say(choice, Said::Text, &text, logprobs, out);
+        match delta.take("content") {
+            Some(pieces) if pieces.kind() == Kind::Array => self.pieces(choice, &pieces, out)?,
+            Some(text) => self.say(choice, Said::Text, &text.string()?, logprobs, out),
+            None => {}
         }
         if let Some(text) = delta.string("refusal")? {
             self.say(choice, Said::Refusal, &text, None, out);
@@ -111,6 +120,24 @@ impl Progress {
         if let Some(calls) = delta.take("tool_calls") {
             for call in calls.array()? {
                 self.call(choice, &mut call.object()?, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Content in pieces, as Mistral's reasoning models stream it.
+    fn pieces(
+        &mut self,
+        choice: u64,
+        pieces: &Node<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError> {
+        for piece in pieces.array()? {
+            let mut piece = piece.object()?;
+            if let Some(thought) = piece.take("thinking") {
+                self.say(choice, Said::Thinking, &thought_text(&thought)?, None, out);
+            } else if let Some(text) = piece.string("text")? {
+                self.say(choice, Said::Text, &text, None, out);
             }
         }
         Ok(())

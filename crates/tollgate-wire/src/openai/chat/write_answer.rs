@@ -57,12 +57,34 @@ fn write_message(writer: &mut JsonWriter, parts: &[Part]) {
         None => writer.member_null("refusal"),
     }
     write_thinking(writer, parts);
+    write_images(writer, parts);
     let calls = || parts.iter().filter_map(tool_call);
     if calls().next().is_some() {
         writer.member_array("tool_calls", |writer| {
             calls().for_each(|call| write_tool_call(writer, call, None));
         });
     }
+}
+
+/// Pictures as OpenRouter has them: `images`, each by address.
+fn write_images(writer: &mut JsonWriter, parts: &[Part]) {
+    let urls = || {
+        parts.iter().filter_map(|part| match &part.kind {
+            PartKind::Image { source, .. } => source.to_url(),
+            _ => None,
+        })
+    };
+    if urls().next().is_some() {
+        writer.member_array("images", |writer| urls().for_each(|url| write_image_object(writer, &url)));
+    }
+}
+
+/// One of `images`.
+pub(super) fn write_image_object(writer: &mut JsonWriter, url: &str) {
+    writer.object(|writer| {
+        writer.member_string("type", "image_url");
+        writer.member_object("image_url", |writer| writer.member_string("url", url));
+    });
 }
 
 /// OpenAI's word for why an answer ended.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tollgate_domain::{NanoUsd, Usage};
 
 use super::parts::write_signature;
-use super::write_answer::{finish_name, write_usage};
+use super::write_answer::{finish_name, write_image_object, write_usage};
 use crate::json::{JsonWriter, RawJson};
 use crate::neutral::{PartStart, StreamEvent};
 use crate::openai::error::{ErrorBody, encode_error_event};
@@ -243,11 +243,6 @@ fn thinking_block(writer: &mut JsonWriter, kind: &str, name: &str, value: &str) 
 
 fn write_image(writer: &mut JsonWriter, media_type: &str, base64: &str) {
     writer.member_array("images", |writer| {
-        writer.object(|writer| {
-            writer.member_string("type", "image_url");
-            writer.member_object("image_url", |writer| {
-                writer.member_string("url", &format!("data:{media_type};base64,{base64}"));
-            });
-        });
+        write_image_object(writer, &format!("data:{media_type};base64,{base64}"));
     });
 }

@@ -31,8 +31,9 @@ pub(super) fn write_message(
                         .approximates(Feature::ThinkingBlocks, "reasoning without a signature is left out");
                 }
             },
-            PartKind::HiddenThinking { data } => {
-                writer.object(|writer| write_reasoning(writer, "", Some(data)));
+            PartKind::HiddenThinking { .. } => {
+                fidelity
+                    .approximates(Feature::ThinkingBlocks, "another vendor's hidden reasoning is left out");
             }
             PartKind::Foreign { dialect: DIALECT, raw, .. } if message.role == Role::Assistant => {
                 write_said(writer, message.role, &mut said, fidelity)?;

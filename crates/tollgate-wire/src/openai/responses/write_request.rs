@@ -11,6 +11,7 @@ const DIALECT: ChatDialect = ChatDialect::OpenAiResponses;
 /// What nothing here stands for.
 const LACKING: &[Feature] = &[
     Feature::AudioOutput,
+    Feature::ImageOutput,
     Feature::Penalties,
     Feature::Seed,
     Feature::TopK,
