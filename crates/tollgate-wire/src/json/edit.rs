@@ -39,14 +39,22 @@ fn change(
         return change(&member, rest, value);
     }
     // a member that is `null` is replaced, too: a second of its name would be refused
-    let made = rest.iter().rev().fold(value.to_owned(), |inner, name| format!("{{\"{name}\":{inner}}}"));
+    let made =
+        rest.iter().rev().fold(value.to_owned(), |inner, name| format!("{{{}:{inner}}}", quoted(name)));
     let mut again = node.object()?;
     if let Some(null) = again.take_any(name) {
         return Ok((null.span(), made));
     }
     let close = node.span().end - 1;
     let comma = if members.is_empty() { "" } else { "," };
-    Ok((close..close, format!("{comma}\"{name}\":{made}")))
+    Ok((close..close, format!("{comma}{}:{made}", quoted(name))))
+}
+
+/// A name as JSON has it: it may be the client's own.
+fn quoted(name: &str) -> String {
+    let mut out = Vec::with_capacity(name.len() + 2);
+    super::write_string(&mut out, name);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -64,6 +72,7 @@ mod tests {
             (r#"{"x":{}}"#, &[(&["x", "y"], "5")], r#"{"x":{"y":5}}"#),
             (r#"{"b":0}"#, &[(&["x", "y"], "5")], r#"{"b":0,"x":{"y":5}}"#),
             (r#"{"x":null}"#, &[(&["x", "y"], "5")], r#"{"x":{"y":5}}"#),
+            ("{}", &[(&["a\":1,\"b\0", "c\\"], "1")], r#"{"a\":1,\"b\u0000":{"c\\":1}}"#),
         ];
         for (text, edits, expected) in cases {
             let root = Node::parse(text.as_bytes()).unwrap();

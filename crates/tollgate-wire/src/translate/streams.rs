@@ -63,19 +63,22 @@ impl StreamReader {
         match (&mut self.framing, &mut self.reader) {
             (Framing::Messages(decoder), Reader::Bedrock(reader)) => {
                 let mut messages = Vec::new();
-                decoder.push(&chunk, &mut messages).map_err(|_| SseError::Unreadable)?;
+                // what was whole before the damage counts, however it was split
+                let outcome = decoder.push(&chunk, &mut messages).map_err(|_| SseError::Unreadable);
                 for message in &messages {
                     reader.message(message, out).map_err(unreadable)?;
                 }
+                outcome?;
             }
             (Framing::Events(decoder), reader) => {
                 let mut frames = Vec::new();
-                decoder.push(chunk, &mut frames)?;
+                let outcome = decoder.push(chunk, &mut frames);
                 for frame in &frames {
                     if let Some(data) = frame.data() {
                         read_data(reader, &data, out).map_err(unreadable)?;
                     }
                 }
+                outcome?;
             }
             (Framing::Messages(_), _) => return Err(SseError::Unreadable),
         }
