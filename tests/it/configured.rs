@@ -77,3 +77,20 @@ async fn a_file_is_applied_again_where_it_or_what_it_made_has_changed() -> anyho
     assert!(!started.stop().await?.contains(NOTHING_TO_DO));
     Ok(())
 }
+
+#[tokio::test]
+async fn the_gateway_of_one_process_serves_what_a_write_was_answered_for() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join("tollgate.yaml"), configuration(&["first"]))?;
+    let started = start(directory.path()).await?;
+    let http = HttpClient::new().with_bearer(ADMIN_TOKEN);
+    let tenant = json!({ "name": "other" });
+    http.post_json(&format!("{}/tenants", started.admin), &tenant).await?.expect_status(201)?;
+    let nodes = http.get(&format!("{}/nodes", started.admin)).await?.expect_status(200)?.json()?;
+    let node = &nodes["data"][0];
+    assert_eq!((&node["lag"], &node["connected"]), (&json!(0), &json!(true)), "{nodes}");
+    assert!(node["revision"].as_u64().is_some_and(|revision| revision > 0), "{nodes}");
+    let log = started.stop().await?;
+    assert!(!log.contains("not every pod has the newest policy"), "{log}");
+    Ok(())
+}

@@ -7,10 +7,12 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate_domain::{ErrorKind, NanoUsd, RequestId, Surface};
 use tollgate_telemetry::RequestTrace;
+use tollgate_wire::json::{Node, ReadError};
 use tollgate_wire::neutral::ChatDialect;
 
 use crate::answer::{GatewayBody, json as json_answer};
 use crate::auth::Authenticated;
+use crate::dialects;
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::pipeline::{Priced, Received, price};
@@ -24,9 +26,15 @@ pub(crate) fn quote(
     request: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
-    let surface = match named_surface(parts.uri.query())? {
-        Some(surface) => surface,
-        None => surface_of(&body)?,
+    let (surface, dialect) = match named_surface(parts.uri.query())? {
+        Some(named) => named,
+        None => (surface_of(&body)?, ChatDialect::OpenAiChat),
+    };
+    // Google's model stands in the path; here it has no other place than the body
+    let path = if dialect == ChatDialect::Gemini {
+        format!("/v1beta/models/{}:generateContent", dialects::path_segment(&model_of(&body)?))
+    } else {
+        String::new()
     };
     let trace = RequestTrace::disabled();
     let mut priced = price(
@@ -35,8 +43,8 @@ pub(crate) fn quote(
             request,
             started,
             surface,
-            dialect: ChatDialect::OpenAiChat,
-            path: String::new(),
+            dialect,
+            path,
             deployment: None,
             passthrough: None,
             caller,
@@ -52,14 +60,34 @@ pub(crate) fn quote(
     Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))
 }
 
+/// Bodies of other dialects than OpenAI's, by the path they go to.
+const OTHER_DIALECTS: [(&str, ChatDialect); 3] = [
+    ("responses", ChatDialect::OpenAiResponses),
+    ("messages", ChatDialect::Anthropic),
+    ("generate_content", ChatDialect::Gemini),
+];
+
 /// `?surface=images`, for bodies that could be those of several surfaces.
-fn named_surface(query: Option<&str>) -> Result<Option<Surface>, Refusal> {
+fn named_surface(query: Option<&str>) -> Result<Option<(Surface, ChatDialect)>, Refusal> {
     let name = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("surface=")));
     let Some(name) = name else { return Ok(None) };
+    if let Some((_, dialect)) = OTHER_DIALECTS.iter().find(|(known, _)| *known == name) {
+        return Ok(Some((Surface::Chat, *dialect)));
+    }
     let known = Surface::ALL.into_iter().find(|surface| surface.name() == name);
-    known.filter(|surface| *surface != Surface::Passthrough).map(Some).ok_or_else(|| {
-        let message = "there is no such surface: write chat, completions, embeddings, moderations, rerank, images, image_edits, image_variations, speech, transcriptions or translations";
+    let known = known.filter(|surface| *surface != Surface::Passthrough);
+    known.map(|surface| Some((surface, ChatDialect::OpenAiChat))).ok_or_else(|| {
+        let message = "there is no such surface: write chat, responses, messages, generate_content, completions, embeddings, moderations, rerank, images, image_edits, image_variations, speech, transcriptions or translations";
         Refusal::new(ErrorKind::InvalidRequest, message).with_param("surface")
+    })
+}
+
+fn model_of(body: &[u8]) -> Result<String, Refusal> {
+    let document = Node::parse(body).map_err(ReadError::from)?;
+    let model = document.object().and_then(|mut members| members.string("model")).map_err(ReadError::from)?;
+    model.ok_or_else(|| {
+        let message = "`model` is missing: add the model that stands in the path of generateContent";
+        Refusal::new(ErrorKind::InvalidRequest, message).with_param("model")
     })
 }
 
@@ -76,6 +104,8 @@ fn surface_of(body: &[u8]) -> Result<Surface, Refusal> {
         Ok(Surface::Speech)
     } else if has("prompt") {
         Ok(Surface::Completions)
+    } else if has("contents") || has("instructions") || has("max_output_tokens") {
+        Err(refused("name the surface of this body with ?surface=generate_content or ?surface=responses"))
     } else if has("input") {
         Ok(Surface::Embeddings)
     } else {

@@ -117,6 +117,8 @@ pub(crate) struct RelayBody {
     is_settled: bool,
     /// It broke where there is no event to tell it by.
     was_cut: bool,
+    /// What was relayed last ends in the middle of an event.
+    is_inside_event: bool,
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// What the renewal of its lease knows of it; `None` where no candidate is left to price it.
     running: Option<Arc<RunningStream>>,
@@ -151,6 +153,7 @@ impl RelayBody {
             ready: VecDeque::new(),
             is_settled: false,
             was_cut: false,
+            is_inside_event: false,
             deadline: Box::pin(tokio::time::sleep_until(deadline.into())),
             running,
             stop,
@@ -222,7 +225,10 @@ impl RelayBody {
     fn take_events(&mut self) {
         for event in std::mem::take(&mut self.events) {
             match event {
-                RelayEvent::Forward(bytes) => self.ready.push_back(bytes),
+                RelayEvent::Forward(bytes) => {
+                    self.is_inside_event = !ends_event(&bytes);
+                    self.ready.push_back(bytes);
+                }
                 RelayEvent::Usage { usage, frame } => {
                     self.reservation.note_served_tier(self.relay.service_tier());
                     let bytes = match usage {
@@ -304,6 +310,10 @@ impl RelayBody {
         }
         if !self.is_settled {
             if self.relay.has_events() {
+                if self.is_inside_event {
+                    // the error is an event of its own, whatever became of the one before
+                    self.ready.push_back(Bytes::from_static(b"\n\n"));
+                }
                 self.ready.push_back(refusal.event(self.reservation.priced.client.dialect));
             } else {
                 self.was_cut = true;
@@ -356,4 +366,8 @@ impl Drop for RelayBody {
         let (outcome, status) = LEFT;
         self.settle(outcome, status);
     }
+}
+/// Whether a piece of an event stream ends where an event does.
+fn ends_event(bytes: &[u8]) -> bool {
+    [&b"\n\n"[..], b"\r\n\r\n", b"\r\r"].iter().any(|end| bytes.ends_with(end))
 }

@@ -179,6 +179,9 @@ fn check(input: &CreateCredit) -> Result<CheckedCredit, AppError> {
     if amount < NanoUsd::ZERO && !may_be_negative {
         problems.add("amount", "is negative: only refunds and adjustments may be");
     }
+    if amount > NanoUsd::ZERO && matches!(input.kind, CreditKindName::Refund) {
+        problems.add("amount", format!("pays in: a refund pays out, write -{amount}"));
+    }
     if parsed == Some(NanoUsd::ZERO) {
         problems.add("amount", "must not be zero");
     }

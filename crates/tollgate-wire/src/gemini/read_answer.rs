@@ -34,6 +34,10 @@ pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, ReadError> {
             logprobs: None,
         });
     }
+    if answer.choices.is_empty() {
+        // an error with a success status, or what is no answer at all
+        return Err(document.error("has no candidates").into());
+    }
     answer.rest = members.rest();
     Ok(answer)
 }

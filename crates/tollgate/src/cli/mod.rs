@@ -111,8 +111,13 @@ fn execute(matches: &ArgMatches, environment: &Environment) -> anyhow::Result<()
             block_on(configuration::export(&arguments, &client))
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut command(), "tollgate", &mut std::io::stdout().lock());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "tollgate", &mut script);
+            match std::io::Write::write_all(&mut std::io::stdout().lock(), &script) {
+                // who reads it has seen enough
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                written => Ok(written?),
+            }
         }
     }
 }

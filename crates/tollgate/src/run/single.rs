@@ -280,6 +280,7 @@ async fn follow_policy(
         let version = Arc::clone(&versions.borrow_and_update());
         match policy.offer(&version.set, version.revision) {
             Ok(()) => {
+                pod.acknowledge(version.revision);
                 tracing::info!(
                     revision = version.revision,
                     objects = version.set.len(),
