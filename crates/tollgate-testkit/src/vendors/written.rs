@@ -15,7 +15,7 @@ pub(super) fn whole(vendor: Vendor, said: &Said) -> Value {
         Vendor::OpenAiChat => openai_whole(said),
         Vendor::OpenAiResponses => responses_whole(said, "completed"),
         Vendor::Anthropic => anthropic_whole(said),
-        Vendor::Gemini => gemini_chunk(gemini_parts(said), true),
+        Vendor::Gemini => gemini_chunk(&gemini_parts(said), true),
         Vendor::Cohere => cohere_whole(said),
     }
 }
@@ -268,7 +268,7 @@ fn gemini_calls(said: &Said) -> impl Iterator<Item = Value> {
     })
 }
 
-fn gemini_chunk(parts: Vec<Value>, is_last: bool) -> Value {
+fn gemini_chunk(parts: &[Value], is_last: bool) -> Value {
     let mut candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
     let mut usage = json!({"promptTokenCount": USAGE.prompt_tokens, "totalTokenCount": USAGE.prompt_tokens,
         "cachedContentTokenCount": USAGE.cached_tokens});
@@ -283,10 +283,10 @@ fn gemini_chunk(parts: Vec<Value>, is_last: bool) -> Value {
 fn gemini_events(said: &Said) -> Vec<Value> {
     let mut events = Vec::new();
     if let Some(thinking) = said.thinking {
-        events.push(gemini_chunk(vec![json!({"text": thinking, "thought": true})], false));
+        events.push(gemini_chunk(&[json!({"text": thinking, "thought": true})], false));
     }
-    events.extend(said.text.iter().map(|text| gemini_chunk(vec![json!({"text": text})], false)));
-    events.push(gemini_chunk(gemini_calls(said).collect(), true));
+    events.extend(said.text.iter().map(|text| gemini_chunk(&[json!({"text": text})], false)));
+    events.push(gemini_chunk(&gemini_calls(said).collect::<Vec<_>>(), true));
     events
 }
 

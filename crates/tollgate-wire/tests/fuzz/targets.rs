@@ -114,7 +114,7 @@ fn request(name: &str, dialect: ChatDialect) {
             for mode in [Mode::Refuse, Mode::Drop] {
                 match write_request(&incoming.request, &target, mode) {
                     Ok(written) => {
-                        assert!(validate(&written.body).is_ok(), "{provider:?}: no JSON was written")
+                        assert!(validate(&written.body).is_ok(), "{provider:?}: no JSON was written");
                     }
                     Err(lacks) => assert_eq!(mode, Mode::Refuse, "{provider:?}: {lacks}"),
                 }
@@ -199,7 +199,7 @@ fn read_back(client: ChatDialect, events: Vec<RelayEvent>) {
             decoder.push(bytes, &mut frames).unwrap();
         }
     }
-    for data in frames.iter().filter_map(|frame| frame.data()) {
+    for data in frames.iter().filter_map(tollgate_wire::sse::Frame::data) {
         assert!(&*data == b"[DONE]" || validate(&data).is_ok(), "{client:?}: no JSON was written");
     }
 }

@@ -184,6 +184,46 @@ fn media(media: &Media) -> String {
     }
 }
 
+/// What a part says of one aspect.
+type OfPart = fn(&PartKind) -> Option<String>;
+
+/// The aspects that are told part by part.
+const PARTS: [(&str, OfPart); 8] = [
+    ("text", |kind| match kind {
+        PartKind::Text { text, .. } => Some(text.clone()),
+        _ => None,
+    }),
+    ("reasoning", |kind| match kind {
+        PartKind::Thinking { text, .. } => Some(text.clone()),
+        _ => None,
+    }),
+    ("proof of reasoning", |kind| match kind {
+        PartKind::Thinking { signature, .. } => signature.clone(),
+        PartKind::HiddenThinking { data } => Some(data.clone()),
+        _ => None,
+    }),
+    ("refusal", |kind| match kind {
+        PartKind::Refusal { text } => Some(text.clone()),
+        _ => None,
+    }),
+    ("calls", |kind| match kind {
+        PartKind::ToolCall(call) => Some(call_text(&ToolCall { signature: None, ..call.clone() })),
+        _ => None,
+    }),
+    ("proof of calls", |kind| match kind {
+        PartKind::ToolCall(call) => call.signature.clone(),
+        _ => None,
+    }),
+    ("pictures", |kind| match kind {
+        PartKind::Image { source, .. } => Some(media(source)),
+        _ => None,
+    }),
+    ("citations", |kind| match kind {
+        PartKind::Text { citations, .. } => citations.as_ref().map(|raw| json(raw.text()).to_string()),
+        _ => None,
+    }),
+];
+
 /// An answer's.
 pub(crate) fn of_answer(answer: &ChatAnswer) -> Aspects {
     let mut aspects = Aspects::new();
@@ -195,68 +235,16 @@ pub(crate) fn of_answer(answer: &ChatAnswer) -> Aspects {
         aspects.insert(name, if is_empty { String::new() } else { value.join("; ") });
     };
     let choices = || answer.choices.iter();
-    let of_kind = |wanted: fn(&PartKind) -> Option<String>| -> Vec<String> {
+    let of_kind = |wanted: OfPart| -> Vec<String> {
         choices()
             .map(|choice| {
                 choice.parts.iter().filter_map(|part| wanted(&part.kind)).collect::<Vec<_>>().concat()
             })
             .collect()
     };
-    let texts = |kind: &PartKind| match kind {
-        PartKind::Text { text, .. } => Some(text.clone()),
-        _ => None,
-    };
-    told("text", of_kind(texts));
-    told(
-        "reasoning",
-        of_kind(|kind| match kind {
-            PartKind::Thinking { text, .. } => Some(text.clone()),
-            _ => None,
-        }),
-    );
-    told(
-        "proof of reasoning",
-        of_kind(|kind| match kind {
-            PartKind::Thinking { signature, .. } => signature.clone(),
-            PartKind::HiddenThinking { data } => Some(data.clone()),
-            _ => None,
-        }),
-    );
-    told(
-        "refusal",
-        of_kind(|kind| match kind {
-            PartKind::Refusal { text } => Some(text.clone()),
-            _ => None,
-        }),
-    );
-    told(
-        "calls",
-        of_kind(|kind| match kind {
-            PartKind::ToolCall(call) => Some(call_text(&ToolCall { signature: None, ..call.clone() })),
-            _ => None,
-        }),
-    );
-    told(
-        "proof of calls",
-        of_kind(|kind| match kind {
-            PartKind::ToolCall(call) => call.signature.clone(),
-            _ => None,
-        }),
-    );
-    told(
-        "pictures",
-        of_kind(|kind| match kind {
-            PartKind::Image { source, .. } => Some(media(source)),
-            _ => None,
-        }),
-    );
-    told(
-        "citations",
-        of_kind(|kind| match kind {
-            PartKind::Text { citations, .. } => citations.as_ref().map(|raw| json(raw.text()).to_string()),
-            _ => None,
-        }),
-    );
+    for (name, of_part) in PARTS {
+        told(name, of_kind(of_part));
+    }
     told("end", choices().map(|choice| format!("{:?}", choice.finish)).collect());
     told("stop sequence", choices().filter_map(|choice| choice.stop_sequence.clone()).collect());
     told(

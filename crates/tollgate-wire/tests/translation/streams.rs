@@ -181,10 +181,10 @@ fn translated(stream: &Recorded, client: ChatDialect) -> String {
         match event {
             RelayEvent::Forward(bytes) => out.extend_from_slice(&bytes),
             RelayEvent::Usage { frame, .. } => {
-                out.extend(frame.with_cost(tollgate_domain::NanoUsd(1)).into_iter().flatten())
+                out.extend(frame.with_cost(tollgate_domain::NanoUsd(1)).into_iter().flatten());
             }
             RelayEvent::ProviderError(error) => {
-                out.extend_from_slice(format!("error: {}\n", error.message).as_bytes())
+                out.extend_from_slice(format!("error: {}\n", error.message).as_bytes());
             }
         }
     }
