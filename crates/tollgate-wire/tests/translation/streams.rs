@@ -1,8 +1,8 @@
 //! Streams in the shapes that vendors send, at every split and with every line end, and what each becomes in
 //! every client's dialect.
 //!
-//! `streams/<dialect>-<vendor>-<what>.sse`, written from the vendors' documents and their open servers' sources with
-//! words of our own; Bedrock's messages stand one per line, as `[name, payload]`, exceptions as `!name`.
+//! `streams/<dialect>-<vendor>-<what>.sse`, written by hand in the shapes that the vendors are known to send, with
+//! words of our own, none recorded from a vendor; Bedrock's messages stand one per line, as `[name, payload]`, exceptions as `!name`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
