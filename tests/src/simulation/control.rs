@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_domain::{HoldId, NanoUsd, NodeId, TenantId, UnixMillis, UsageEvent};
 use tollgate_ledger::{
-    Epoch, HoldView, OpenHold, OpenReport, Reseed, Seed, SeedCounter, Settlement, SuspectHold,
+    Epoch, HoldView, OpenHold, OpenReport, Reseed, Seed, SeedCounter, SettleOutcome, Settlement, SuspectHold,
 };
 
 use super::Simulation;
@@ -228,6 +228,12 @@ impl Simulation {
             self.see_slab_settled(tenant, hold, charge, outcome, now).await?;
         } else {
             self.truth.see_settle(tenant, hold, charge, outcome, (now, now))?;
+        }
+        if let (SettleOutcome::Settled | SettleOutcome::UnknownHold, Some(event)) =
+            (outcome, &settlement.event)
+        {
+            // at once, as the job does: a failover may lose the outbox, and no pod has this one
+            self.journal(event)?;
         }
         self.control.orphans.insert(hold);
         self.figures.suspects += 1;
