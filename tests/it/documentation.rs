@@ -98,7 +98,7 @@ fn every_error_code_is_documented_with_its_status() -> anyhow::Result<()> {
 
 #[test]
 fn metrics_to_watch_exist() -> anyhow::Result<()> {
-    let of = |file: &str| read(&format!("crates/tollgate-telemetry/src/metrics/{file}.rs"));
+    let of = |file: &str| read(format!("crates/tollgate-telemetry/src/metrics/{file}.rs"));
     let source = of("collector")? + &of("process")?;
     let page = read("docs/operators.md")?;
     let section = page.split("\n## ").find(|section| section.starts_with("Metrics")).context("no section")?;
