@@ -21,6 +21,7 @@ use tollgate_domain::{Meter, Surface, Usage};
 
 pub use self::answer::{counted_usage, read_answer};
 pub use self::read::read;
+pub(crate) use self::sound::{MP3_BYTES_PER_SECOND, wav_bytes_per_second};
 pub use self::sound::{OTHER_SOUND_BYTES_PER_SECOND, SoundLength, sound_length};
 pub use self::stream::{MAX_MEDIA_EVENT_BYTES, MediaRelay};
 use crate::json::{Node, ReadError, set_members, write_string};

@@ -7,7 +7,7 @@ pub const OTHER_SOUND_BYTES_PER_SECOND: u64 = 500;
 const LIKELY_BYTES_PER_SECOND: u64 = 4_000;
 /// Bytes of a second of MP3 at least, for what is no frame of a known length: a free-format frame of header and side
 /// information has 13 bytes and lasts 72 ms at most.
-const MP3_BYTES_PER_SECOND: u64 = 128;
+pub(crate) const MP3_BYTES_PER_SECOND: u64 = 128;
 /// The uncompressed codings of WAV: PCM, float, A-law, µ-law.
 const WAV_FORMATS: [u16; 4] = [1, 3, 6, 7];
 /// Bytes of a WAV that are looked at for its format.
@@ -48,7 +48,6 @@ pub fn sound_length(bytes: &[u8]) -> SoundLength {
 }
 
 /// Bytes of a second of a WAV in an uncompressed coding; `None` where its head does not tell.
-#[must_use]
 pub(crate) fn wav_bytes_per_second(bytes: &[u8]) -> Option<u64> {
     if bytes.get(8..12)? != b"WAVE" {
         return None;

@@ -7,18 +7,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::media::{MP3_BYTES_PER_SECOND, wav_bytes_per_second};
+
 /// Tokens of a second of sound at most: Gemini counts 32, others 10 to 25.
 pub const AUDIO_TOKENS_PER_SECOND: u64 = 50;
 /// Models that listen in windows pad the last one: seconds are rounded up to whole windows.
 const WINDOW_SECONDS: u64 = 30;
 /// Base64 characters that are looked at for a WAV's format.
 const MAX_HEADER_CHARS: usize = 4 << 10;
-/// Bytes of a second of MP3 at least: a free-format frame of header and side information has 13 bytes and
-/// lasts 72 ms at most.
-const MP3_BYTES_PER_SECOND: u64 = 128;
-/// The uncompressed codings: PCM, float, A-law, µ-law.
-const WAV_FORMATS: [u16; 4] = [1, 3, 6, 7];
-
 /// Seconds that the sound can last at most, for its base64 text as it stands in the JSON text; `None` where
 /// its bytes do not tell.
 pub(super) fn seconds_of(data: &[u8]) -> Option<u64> {
@@ -39,23 +35,6 @@ pub(super) fn seconds_of(data: &[u8]) -> Option<u64> {
 
 fn is_mp3_frame(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 != 0)
-}
-
-fn wav_bytes_per_second(bytes: &[u8]) -> Option<u64> {
-    if bytes.get(8..12)? != b"WAVE" {
-        return None;
-    }
-    let short = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let long = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let mut at = 12;
-    while bytes.get(at..at + 4)? != b"fmt " {
-        let n_bytes = usize::try_from(long(at + 4)?).ok()?;
-        at = at.checked_add(8)?.checked_add(n_bytes)?.checked_add(n_bytes % 2)?;
-    }
-    let (format, channels, rate) = (short(at + 8)?, u64::from(short(at + 10)?), u64::from(long(at + 12)?));
-    let bits = u64::from(short(at + 22)?);
-    let per_second = rate * channels * bits.div_ceil(8);
-    (WAV_FORMATS.contains(&format) && per_second > 0).then_some(per_second)
 }
 
 #[cfg(test)]
