@@ -350,10 +350,12 @@ async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
     }
     let output = members.string("output_file_id").ok().flatten().filter(|name| ObjectId::is_plain(name));
     let Some(output) = output else {
-        // nothing was answered
-        return match n_completed {
-            Some(0) | None => Ending::Ended(Usage::ZERO, SettlementBasis::Provider),
-            Some(_) => Ending::Unknown,
+        // nothing was answered, where the provider says so
+        let is_empty = n_completed == Some(0) || (n_completed.is_none() && status == "failed");
+        return if is_empty {
+            Ending::Ended(Usage::ZERO, SettlementBasis::Provider)
+        } else {
+            Ending::Unknown
         };
     };
     let file = ObjectId { upstream: output, batch: None, ..object.clone() };
@@ -362,6 +364,10 @@ async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
     match asking.collect(response).await {
         Ok((_, text)) => {
             let (usage, n) = usage_of_lines(&text);
+            // answers that do not tell their usage are not free: unsettled, the batch is charged at its estimate
+            if n == 0 || n_completed.is_some_and(|n_completed| n < n_completed) {
+                return Ending::Unknown;
+            }
             Ending::Ended(requests(usage, n), SettlementBasis::Provider)
         }
         Err(_) => Ending::Unknown,

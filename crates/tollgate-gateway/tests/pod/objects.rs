@@ -186,6 +186,21 @@ async fn a_batch_is_held_for_until_its_end_is_seen() {
     let stranger = HttpClient::new().with_bearer(OTHER_KEY);
     assert_eq!(get(&stranger, &pod, &format!("/v1/batches/{id}")).await.status.as_u16(), 404);
 
+    // it ends, and its answers tell no usage: that is not free, it stays held
+    {
+        let mut kept = kept.lock().unwrap();
+        kept.files.push(("silent".to_owned(), br#"{"response": {"body": {}}}"#.to_vec()));
+        let batch = kept.batch.as_mut().unwrap();
+        batch["status"] = json!("completed");
+        batch["output_file_id"] = json!("file-2");
+    }
+    let silent = get(&pod.http, &pod, &format!("/v1/batches/{id}")).await;
+    assert_eq!((silent.status.as_u16(), silent.header("x-tollgate-cost-usd")), (200, Some("0")));
+    for _ in 0..2 {
+        assert_eq!(pod.next_event().await.cost, NanoUsd::ZERO);
+    }
+    assert_eq!(pod.spent_and_held().await, (NanoUsd::ZERO, held));
+
     // it ends: what its answers tell is charged, at the price of batches or else the usual one
     let answers = [(3, 4), (5, 6)].map(|(input, output)| {
         json!({"response": {"body": {"usage": {"prompt_tokens": input, "completion_tokens": output}}}})
@@ -195,8 +210,7 @@ async fn a_batch_is_held_for_until_its_end_is_seen() {
         let mut kept = kept.lock().unwrap();
         kept.files.push(("out".to_owned(), answers.join("\n").into_bytes()));
         let batch = kept.batch.as_mut().unwrap();
-        batch["status"] = json!("completed");
-        batch["output_file_id"] = json!("file-2");
+        batch["output_file_id"] = json!("file-3");
         batch["request_counts"] = json!({"total": 2, "completed": 2, "failed": 0});
     }
     let cost = NanoUsd(8 * INPUT_PRICE + 10 * OUTPUT_PRICE);
