@@ -4,6 +4,7 @@
 //! to, and journaled. What comes back has our names in place of the provider's (`ids.rs`). Files cost nothing; a batch is
 //! held for when it is made and settled when its end is seen (`batches.rs`).
 
+mod batch_end;
 mod batches;
 pub(crate) use self::batches::lease_ms as batch_lease_ms;
 pub(crate) mod ids;
@@ -104,13 +105,13 @@ pub(crate) async fn serve(
             let object = asking.open(Kind::Batch, &name)?;
             let path = format!("/batches/{}", object.upstream);
             let response = asking.ask(Method::GET, &object, path, id).await?;
-            batches::seen(&asking, response, &object).await
+            batch_end::seen(&asking, response, &object).await
         }
         Call::Cancel(name) => {
             let object = asking.open(Kind::Batch, &name)?;
             let path = format!("/batches/{}/cancel", object.upstream);
             let response = asking.ask(Method::POST, &object, path, id).await?;
-            batches::seen(&asking, response, &object).await
+            batch_end::seen(&asking, response, &object).await
         }
     }
 }
@@ -441,7 +442,7 @@ fn read_page(asking: &Asking<'_>, kind: Kind, body: &[u8], like: &ObjectId) -> R
             Kind::Batch => has_mark(&mut object, &mark),
         };
         if is_own {
-            let claim = if kind == Kind::Batch { batches::claim_in(asking, &element) } else { None };
+            let claim = if kind == Kind::Batch { batch_end::claim_in(asking, &element) } else { None };
             if kind == Kind::Batch && claim.is_none() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Batches: held for when they are made, settled when their end is seen.
+//! Making a batch: every line priced, all of them held for before it is sent. The sibling that sees its end settles it.
 //!
 //! The hold of a batch is one like all others, with a lease of days instead of a minute: no gateway has to live as long as
 //! the batch. What settles it stands sealed in the batch's name (and, for lists, in its metadata at the provider), so any
@@ -9,17 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use tollgate_catalog::{PriceSheet, ServiceTier};
-use tollgate_domain::{
-    Attempt, AttemptOutcome, ErrorKind, EventId, HoldId, MAX_LIMIT, Meter, NanoUsd, RequestId,
-    RequestOutcome, SettlementBasis, Surface, Usage, UsageEvent,
-};
-use tollgate_ledger::Settlement;
+use http::{HeaderMap, HeaderValue, Method, Response};
+use tollgate_catalog::ServiceTier;
+use tollgate_domain::{ErrorKind, MAX_LIMIT, Meter, NanoUsd, RequestId, Surface, Usage};
 use tollgate_telemetry::RequestTrace;
 use tollgate_wire::json::{Node, ReadError, set_members};
 use tollgate_wire::neutral::ChatDialect;
-use tollgate_wire::openai::usage::normalise;
 
 use super::ids::{BatchClaim, CLAIM, Kind, ObjectId};
 use super::{Asking, quoted};
@@ -31,7 +26,7 @@ use crate::plan::{PricedCandidate, PricedPlan, PricedPlanShape};
 
 /// The metadata by which a batch is found and settled again.
 pub(super) const MARK_MEMBER: &str = "tollgate_owner";
-const CLAIM_MEMBER: &str = "tollgate_claim";
+pub(super) const CLAIM_MEMBER: &str = "tollgate_claim";
 /// Lines of a batch at most: each is priced before anything is sent, some microseconds each.
 const MAX_LINES: usize = 50_000;
 /// After so many lines others get their turn.
@@ -39,7 +34,6 @@ const LINES_AT_A_TIME: usize = 200;
 /// How long a batch's money stays held without anybody looking at it: the provider has a day, and there is time to look.
 /// Every look begins it anew.
 const LEASE: Duration = Duration::from_secs(72 * 3_600);
-const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 
 /// The sums over a batch's lines.
 #[derive(Debug)]
@@ -52,8 +46,6 @@ struct Lines {
     input_estimate: u64,
     n: u64,
 }
-
-// === making one ===
 
 pub(super) async fn make(
     asking: &Asking<'_>,
@@ -289,217 +281,4 @@ fn plan_of(lines: Lines) -> PricedPlan {
 /// How long a batch's hold stays without being looked at, in milliseconds.
 pub(crate) fn lease_ms() -> u64 {
     u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX)
-}
-
-// === seeing one ===
-
-/// The claim that a batch of a list carries in its metadata.
-pub(super) fn claim_in(asking: &Asking<'_>, batch: &Node<'_>) -> Option<BatchClaim> {
-    let mut metadata = batch.object().ok()?.take("metadata")?.object().ok()?;
-    let sealed = metadata.take(CLAIM_MEMBER)?.string().ok()?.into_owned();
-    asking.owner().open_as(CLAIM, &sealed)?.batch
-}
-
-/// Shows a batch, and settles it where it has ended.
-pub(super) async fn seen(
-    asking: &Asking<'_>,
-    response: Response<GatewayBody>,
-    object: &ObjectId,
-) -> Result<Response<GatewayBody>, Refusal> {
-    let (mut parts, body) = asking.collect(response).await?;
-    if let Some(claim) = &object.batch {
-        match ending(asking, &body, object).await {
-            Ending::Ended(usage, basis) => {
-                if let Some(cost) = settle(asking, claim, object, &usage, basis)
-                    && let Ok(value) = HeaderValue::from_str(&cost.to_string())
-                {
-                    parts.headers.insert(COST_USD, value);
-                }
-            }
-            Ending::Running => renew(asking, claim).await,
-            Ending::Unknown => {
-                tracing::warn!(request = %claim.request, "a batch has ended and its usage cannot be read yet");
-            }
-        }
-    }
-    let written = asking.rename(&body, Kind::Batch, object)?;
-    Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
-}
-
-enum Ending {
-    Running,
-    Ended(Usage, SettlementBasis),
-    Unknown,
-}
-
-async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
-    let Ok(root) = Node::parse(body) else { return Ending::Unknown };
-    let Ok(mut members) = root.object() else { return Ending::Unknown };
-    let status = members.string("status").ok().flatten().unwrap_or_default();
-    if !matches!(status.as_str(), "completed" | "failed" | "expired" | "cancelled") {
-        return Ending::Running;
-    }
-    let counts = members.take("request_counts").and_then(|node| node.object().ok());
-    let n_completed = counts.and_then(|mut counts| counts.count("completed").ok().flatten());
-    let requests = |usage: Usage, n: u64| usage.with(Meter::Request, n);
-    if let Some(usage) = members.take("usage")
-        && let Ok(Some(usage)) = normalise(Surface::Chat, usage.text().as_bytes())
-        && usage.total_tokens() > 0
-    {
-        return Ending::Ended(requests(usage, n_completed.unwrap_or(1)), SettlementBasis::Provider);
-    }
-    let output = members.string("output_file_id").ok().flatten().filter(|name| ObjectId::is_plain(name));
-    let Some(output) = output else {
-        // nothing was answered, where the provider says so
-        let is_empty = n_completed == Some(0) || (n_completed.is_none() && status == "failed");
-        return if is_empty {
-            Ending::Ended(Usage::ZERO, SettlementBasis::Provider)
-        } else {
-            Ending::Unknown
-        };
-    };
-    let file = ObjectId { upstream: output, batch: None, ..object.clone() };
-    let id = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
-    let Ok(response) = asking.content(&file, id).await else { return Ending::Unknown };
-    match asking.collect(response).await {
-        Ok((_, text)) => {
-            let (usage, n) = usage_of_lines(&text);
-            // answers that do not tell their usage are not free: unsettled, the batch is charged at its estimate
-            if n == 0 || n_completed.is_some_and(|n_completed| n < n_completed) {
-                return Ending::Unknown;
-            }
-            Ending::Ended(requests(usage, n), SettlementBasis::Provider)
-        }
-        Err(_) => Ending::Unknown,
-    }
-}
-
-/// The usage that a batch's answers tell, one by one; and how many there are.
-fn usage_of_lines(text: &[u8]) -> (Usage, u64) {
-    let (mut sum, mut n) = (Usage::ZERO, 0);
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        let Ok(root) = Node::parse(line) else { continue };
-        let usage = root.object().ok().and_then(|mut line| line.take("response"));
-        let usage = usage.and_then(|node| node.object().ok()).and_then(|mut answer| answer.take("body"));
-        let usage = usage.and_then(|node| node.object().ok()).and_then(|mut body| body.take("usage"));
-        if let Some(Ok(Some(usage))) = usage.map(|usage| normalise(Surface::Chat, usage.text().as_bytes())) {
-            sum = sum.plus(&usage);
-            n += 1;
-        }
-    }
-    (sum, n)
-}
-
-/// Begins its lease anew: somebody is still waiting for it.
-async fn renew(asking: &Asking<'_>, claim: &BatchClaim) {
-    let hold = HoldId::from_uuid(claim.request.as_uuid());
-    let tenant = asking.caller.context.tenant.id;
-    if let Err(error) = asking.gateway.ledger.renew(&[(tenant, hold, NanoUsd::ZERO)], lease_ms()).await {
-        tracing::warn!(%error, request = %claim.request, "the lease of a batch could not be renewed");
-    }
-}
-
-/// Settles it; again it changes nothing. Answers its cost.
-fn settle(
-    asking: &Asking<'_>,
-    claim: &BatchClaim,
-    object: &ObjectId,
-    usage: &Usage,
-    basis: SettlementBasis,
-) -> Option<NanoUsd> {
-    let provider = asking.provider(object.provider).ok()?.name.clone();
-    let context = &asking.caller.context;
-    let plan = asking.caller.snapshot.plan(context, &format!("{provider}/{}", claim.model)).ok()?;
-    let sheet = context.price_sheet(plan.candidates.first()?, claim.admitted_at);
-    let Some(sheet) = sheet else {
-        tracing::error!(request = %claim.request, "a batch has ended whose model has no price any more");
-        return None;
-    };
-    let place = asking.gateway.settler.place()?;
-    let event = event_of(asking, claim, object, &provider, &sheet, (usage, basis));
-    let cost = event.cost;
-    place.settle(Settlement {
-        tenant: event.tenant,
-        hold: event.hold,
-        actual: cost,
-        tokens: 0,
-        event: Some(Arc::new(event)),
-    });
-    Some(cost)
-}
-
-fn event_of(
-    asking: &Asking<'_>,
-    claim: &BatchClaim,
-    object: &ObjectId,
-    provider: &str,
-    sheet: &PriceSheet,
-    (usage, basis): (&Usage, SettlementBasis),
-) -> UsageEvent {
-    let context = &asking.caller.context;
-    let charge = sheet.cost(usage, ServiceTier::Batch);
-    let cost = if claim.held > NanoUsd::ZERO { charge.total.min(claim.held) } else { charge.total };
-    let finished_at = asking.gateway.clock.now();
-    let duration_ms = u64::try_from(finished_at.0 - claim.admitted_at.0).unwrap_or(0);
-    let uuid = claim.request.as_uuid();
-    UsageEvent {
-        event: EventId::from_uuid(uuid),
-        request: claim.request,
-        hold: HoldId::from_uuid(uuid),
-        tenant: context.tenant.id,
-        project: context.project.id,
-        key: claim.key,
-        end_user: None,
-        labels: context.labels.clone(),
-        surface: Surface::Batches,
-        requested_model: format!("{provider}/{}", claim.model),
-        provider: provider.to_owned(),
-        model: claim.model.clone(),
-        streamed: false,
-        admitted_at: claim.admitted_at,
-        finished_at,
-        held: claim.held,
-        cost,
-        provider_cost: charge.provider_total,
-        usage: *usage,
-        charge: charge.lines,
-        margin: charge.margin,
-        provider_charge: charge.provider_lines,
-        basis,
-        outcome: RequestOutcome::Ok,
-        status: 200,
-        attempts: vec![Attempt {
-            provider: provider.to_owned(),
-            model: claim.model.clone(),
-            credential: object.credential,
-            outcome: AttemptOutcome::Ok,
-            status: Some(200),
-            started_at: claim.admitted_at,
-            first_byte_ms: duration_ms,
-            duration_ms,
-        }],
-        duration_ms,
-        first_byte_ms: None,
-        overhead_us: 0,
-        policy_revision: asking.caller.snapshot.revision(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_summed() {
-        let text = concat!(
-            r#"{"custom_id":"a","response":{"status_code":200,"body":{"usage":{"prompt_tokens":3,"completion_tokens":4}}}}"#,
-            "\n\n",
-            r#"{"custom_id":"b","response":null,"error":{"message":"no"}}"#,
-            "\nnonsense\n",
-            r#"{"custom_id":"c","response":{"body":{"usage":{"prompt_tokens":5,"completion_tokens":6}}}}"#,
-        );
-        let expected = Usage::ZERO.with(Meter::Input, 8).with(Meter::Output, 10);
-        assert_eq!(usage_of_lines(text.as_bytes()), (expected, 2));
-        assert_eq!(usage_of_lines(b""), (Usage::ZERO, 0));
-    }
 }
