@@ -159,6 +159,16 @@ async fn make(pod: &Pod, lines: &str) -> Answer {
     pod.http.post_json(&pod.url("/v1/batches"), &body).await.unwrap()
 }
 
+/// The provider's batch ends with such a file of answers.
+fn end_with(kept: &Mutex<Kept>, answers: &str) {
+    let mut kept = kept.lock().unwrap();
+    kept.files.push(("out".to_owned(), answers.as_bytes().to_vec()));
+    let output = format!("file-{}", kept.files.len());
+    let batch = kept.batch.as_mut().unwrap();
+    batch["status"] = json!("completed");
+    batch["output_file_id"] = json!(output);
+}
+
 #[tokio::test]
 async fn a_batch_is_held_for_until_its_end_is_seen() {
     let pod = Pod::start(Setup::default()).await;
@@ -187,13 +197,7 @@ async fn a_batch_is_held_for_until_its_end_is_seen() {
     assert_eq!(get(&stranger, &pod, &format!("/v1/batches/{id}")).await.status.as_u16(), 404);
 
     // it ends, and its answers tell no usage: that is not free, it stays held
-    {
-        let mut kept = kept.lock().unwrap();
-        kept.files.push(("silent".to_owned(), br#"{"response": {"body": {}}}"#.to_vec()));
-        let batch = kept.batch.as_mut().unwrap();
-        batch["status"] = json!("completed");
-        batch["output_file_id"] = json!("file-2");
-    }
+    end_with(&kept, r#"{"response": {"body": {}}}"#);
     let silent = get(&pod.http, &pod, &format!("/v1/batches/{id}")).await;
     assert_eq!((silent.status.as_u16(), silent.header("x-tollgate-cost-usd")), (200, Some("0")));
     for _ in 0..2 {
@@ -206,13 +210,9 @@ async fn a_batch_is_held_for_until_its_end_is_seen() {
         json!({"response": {"body": {"usage": {"prompt_tokens": input, "completion_tokens": output}}}})
             .to_string()
     });
-    {
-        let mut kept = kept.lock().unwrap();
-        kept.files.push(("out".to_owned(), answers.join("\n").into_bytes()));
-        let batch = kept.batch.as_mut().unwrap();
-        batch["output_file_id"] = json!("file-3");
-        batch["request_counts"] = json!({"total": 2, "completed": 2, "failed": 0});
-    }
+    end_with(&kept, &answers.join("\n"));
+    kept.lock().unwrap().batch.as_mut().unwrap()["request_counts"] =
+        json!({"total": 2, "completed": 2, "failed": 0});
     let cost = NanoUsd(8 * INPUT_PRICE + 10 * OUTPUT_PRICE);
     let mut settled = Vec::new();
     for _ in 0..2 {
