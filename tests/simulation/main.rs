@@ -31,7 +31,7 @@ async fn behind_slabs_in_process() {
 /// Seeds beyond those above at which something was wrong once.
 #[tokio::test]
 async fn behind_slabs_in_process_where_it_failed_once() {
-    for seed in [21, 36, 42, 67, 178, 198] {
+    for seed in [21, 36, 42, 67, 123, 178, 198] {
         many(LedgerKind::MemorySlabs, seed..=seed, 2_500).await;
     }
 }

@@ -398,8 +398,11 @@ impl Simulation {
         let tenant = &self.tenants[tenant];
         let control = &self.control;
         let noted = control.noted.values().filter(|hold| hold.tenant == tenant.id);
-        let reported = reports.iter().flat_map(|report| &report.holds).chain(noted);
-        let holds: BTreeMap<HoldId, OpenHold> = reported.map(|hold| (hold.hold, hold.clone())).collect();
+        let reported = reports.iter().flat_map(|report| &report.holds);
+        // What a pod told before it died comes last, and counts: it told its slab at what was left of it, beside what
+        // it had admitted out of it.
+        let known = noted.chain(reported);
+        let holds: BTreeMap<HoldId, OpenHold> = known.map(|hold| (hold.hold, hold.clone())).collect();
         let (settled, mut holds): (Vec<_>, Vec<_>) =
             holds.into_values().partition(|hold| control.journal.contains_key(&hold.hold));
         // Its slab has paid for it, which its pod has not heard.
@@ -441,14 +444,12 @@ impl Simulation {
             for hold in &reseed.holds {
                 self.progress.insert(hold.hold, hold.progress.0);
             }
-            // What was noted while this was gathered and is not in it was not under way: it is gone.
-            let written: BTreeMap<HoldId, &OpenHold> =
-                reseed.holds.iter().map(|hold| (hold.hold, hold)).collect();
-            self.control.noted.retain(|id, hold| hold.tenant != reseed.tenant || written.contains_key(id));
-            for (id, noted) in &mut self.control.noted {
-                // A pod may have told less before it died than what was found after that.
-                noted.amount = written.get(id).map_or(noted.amount, |hold| hold.amount);
-            }
+            // Of the dead this is all that is under way: what was noted while it was gathered and is not in it is gone,
+            // and what they had told before they died is known to nobody else.
+            self.control.noted.retain(|_, hold| hold.tenant != reseed.tenant);
+            let of_dead = reseed.holds.iter().filter(|hold| self.control.dead.contains(&hold.node));
+            let noted = of_dead.map(|hold| (hold.hold, OpenHold { slab: None, ..hold.clone() }));
+            self.control.noted.extend(noted);
         }
         Ok(())
     }
