@@ -288,7 +288,7 @@ impl Reseeder {
         let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
         let mut works = works_of(closed, reports);
         for work in works.iter_mut().filter(|work| !work.was_lost) {
-            self.keep_holds_of_the_dead(work, &answered).await?;
+            self.compare_with_closed(work, &answered).await?;
         }
         self.leave_out_what_is_journaled(&mut works).await?;
         let reseeds = self.read_all(works, above, outcomes).await;
@@ -329,27 +329,32 @@ impl Reseeder {
     }
 
     /// Holds of pods that are gone are in nobody's report: those that the closed state still has stay held until
-    /// they are settled as abandoned. What a living pod does not report is not open.
-    async fn keep_holds_of_the_dead(
+    /// they are settled as abandoned. What a living pod does not report is not open. And what is a hold of its own
+    /// there is in no slab any more, though its pod may not have heard of that.
+    async fn compare_with_closed(
         &self,
         work: &mut TenantWork,
         answered: &BTreeSet<NodeId>,
     ) -> Result<(), Failure> {
-        let known: HashSet<_> = work.holds.iter().map(|hold| hold.hold).collect();
-        let mut cursor = None;
+        let mut reported: HashMap<HoldId, &mut OpenHold> =
+            work.holds.iter_mut().map(|hold| (hold.hold, hold)).collect();
+        let (mut of_the_dead, mut cursor) = (Vec::new(), None);
         loop {
             let page = self.ledger.list_holds(work.tenant, cursor.as_deref(), HOLDS_PER_PAGE).await?;
             for view in page.holds {
-                if answered.contains(&view.node) || known.contains(&view.hold) {
-                    continue;
+                match reported.get_mut(&view.hold) {
+                    Some(hold) => hold.slab = None,
+                    None if answered.contains(&view.node) => {}
+                    None => of_the_dead.push(view.to_open(work.tenant)),
                 }
-                work.holds.push(view.to_open(work.tenant));
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(());
+                break;
             }
         }
+        work.holds.extend(of_the_dead);
+        Ok(())
     }
 
     /// A pod may not have heard yet that a hold of its was settled, or the slab that it was admitted out of, which

@@ -1,5 +1,6 @@
 //! Reseeds over a real Redis: who is asked what when, and what becomes of pods and tenants that are gone.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tollgate_domain::{HoldId, Id, ManualClock, NanoUsd, NodeId, Secret, TenantId};
 use tollgate_ledger::{
     Admission, AdmitOutcome, Ledger, OpenReport, RedisConfig, Seed, SettleOutcome, Settlement, SlabConfig,
-    WalletRule,
+    SlabView, WalletRule,
 };
 use tollgate_proto::v1;
 use tollgate_proto::v1::control_plane_client::ControlPlaneClient;
@@ -45,6 +46,14 @@ async fn serve() -> (RedisServer, Served) {
     (server, serve_world(world).await)
 }
 
+/// What a gateway does when it is asked what it holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfAsked {
+    Tells,
+    TellsAndDies,
+    IsSilent,
+}
+
 /// A gateway as the control plane sees it: a stream, and a ledger of its own.
 struct Pod {
     node: NodeId,
@@ -57,11 +66,11 @@ struct Pod {
 }
 
 impl Pod {
-    async fn connect(served: &Served, server: &RedisServer, node: u128, answers: bool) -> Self {
-        Self::with_ledger(served, ledger_at(server.url()).await, node, answers).await
+    async fn connect(served: &Served, server: &RedisServer, node: u128, if_asked: IfAsked) -> Self {
+        Self::with_ledger(served, ledger_at(server.url()).await, node, if_asked).await
     }
 
-    async fn with_ledger(served: &Served, ledger: Ledger, node: u128, answers: bool) -> Self {
+    async fn with_ledger(served: &Served, ledger: Ledger, node: u128, if_asked: IfAsked) -> Self {
         let node: NodeId = Id::from_u128(node);
         let (asks, receiver) = mpsc::channel(8);
         let hello = v1::Hello { node_id: node_bytes(node), reports_open: true, ..v1::Hello::default() };
@@ -86,9 +95,12 @@ impl Pod {
                 };
                 too_early.fetch_add(usize::from(!epochs.iter().all(is_closed)), Ordering::AcqRel);
                 asked.fetch_add(1, Ordering::AcqRel);
-                if answers {
+                if if_asked != IfAsked::IsSilent {
                     let report = of_pod.open_report(Some(&tenants));
                     report_to(&to_control, node, request.nonce, &report).await;
+                }
+                if if_asked == IfAsked::TellsAndDies {
+                    break;
                 }
             }
         });
@@ -96,10 +108,19 @@ impl Pod {
     }
 
     async fn has_reseeded(&self, tenant: TenantId) -> Result<(), tonic::Status> {
+        self.asks_for_reseed(tenant, node_bytes(self.node)).await
+    }
+
+    /// Also where the pods were heard a moment ago: it does not say who asks.
+    async fn has_reseeded_again(&self, tenant: TenantId) -> Result<(), tonic::Status> {
+        self.asks_for_reseed(tenant, Vec::new()).await
+    }
+
+    async fn asks_for_reseed(&self, tenant: TenantId, node_id: Vec<u8>) -> Result<(), tonic::Status> {
         let request = v1::SeedTenantRequest {
             tenant_id: tenant.as_uuid().as_bytes().to_vec(),
             wrong_epoch: true,
-            node_id: node_bytes(self.node),
+            node_id,
             end_users: Vec::new(),
         };
         let mut client = ControlPlaneClient::new(self.channel.clone());
@@ -168,7 +189,7 @@ async fn report_to(channel: &Channel, node: NodeId, nonce: u64, report: &OpenRep
 async fn every_tenant_is_closed_before_a_pod_is_asked_what_it_holds() {
     let (server, served) = serve().await;
     let (tenant, key, _) = prepaid(&served.world).await;
-    let pod = Pod::connect(&served, &server, 77, true).await;
+    let pod = Pod::connect(&served, &server, 77, IfAsked::Tells).await;
     assert!(matches!(pod.admit(tenant, &key, 1, WalletRule::Enforced).await, AdmitOutcome::Admitted(_)));
     // Its epoch answers, and the pod says that it holds something else.
     pod.is_reseeded_in_the_end(tenant).await;
@@ -187,9 +208,9 @@ async fn a_pod_that_never_answers_is_given_up_after_a_lease_and_its_holds_stay_h
     let (server, served) = serve().await;
     let world = &served.world;
     let (tenant, key, _) = prepaid(world).await;
-    let silent = Pod::connect(&served, &server, 77, false).await;
+    let silent = Pod::connect(&served, &server, 77, IfAsked::IsSilent).await;
     assert!(matches!(silent.admit(tenant, &key, 1, WalletRule::Enforced).await, AdmitOutcome::Admitted(_)));
-    let other = Pod::connect(&served, &server, 78, true).await;
+    let other = Pod::connect(&served, &server, 78, IfAsked::Tells).await;
     let refused = other.has_reseeded(tenant).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "nobody else knows what it holds");
     assert!(silent.n_asked.load(Ordering::Acquire) > 0);
@@ -213,15 +234,18 @@ async fn a_pod_that_never_answers_is_given_up_after_a_lease_and_its_holds_stay_h
     assert_eq!(wallet.held, NanoUsd::from_usd(1), "nobody else gets it before it is settled as abandoned");
 }
 
-#[tokio::test]
-async fn what_a_journaled_slab_has_paid_for_is_not_held_again() {
-    let (server, served) = serve().await;
-    let world = &served.world;
-    let (tenant, key, _) = prepaid(world).await;
-    world.app().seed_tenant(tenant).await.unwrap();
+/// A pod that has admitted a request out of a slab, of which nobody else knows.
+async fn pod_with_a_slab(
+    served: &Served,
+    server: &RedisServer,
+    tenant: TenantId,
+    key: &CreatedKey,
+    if_asked: IfAsked,
+) -> (Pod, SlabView) {
+    served.world.app().seed_tenant(tenant).await.unwrap();
     let config = SlabConfig { n_pods: 0, min_requests: 8, ..SlabConfig::default() };
     let ledger = ledger_at(server.url()).await.with_slabs(config);
-    let pod = Pod::with_ledger(&served, ledger, 77, true).await;
+    let pod = Pod::with_ledger(served, ledger, 77, if_asked).await;
     let admission = Admission {
         tenant,
         key: key.key.id.parse().unwrap(),
@@ -241,6 +265,80 @@ async fn what_a_journaled_slab_has_paid_for_is_not_held_again() {
     assert!(matches!(pod.ledger.admit(&admission).await.unwrap(), AdmitOutcome::Admitted(_)));
     let slab = slabs.views().remove(0);
     assert_eq!(slab.unannounced, [(admission.hold, NanoUsd(1_000))]);
+    (pod, slab)
+}
+
+/// What is held of a tenant by its wallet, and hold by hold.
+async fn held_of(world: &World, tenant: TenantId) -> (NanoUsd, BTreeMap<HoldId, NanoUsd>) {
+    let wallet = world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap();
+    let holds = world.ledger.list_holds(tenant, None, 9).await.unwrap().holds;
+    (wallet.held, holds.into_iter().map(|hold| (hold.hold, hold.amount)).collect())
+}
+
+/// What is closed lists the slab at all that was leased; its pod tells what is left of it, and a hold of its own.
+#[tokio::test]
+async fn a_slab_counts_as_its_pod_told_it_though_the_pod_died_after_that() {
+    let (server, served) = serve().await;
+    let world = &served.world;
+    let (tenant, key, _) = prepaid(world).await;
+    let (pod, slab) = pod_with_a_slab(&served, &server, tenant, &key, IfAsked::TellsAndDies).await;
+    let leased = held_of(world, tenant).await.0;
+    assert_eq!(slab.free, NanoUsd(leased.0 - 1_000));
+    let other = Pod::connect(&served, &server, 78, IfAsked::Tells).await;
+    let is_reseeded = async || {
+        let reseeded = other.has_reseeded_again(tenant).await.ok();
+        // Where a loaded machine gave up waiting: the dead pod is off the roster after a while.
+        world.clock.advance_ms(if reseeded.is_none() { LONG_SILENCE_MS } else { 0 });
+        reseeded
+    };
+    for _ in 0..2 {
+        eventually(PATIENCE, "a reseed", &is_reseeded).await.unwrap();
+        let (held, holds) = held_of(world, tenant).await;
+        assert_eq!(held, leased, "{holds:?}");
+        assert_eq!(holds.values().map(|amount| amount.0).sum::<i64>(), leased.0, "{holds:?}");
+        // From now on nobody tells, and it counts as it is.
+        pod.stream.abort();
+        world.clock.advance_ms(LONG_SILENCE_MS);
+    }
+}
+
+#[tokio::test]
+async fn what_a_reseed_made_a_hold_stays_one_though_its_slab_was_settled_since() {
+    let (server, served) = serve().await;
+    let world = &served.world;
+    let (tenant, key, _) = prepaid(world).await;
+    let (pod, slab) = pod_with_a_slab(&served, &server, tenant, &key, IfAsked::Tells).await;
+    let hold: HoldId = Id::from_u128(1);
+    pod.is_reseeded_in_the_end(tenant).await;
+    let own = BTreeMap::from([(hold, NanoUsd(1_000)), (slab.hold, slab.free)]);
+    assert_eq!(held_of(world, tenant).await, (NanoUsd(1_000 + slab.free.0), own));
+    // The slab is abandoned; its pod, which is cut off, takes the hold for a part of it still.
+    let mut paid = event(tenant, &key, slab.hold, slab.hold.as_uuid().as_u128());
+    paid.cost = slab.window;
+    let paid = Arc::new(paid);
+    let (hold_of_slab, actual) = (slab.hold, slab.window);
+    let settlement =
+        Settlement { tenant, hold: hold_of_slab, actual, tokens: 0, event: Some(Arc::clone(&paid)) };
+    assert_eq!(world.ledger.settle(&settlement).await.unwrap(), SettleOutcome::Settled);
+    world.store.journal_events(&[paid]).await.unwrap();
+    let own = BTreeMap::from([(hold, NanoUsd(1_000))]);
+    assert_eq!(held_of(world, tenant).await, (NanoUsd(1_000), own.clone()));
+    let epoch = world.ledger.epochs(&[tenant]).await.unwrap();
+    let again = async || pod.has_reseeded_again(tenant).await.ok();
+    eventually(PATIENCE, "a second reseed", again).await.unwrap();
+    assert_ne!(world.ledger.epochs(&[tenant]).await.unwrap(), epoch);
+    assert_eq!(held_of(world, tenant).await, (NanoUsd(1_000), own), "nobody has paid for it");
+    assert_eq!(pod.settle(tenant, 1).await, SettleOutcome::Settled);
+    let wallet = world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap();
+    assert_eq!((wallet.settled, wallet.held), (NanoUsd(slab.window.0 + 5), NanoUsd::ZERO));
+}
+
+#[tokio::test]
+async fn what_a_journaled_slab_has_paid_for_is_not_held_again() {
+    let (server, served) = serve().await;
+    let world = &served.world;
+    let (tenant, key, _) = prepaid(world).await;
+    let (pod, slab) = pod_with_a_slab(&served, &server, tenant, &key, IfAsked::Tells).await;
     // The pod was cut off for so long that its slab was settled; it has not heard of that when all is lost.
     let mut paid = event(tenant, &key, slab.hold, slab.hold.as_uuid().as_u128());
     paid.cost = slab.window;
@@ -261,7 +359,7 @@ async fn what_is_under_way_of_a_deleted_tenant_ends_though_redis_was_lost() {
     // Without any credit nothing is left of it when it is deleted.
     let without: TenantId = world.tenant("bare").await.id.parse().unwrap();
     let other_key = world.key("bare", "bot", "other").await;
-    let pod = Pod::connect(&served, &server, 77, true).await;
+    let pod = Pod::connect(&served, &server, 77, IfAsked::Tells).await;
     let tenants = [("acme", with_journal, &key, 1_u128), ("bare", without, &other_key, 2)];
     for (name, tenant, key, hold) in tenants {
         assert!(matches!(pod.admit(tenant, key, hold, WalletRule::Counted).await, AdmitOutcome::Admitted(_)));
