@@ -18,7 +18,7 @@ pub use model::{
     parse_price, price_text,
 };
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
-pub use quirks::{OutputCapName, VendorQuirks};
+pub use quirks::{ErrorShape, OutputCapName, QuirkSource, StreamUsage, VendorQuirks};
 pub use sheet::{
     Charge, MarginTimeline, Needs, PriceSheet, PriceTimeline, Reach, UnitBounds, UnpricedReason,
 };

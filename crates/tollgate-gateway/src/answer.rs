@@ -25,6 +25,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
 pub(crate) const OVERHEAD_US: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
+const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-tollgate-max-tokens");
 
 const RATE_REQUESTS: [HeaderName; 3] = [
@@ -116,6 +117,8 @@ pub(crate) struct AnswerFacts<'a> {
     pub(crate) cost: Option<NanoUsd>,
     /// Where the money lowered the cap.
     pub(crate) clamped_to: Option<u64>,
+    /// What was left out of the request, with commas.
+    pub(crate) dropped: Option<&'a str>,
 }
 
 impl AnswerFacts<'_> {
@@ -127,6 +130,9 @@ impl AnswerFacts<'_> {
         write_rates(headers, self.grant);
         if let Some(cost) = self.cost {
             insert_text(headers, COST_USD, cost.text().as_str());
+        }
+        if let Some(dropped) = self.dropped {
+            insert_text(headers, DROPPED, dropped);
         }
         if let Some(cap) = self.clamped_to {
             headers.insert(MAX_TOKENS, HeaderValue::from(cap));

@@ -99,7 +99,10 @@ fn request_body(
     if embedding.is_some() || dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
         let body = match embedding {
             Some(dialect) => embeddings::body(&priced.candidate, dialect, &request.body.0),
-            None => dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0),
+            None => {
+                let drops = request.plan.plan.drop_unsupported;
+                dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0, drops)
+            }
         };
         return body.map_err(refused);
     }

@@ -12,7 +12,7 @@ use tollgate_wire::json::ReadError;
 use tollgate_wire::neutral::{ChatDialect, ChatRequest, Mode};
 use tollgate_wire::openai::request::RequestSkim;
 use tollgate_wire::translate::{
-    Asked, Incoming, RequestTarget, pass_request, read_chat, read_request, write_request,
+    Asked, Incoming, ProviderRequest, RequestTarget, pass_request, read_chat, read_request, write_request,
 };
 
 use crate::edge::percent_decoded;
@@ -120,15 +120,17 @@ pub(crate) fn is_same(client: &Client, candidate: &Candidate) -> bool {
     client.dialect == spoken(candidate)
 }
 
-/// Refuses a candidate whose dialect cannot say what is asked for.
+/// Refuses a candidate whose dialect cannot say what is asked for; answers what is left out of the request, where
+/// `drops` allows to leave out what is harmless.
 pub(crate) fn check(
     client: &Client,
     skim: &RequestSkim,
     candidate: &Candidate,
     body: &[u8],
-) -> Result<(), Refusal> {
+    drops: bool,
+) -> Result<Vec<String>, Refusal> {
     if let Some(dialect) = embeddings::dialect(candidate, skim.surface) {
-        return embeddings::body(candidate, dialect, body).map(drop);
+        return embeddings::body(candidate, dialect, body).map(|_| Vec::new());
     }
     let dialect = spoken(candidate);
     let is_openai = dialect == ChatDialect::OpenAiChat;
@@ -139,14 +141,27 @@ pub(crate) fn check(
         return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("model"));
     }
     if is_openai {
-        let lacks = client.foreign.as_ref().and_then(|foreign| foreign.incoming.chat_lacks.as_ref());
-        lacks.map_or(Ok(()), |lacks| Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())))?;
-        return quirks::check(candidate, skim, body);
+        let mut dropped = match &client.foreign {
+            Some(foreign) => left_out_of_chat(&foreign.incoming, drops)?,
+            None => Vec::new(),
+        };
+        dropped.extend(quirks::check(candidate, skim, body, drops)?);
+        return Ok(dropped);
     }
     if client.dialect == dialect {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    translated(client, candidate, None, body).map(drop)
+    let written = translated(client, candidate, None, body, drops)?;
+    Ok(written.fidelity.dropped().iter().map(|feature| feature.name().to_owned()).collect())
+}
+
+/// What Chat Completions cannot say of a request of another dialect.
+fn left_out_of_chat(incoming: &Incoming, drops: bool) -> Result<Vec<String>, Refusal> {
+    let lacks = if drops { &incoming.chat_lacks_more } else { &incoming.chat_lacks };
+    match lacks {
+        Some(lacks) => Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())),
+        None => Ok(incoming.chat_dropped.iter().map(|feature| feature.name().to_owned()).collect()),
+    }
 }
 
 /// A request's body for a provider that does not speak Chat Completions.
@@ -155,12 +170,13 @@ pub(crate) fn provider_body(
     candidate: &Candidate,
     cap: Option<u64>,
     body: &[u8],
+    drops: bool,
 ) -> Result<Bytes, Refusal> {
     let written = match &client.foreign {
         Some(foreign) if is_same(client, candidate) => {
             pass_request(&foreign.body.0, &target(candidate, cap))?
         }
-        _ => translated(client, candidate, cap, body)?,
+        _ => translated(client, candidate, cap, body, drops)?.body,
     };
     if candidate.provider.dialect == Dialect::Vertex && spoken(candidate) == ChatDialect::Anthropic {
         return Ok(vertex::anthropic_body(&written)?);
@@ -182,7 +198,8 @@ fn translated(
     candidate: &Candidate,
     cap: Option<u64>,
     body: &[u8],
-) -> Result<Bytes, Refusal> {
+    drops: bool,
+) -> Result<ProviderRequest, Refusal> {
     let request = match (&client.foreign, client.chat.get()) {
         (Some(foreign), _) => &foreign.incoming.request,
         (None, Some(read)) => read,
@@ -191,10 +208,9 @@ fn translated(
             client.chat.get_or_init(|| read)
         }
     };
-    match write_request(request, &target(candidate, cap), Mode::Refuse) {
-        Ok(written) => Ok(written.body),
-        Err(lacks) => Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())),
-    }
+    let mode = if drops { Mode::DropHarmless } else { Mode::Refuse };
+    write_request(request, &target(candidate, cap), mode)
+        .map_err(|lacks| Refusal::new(ErrorKind::InvalidRequest, lacks.to_string()))
 }
 
 impl From<ReadError> for Refusal {

@@ -30,6 +30,8 @@ pub(crate) struct PricedCandidate {
     pub(crate) output_cap: u64,
     /// Answer tokens, over all answers, that are held for at a time; `None` for all there can be.
     pub(crate) slice_tokens: Option<u64>,
+    /// What is left out of the request because the candidate lacks it, as `x-tollgate-dropped` tells it.
+    pub(crate) dropped: Option<Arc<str>>,
 }
 
 /// A request that policy allows, with its price.
@@ -211,7 +213,7 @@ fn price_candidates(
     for candidate in &plan.candidates {
         let priced = match input.media {
             Some(request) => media::price_candidate(candidate, input, request, shape),
-            None => price_candidate(candidate, input, shape, config),
+            None => price_candidate(candidate, input, shape, config, plan.drop_unsupported),
         };
         match priced {
             Ok(mut priced) => {
@@ -278,6 +280,7 @@ fn price_candidate(
     input: &PlanInput<'_>,
     shape: &PricedPlanShape,
     config: &GatewayConfig,
+    drops: bool,
 ) -> Result<PricedCandidate, Refusal> {
     let name = || format!("{}/{}", candidate.provider.name, candidate.model);
     let sheet = input
@@ -290,7 +293,7 @@ fn price_candidate(
     if !sheet.is_free() {
         refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, &name())?;
     }
-    dialects::check(input.client, input.skim, candidate, input.body)?;
+    let dropped = dialects::check(input.client, input.skim, candidate, input.body, drops)?;
     let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)?;
     let asked = input.skim.client_output_cap();
     let output_cap = match (asked, candidate.max_output_tokens) {
@@ -304,6 +307,7 @@ fn price_candidate(
         input_bound,
         output_cap,
         slice_tokens: None,
+        dropped: (!dropped.is_empty()).then(|| dropped.join(",").into()),
     })
 }
 

@@ -271,6 +271,7 @@ fn head_of(
         grant: &reservation.grant,
         cost,
         clamped_to: reservation.candidate_index().and_then(|index| clamped_to(reservation, index)),
+        dropped: current.and_then(|priced| priced.dropped.as_deref()),
     };
     facts.write(headers);
     if reservation.priced.passthrough.is_some() {

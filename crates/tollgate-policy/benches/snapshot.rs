@@ -46,6 +46,7 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
         hold_slice_tokens: None,
+        drop_unsupported: false,
     };
     let tenant = TenantPolicy {
         id: TenantId::from_u128(1),

@@ -363,6 +363,8 @@ pub struct ModelPolicy {
     /// Answer tokens that a stream holds for at a time; zero for the whole answer, `None` for what
     /// [`Settings::hold_slice_tokens`] says.
     pub hold_slice_tokens: Option<u32>,
+    /// What a target lacks is left out where that is harmless, rather than refused.
+    pub drop_unsupported: bool,
 }
 
 /// What a budget limits.

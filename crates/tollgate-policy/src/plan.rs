@@ -44,6 +44,9 @@ pub struct RoutePlan {
     pub timeouts: Timeouts,
     /// Answer tokens that a stream holds for at a time; `None` for the whole answer.
     pub hold_slice_tokens: Option<u64>,
+    /// What a candidate lacks is left out where that is harmless, rather than refused: as the model says that was
+    /// asked for, also for the candidates of its fallbacks.
+    pub drop_unsupported: bool,
 }
 
 /// Why there is no plan.

@@ -283,6 +283,7 @@ fn direct_plan(name: &str, candidate: Candidate, hold_slice_tokens: Option<u64>)
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
         hold_slice_tokens,
+        drop_unsupported: false,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{Page, PageRequest, Store, StoreError, WriteContext};
 macro_rules! select {
     ($conditions:literal) => {
         concat!(
-            "SELECT id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, created_at_ms,
-             updated_at_ms FROM models",
+            "SELECT id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, drop_unsupported,
+             created_at_ms, updated_at_ms FROM models",
             $conditions
         )
     };
@@ -41,6 +41,8 @@ pub struct ModelRecord {
     pub timeouts: Timeouts,
     /// Answer tokens that a stream holds for at a time; zero for the whole answer, `None` for the settings'.
     pub hold_slice_tokens: Option<u32>,
+    /// What a target lacks is left out where that is harmless, rather than refused.
+    pub drop_unsupported: bool,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -60,6 +62,7 @@ impl ModelRecord {
             retry: self.retry.clone(),
             timeouts: self.timeouts,
             hold_slice_tokens: self.hold_slice_tokens,
+            drop_unsupported: self.drop_unsupported,
         }
     }
 }
@@ -83,6 +86,7 @@ impl Store {
             retry: model.retry,
             timeouts: model.timeouts,
             hold_slice_tokens: model.hold_slice_tokens,
+            drop_unsupported: model.drop_unsupported,
             created_at: ctx.now,
             updated_at: ctx.now,
         };
@@ -193,9 +197,9 @@ pub(crate) async fn all(db: &mut impl Sql) -> Result<Vec<ModelRecord>, StoreErro
 async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     tx.sql(
         "INSERT INTO models
-             (id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, created_at_ms,
-             updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             (id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens, drop_unsupported,
+             created_at_ms, updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .id(model.id)
     .bind(&model.name)
@@ -205,6 +209,7 @@ async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     .json(&model.retry)
     .json(&model.timeouts)
     .bind(model.hold_slice_tokens.map(i64::from))
+    .bind(model.drop_unsupported)
     .bind(model.created_at.0)
     .bind(model.updated_at.0)
     .execute_one()
@@ -214,7 +219,7 @@ async fn insert(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
 async fn write(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE models SET name = $2, strategy = $3, targets = $4, fallbacks = $5, retry = $6, timeouts = $7,
-             hold_slice_tokens = $8, updated_at_ms = $9
+             hold_slice_tokens = $8, drop_unsupported = $9, updated_at_ms = $10
          WHERE id = $1",
     )
     .id(model.id)
@@ -225,6 +230,7 @@ async fn write(tx: &mut Tx, model: &ModelRecord) -> Result<(), StoreError> {
     .json(&model.retry)
     .json(&model.timeouts)
     .bind(model.hold_slice_tokens.map(i64::from))
+    .bind(model.drop_unsupported)
     .bind(model.updated_at.0)
     .execute_one()
     .await
@@ -240,6 +246,7 @@ fn read(row: &Row) -> Result<ModelRecord, StoreError> {
         retry: row.json("retry")?,
         timeouts: row.json("timeouts")?,
         hold_slice_tokens: row.optional_u32("hold_slice_tokens")?,
+        drop_unsupported: row.get("drop_unsupported")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

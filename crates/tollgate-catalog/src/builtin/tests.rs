@@ -126,14 +126,48 @@ fn quirks_are_data_with_sources() {
     assert!(compatible.clone().count() >= 25);
     for vendor in catalog.vendors() {
         let quirks = &vendor.quirks;
-        let is_plain = *quirks == crate::VendorQuirks::default();
-        assert_eq!(is_plain, quirks.sources.is_empty(), "{}", vendor.name);
-        assert!(quirks.sources.iter().all(|source| source.starts_with("https://")), "{}", vendor.name);
-        assert!(is_plain || vendor.dialect == "openai", "{}", vendor.name);
+        assert_eq!(vendor.dialect == "openai", !quirks.sources.is_empty(), "{}", vendor.name);
+        for source in &quirks.sources {
+            let is_a_day = source.as_of.len() == 10 && source.as_of.as_str() >= "2026-01-01";
+            assert!(source.url.starts_with("https://") && is_a_day, "{}: {source:?}", vendor.name);
+        }
         assert!(quirks.refused.iter().all(|name| !quirks.renamed.contains_key(name)), "{}", vendor.name);
     }
     assert!(!catalog.vendor("mistral").unwrap().quirks.takes_stream_options);
     assert_eq!(catalog.vendor("mistral").unwrap().quirks.renamed["seed"], "random_seed");
+}
+
+/// The fields of a vendor's quirks, as they stand in the file.
+fn facts_of(vendor: &str) -> BTreeSet<String> {
+    let vendors: Vec<serde_json::Value> = serde_json::from_str(super::VENDORS).unwrap();
+    let found = vendors.into_iter().find(|one| one["name"] == vendor).unwrap();
+    let quirks = found.get("quirks").and_then(|quirks| quirks.as_object().cloned()).unwrap_or_default();
+    quirks.into_iter().map(|(name, _)| name).filter(|name| name != "sources").collect()
+}
+
+#[test]
+fn every_fact_about_a_vendor_names_the_page_it_stands_on() {
+    for vendor in catalog().vendors() {
+        let facts = facts_of(&vendor.name);
+        let told: BTreeSet<String> =
+            vendor.quirks.sources.iter().flat_map(|source| source.facts.iter().cloned()).collect();
+        assert_eq!(facts, told, "{}", vendor.name);
+    }
+}
+
+#[test]
+fn vendors_of_chat_completions_say_how_their_cap_is_called() {
+    let catalog = catalog();
+    let of = |name: &str| catalog.vendor(name).unwrap().quirks.output_cap;
+    let unknown = |vendor: &&crate::CatalogVendor| {
+        let chats = vendor.models().iter().any(|model| model.surfaces.contains(&"chat"));
+        vendor.dialect == "openai" && chats && vendor.quirks.output_cap.is_none()
+    };
+    let unknown: Vec<&str> =
+        catalog.vendors().iter().filter(unknown).map(|vendor| vendor.name.as_str()).collect();
+    assert_eq!(unknown, ["inception"], "no public page tells it");
+    assert_eq!(of("openai"), Some(crate::OutputCapName::MaxCompletionTokens));
+    assert_eq!(of("openrouter"), Some(crate::OutputCapName::MaxTokens));
 }
 
 #[test]

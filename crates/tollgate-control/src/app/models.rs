@@ -52,6 +52,11 @@ pub struct CreateModel {
     /// How much of an answer is held for at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldBody>,
+    /// Whether what a target lacks is left out of a request where that is harmless (sampling parameters, penalties,
+    /// `seed`, log probabilities, `stop` beyond the limit, `user`, `metadata`), and listed in `x-tollgate-dropped`.
+    /// Otherwise it is refused by name, which is also what an absent one means.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_unsupported: bool,
     /// Not supported yet beyond `mode: off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheBody>,
@@ -89,6 +94,10 @@ pub struct UpdateModel {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<HoldBody>)]
     pub hold: Option<Option<HoldBody>>,
+    /// Whether what a target lacks is left out of a request where that is harmless; `null` is no.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    pub drop_unsupported: Option<Option<bool>>,
 }
 
 /// A virtual model.
@@ -110,6 +119,8 @@ pub struct ModelView {
     pub timeouts: TimeoutsBody,
     /// How much of an answer is held for at a time.
     pub hold: HoldBody,
+    /// Whether what a target lacks is left out of a request where that is harmless.
+    pub drop_unsupported: bool,
     /// When it was created.
     pub created_at: Time,
     /// When it was last changed.
@@ -246,9 +257,18 @@ impl App {
         let hold_slice_tokens = input.hold.unwrap_or_default().slice_tokens;
         problems.finish()?;
         let (id, strategy) = (self.new_id()?, Strategy::Priority);
-        let (name, fallbacks) = (input.name, input.fallbacks);
-        let policy =
-            ModelPolicy { id, name, strategy, targets, fallbacks, retry, timeouts, hold_slice_tokens };
+        let CreateModel { name, fallbacks, drop_unsupported, .. } = input;
+        let policy = ModelPolicy {
+            id,
+            name,
+            strategy,
+            targets,
+            fallbacks,
+            retry,
+            timeouts,
+            hold_slice_tokens,
+            drop_unsupported,
+        };
         let record = self.parts.store.create_model(&self.context(actor), policy).await?;
         self.model_views(vec![record]).await?.pop().ok_or_else(no_view)
     }
@@ -304,6 +324,7 @@ impl App {
         let timeouts =
             input.timeouts.map(|timeouts| timeouts.unwrap_or_default().check("timeouts", &mut problems));
         let hold = input.hold.map(|hold| hold.unwrap_or_default().check("hold", &mut problems));
+        let drops = input.drop_unsupported.map(Option::unwrap_or_default);
         let fallbacks = input.fallbacks.map_or_else(|| record.fallbacks.clone(), Option::unwrap_or_default);
         let new_name = input.name.unwrap_or_else(|| record.name.clone());
         self.check_relations(&new_name, Some(&record.name), &fallbacks, &mut problems).await?;
@@ -322,6 +343,7 @@ impl App {
             }
             record.timeouts = timeouts.unwrap_or(record.timeouts);
             record.hold_slice_tokens = hold.unwrap_or(record.hold_slice_tokens);
+            record.drop_unsupported = drops.unwrap_or(record.drop_unsupported);
         };
         let record = self.parts.store.update_model(&self.context(actor), record.id, change).await?;
         self.model_views(vec![record]).await?.pop().ok_or_else(no_view)
@@ -384,6 +406,7 @@ fn model_view(record: ModelRecord, providers: &HashMap<ProviderId, String>) -> M
         retry: (&record.retry).into(),
         timeouts: (&record.timeouts).into(),
         hold: HoldBody { slice_tokens: record.hold_slice_tokens },
+        drop_unsupported: record.drop_unsupported,
         created_at: Time(record.created_at),
         updated_at: Time(record.updated_at),
     }

@@ -261,6 +261,7 @@ impl Applying<'_> {
                 retry: fields.has("retry").then(|| wanted.retry.clone()),
                 timeouts: fields.has("timeouts").then(|| wanted.timeouts.clone()),
                 hold: fields.has("hold").then_some(wanted.hold),
+                drop_unsupported: fields.has("drop_unsupported").then_some(Some(wanted.drop_unsupported)),
                 ..UpdateModel::default()
             };
             self.app.update_model(self.actor, &is.id, update).await?;

@@ -117,5 +117,6 @@ pub(super) fn model(is: &ModelView, wanted: &ConfigModel) -> Fields {
     let timeouts = wanted.timeouts.clone().unwrap_or_default().check("", &mut unused);
     fields.note("timeouts", is.timeouts.check("", &mut unused) != timeouts);
     fields.note("hold", is.hold != wanted.hold.unwrap_or_default());
+    fields.note("drop_unsupported", is.drop_unsupported != wanted.drop_unsupported);
     fields
 }

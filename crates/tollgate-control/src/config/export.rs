@@ -167,6 +167,7 @@ fn model(view: ModelView) -> ConfigModel {
         retry: Some(view.retry),
         timeouts: Some(view.timeouts),
         hold: Some(view.hold).filter(|hold| !hold.is_empty()),
+        drop_unsupported: view.drop_unsupported,
         cache: None,
         guardrails: Vec::new(),
     }

@@ -54,6 +54,7 @@ pub(super) fn price_candidate(
         input_bound: request.bounds.input_tokens,
         output_cap: request.bounds.output_tokens,
         slice_tokens: None,
+        dropped: None,
     })
 }
 

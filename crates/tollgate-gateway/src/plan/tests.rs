@@ -47,6 +47,7 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
         input_bound,
         output_cap,
         slice_tokens: None,
+        dropped: None,
     }
 }
 
@@ -161,6 +162,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         retry: tollgate_policy::RetryPolicy::default(),
         timeouts: tollgate_policy::Timeouts::default(),
         hold_slice_tokens: None,
+        drop_unsupported: false,
     };
     let mut plan = PricedPlan {
         plan: Arc::new(route),

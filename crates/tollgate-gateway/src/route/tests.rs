@@ -44,6 +44,7 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
         input_bound: 1,
         output_cap: 1,
         slice_tokens: None,
+        dropped: None,
     };
     providers.iter().map(priced).collect()
 }

@@ -54,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) passthrough: Vec<(Option<Meter>, i64)>,
     pub(crate) data_policy: DataPolicy,
     pub(crate) hold_slice_tokens: Option<u32>,
+    /// Of every virtual model.
+    pub(crate) drop_unsupported: bool,
     /// What the first provider speaks.
     pub(crate) dialect: Dialect,
     /// The first provider's credential, where it is not a plain text.
@@ -89,6 +91,7 @@ impl Default for Setup {
             passthrough: Vec::new(),
             data_policy: DataPolicy::OPEN,
             hold_slice_tokens: None,
+            drop_unsupported: false,
             dialect: Dialect::Openai,
             credential: None,
             region: None,
@@ -235,6 +238,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
             hold_slice_tokens: None,
+            drop_unsupported: setup.drop_unsupported,
         }),
         PolicyObject::Model(ModelPolicy {
             id: ModelId::from_u128(2),
@@ -249,6 +253,7 @@ fn policy_set(setup: &Setup, mock: &MockProvider, second: &MockProvider) -> Poli
             retry: setup.retry.clone(),
             timeouts: setup.timeouts,
             hold_slice_tokens: None,
+            drop_unsupported: setup.drop_unsupported,
         }),
     ];
     objects.extend(account(setup, &pepper));

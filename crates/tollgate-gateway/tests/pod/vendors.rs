@@ -141,7 +141,7 @@ fn sent(request: &ReceivedRequest) -> Value {
 #[tokio::test]
 async fn requests_are_written_as_their_vendor_knows_them() {
     let pod = with_quirks(&json!({"takes_stream_options": false,
-        "renamed": {"max_completion_tokens": "max_tokens", "seed": "random_seed"}, "sources": ["https://example.com"]}))
+        "renamed": {"max_completion_tokens": "max_tokens", "seed": "random_seed"}}))
     .await;
     let mut body = streamed("one");
     body["seed"] = json!(7);
@@ -163,7 +163,7 @@ async fn requests_are_written_as_their_vendor_knows_them() {
 
 #[tokio::test]
 async fn what_a_vendor_refuses_is_refused_before_it_is_sent() {
-    let quirks = json!({"refused": ["logprobs"], "single_choice": true, "sources": ["https://example.com"]});
+    let quirks = json!({"refused": ["logprobs"], "single_choice": true});
     let pod = with_quirks(&quirks).await;
     for (member, value) in [("logprobs", json!(true)), ("n", json!(2))] {
         let mut body = hello("one");
@@ -189,7 +189,7 @@ async fn what_a_vendor_refuses_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn the_cap_has_the_name_that_the_vendor_obeys() {
     for (name, other) in [("max_completion_tokens", "max_tokens"), ("max_tokens", "max_completion_tokens")] {
-        let pod = with_quirks(&json!({"output_cap": name, "sources": ["https://example.com"]})).await;
+        let pod = with_quirks(&json!({"output_cap": name})).await;
         let mut body = hello("one");
         body.as_object_mut().unwrap().remove("max_tokens");
         assert_eq!(pod.chat(&body).await.status.as_u16(), 200);

@@ -230,6 +230,7 @@ fn compile_virtual_models(
             retry: model.retry.clone(),
             timeouts: model.timeouts,
             hold_slice_tokens: model.hold_slice_tokens.map_or(hold_slice_tokens, slice),
+            drop_unsupported: model.drop_unsupported,
         };
         plans.insert(name, Arc::new(plan));
     }

@@ -89,6 +89,7 @@ fn model(id: ModelId, name: &str, targets: Vec<Target>, fallbacks: &[&str]) -> M
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
         hold_slice_tokens: None,
+        drop_unsupported: false,
     }
 }
 

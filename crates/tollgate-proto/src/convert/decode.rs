@@ -136,6 +136,7 @@ pub(super) fn model(message: v1::Model) -> Decoded<ModelPolicy> {
         retry: retry(&reading, message.retry)?,
         timeouts: timeouts(&reading, message.timeouts)?,
         hold_slice_tokens: reading.hold_slice(message.hold_slice_tokens)?,
+        drop_unsupported: message.drop_unsupported,
         name: reading.text("name", message.name)?,
     })
 }

@@ -110,6 +110,7 @@ pub(super) fn model(model: &ModelPolicy) -> v1::Model {
             total_ms: model.timeouts.total_ms,
         }),
         hold_slice_tokens: model.hold_slice_tokens,
+        drop_unsupported: model.drop_unsupported,
     }
 }
 

@@ -153,8 +153,8 @@ fn model() -> impl Strategy<Value = PolicyObject> {
             total_ms,
         },
     );
-    (id(), name(), vec(target, 1..4), names(), retry, timeouts, slice()).prop_map(
-        |(id, name, targets, fallbacks, retry, timeouts, hold_slice_tokens)| {
+    (id(), name(), vec(target, 1..4), names(), retry, timeouts, slice(), any::<bool>()).prop_map(
+        |(id, name, targets, fallbacks, retry, timeouts, hold_slice_tokens, drop_unsupported)| {
             let strategy = TargetStrategy::Priority;
             PolicyObject::Model(ModelPolicy {
                 id,
@@ -165,6 +165,7 @@ fn model() -> impl Strategy<Value = PolicyObject> {
                 retry,
                 timeouts,
                 hold_slice_tokens,
+                drop_unsupported,
             })
         },
     )

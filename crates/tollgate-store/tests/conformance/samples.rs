@@ -152,6 +152,7 @@ pub(crate) fn model(n: u128, provider: u128) -> ModelPolicy {
         retry: RetryPolicy::default(),
         timeouts: Timeouts::default(),
         hold_slice_tokens: Some(4_096),
+        drop_unsupported: true,
     }
 }
 

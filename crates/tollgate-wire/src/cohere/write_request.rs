@@ -1,7 +1,7 @@
 //! Requests from the neutral types.
 
 use crate::json::JsonWriter;
-use crate::neutral::writing::{Tools, asked_of, leave_out, refuse_unknown_members, tools, typed};
+use crate::neutral::writing::{Tools, asked_of, leave_out, refuse_unknown_members, stops, tools, typed};
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Message, OutputFormat, Part, PartKind,
     Role, Sampling, ToolCall, ToolChoice, ToolResult, Unsupported,
@@ -18,6 +18,8 @@ const LACKING: &[Feature] = &[
     Feature::Logprobs,
     Feature::LogitBias,
 ];
+/// Texts that end an answer, at most.
+const MOST_STOPS: usize = 5;
 
 /// What differs between requests to the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ fn write_members(
     })?;
     write_tools(writer, request, fidelity)?;
     writer.member_count_if("max_tokens", target.output_cap.or(request.output_cap));
-    write_sampling(writer, &request.sampling);
+    write_sampling(writer, &request.sampling, fidelity)?;
     write_format(writer, request.format.as_ref());
     write_thinking(writer, request, fidelity);
     if request.stream {
@@ -239,18 +241,22 @@ fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
 
 // === the rest ===
 
-fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling) {
+fn write_sampling(
+    writer: &mut JsonWriter,
+    sampling: &Sampling,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
     writer.member_raw_if("temperature", sampling.temperature.as_ref());
     writer.member_raw_if("p", sampling.top_p.as_ref());
     writer.member_raw_if("k", sampling.top_k.as_ref());
     writer.member_raw_if("frequency_penalty", sampling.frequency_penalty.as_ref());
     writer.member_raw_if("presence_penalty", sampling.presence_penalty.as_ref());
     writer.member_raw_if("seed", sampling.seed.as_ref());
-    if !sampling.stop.is_empty() {
-        writer.member_array("stop_sequences", |writer| {
-            sampling.stop.iter().for_each(|stop| writer.string(stop));
-        });
+    let stops = stops(sampling, DIALECT, MOST_STOPS, fidelity)?;
+    if !stops.is_empty() {
+        writer.member_array("stop_sequences", |writer| stops.iter().for_each(|stop| writer.string(stop)));
     }
+    Ok(())
 }
 
 fn write_format(writer: &mut JsonWriter, format: Option<&OutputFormat>) {

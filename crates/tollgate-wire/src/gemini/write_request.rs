@@ -3,7 +3,7 @@
 use super::write_parts::{TurnContext, write_part};
 use crate::json::JsonWriter;
 use crate::neutral::writing::{
-    Tools, asked_of, leave_out, refuse_unknown_members, system_parts, tools, turns,
+    Tools, asked_of, leave_out, refuse_unknown_members, stops, system_parts, tools, turns,
 };
 use crate::neutral::{
     ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, PartKind,
@@ -13,6 +13,8 @@ use crate::neutral::{
 const DIALECT: ChatDialect = ChatDialect::Gemini;
 /// What nothing here stands for.
 const LACKING: &[Feature] = &[Feature::Store, Feature::ServiceTier, Feature::Logprobs, Feature::LogitBias];
+/// Texts that end an answer, at most.
+const MOST_STOPS: usize = 5;
 
 /// What differs between requests to the dialect; the model stands in the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +180,7 @@ fn write_config(
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
     writer.member_count_if("maxOutputTokens", target.output_cap.or(request.output_cap));
-    write_sampling(writer, &request.sampling);
+    write_sampling(writer, &request.sampling, fidelity)?;
     match &request.format {
         Some(OutputFormat::JsonObject) => writer.member_string("responseMimeType", "application/json"),
         Some(OutputFormat::JsonSchema { schema, .. }) => {
@@ -198,7 +200,11 @@ fn write_config(
     Ok(())
 }
 
-fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling) {
+fn write_sampling(
+    writer: &mut JsonWriter,
+    sampling: &Sampling,
+    fidelity: &mut Fidelity,
+) -> Result<(), Unsupported> {
     writer.member_raw_if("temperature", sampling.temperature.as_ref());
     writer.member_raw_if("topP", sampling.top_p.as_ref());
     writer.member_raw_if("topK", sampling.top_k.as_ref());
@@ -206,11 +212,11 @@ fn write_sampling(writer: &mut JsonWriter, sampling: &Sampling) {
     writer.member_raw_if("presencePenalty", sampling.presence_penalty.as_ref());
     writer.member_raw_if("seed", sampling.seed.as_ref());
     writer.member_count_if("candidateCount", sampling.n);
-    if !sampling.stop.is_empty() {
-        writer.member_array("stopSequences", |writer| {
-            sampling.stop.iter().for_each(|stop| writer.string(stop));
-        });
+    let stops = stops(sampling, DIALECT, MOST_STOPS, fidelity)?;
+    if !stops.is_empty() {
+        writer.member_array("stopSequences", |writer| stops.iter().for_each(|stop| writer.string(stop)));
     }
+    Ok(())
 }
 
 fn write_thinking(

@@ -115,7 +115,10 @@ features! {
 pub enum Mode {
     /// Refuse.
     Refuse,
-    /// Leave it out and say so, as the operator set `drop_unsupported: true`.
+    /// Leave out what [`Feature::is_droppable`] allows and say so, refuse the rest: the operator set
+    /// `drop_unsupported: true`.
+    DropHarmless,
+    /// Leave it out and say so, whatever it is: for what is never sent.
     Drop,
 }
 
@@ -155,6 +158,14 @@ impl Fidelity {
         self.lacks_named(target, feature, None)
     }
 
+    fn may_drop(&self, feature: Feature) -> bool {
+        match self.mode {
+            Mode::Refuse => false,
+            Mode::DropHarmless => feature.is_droppable(),
+            Mode::Drop => true,
+        }
+    }
+
     /// The target lacks it; `what` says what exactly.
     ///
     /// # Errors
@@ -165,15 +176,13 @@ impl Fidelity {
         feature: Feature,
         what: Option<String>,
     ) -> Result<(), Unsupported> {
-        match self.mode {
-            Mode::Refuse => Err(Unsupported { feature, target, what }),
-            Mode::Drop => {
-                if !self.dropped.contains(&feature) {
-                    self.dropped.push(feature);
-                }
-                Ok(())
-            }
+        if !self.may_drop(feature) {
+            return Err(Unsupported { feature, target, what });
         }
+        if !self.dropped.contains(&feature) {
+            self.dropped.push(feature);
+        }
+        Ok(())
     }
 
     /// Of what is asked for, what `target` lacks.

@@ -10,6 +10,7 @@
 mod answer;
 mod assemble;
 mod content;
+mod droppable;
 mod fidelity;
 mod losses;
 mod request;

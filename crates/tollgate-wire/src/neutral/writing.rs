@@ -138,6 +138,25 @@ pub(crate) fn leave_out(request: &ChatRequest, without: &[Feature], fidelity: &m
     }
 }
 
+/// The texts that end the answer, as many as the target takes.
+///
+/// # Errors
+/// There are more, and nothing may be dropped.
+pub(crate) fn stops<'a>(
+    sampling: &'a Sampling,
+    target: ChatDialect,
+    n_most: usize,
+    fidelity: &mut Fidelity,
+) -> Result<&'a [String], Unsupported> {
+    match sampling.stop.get(..n_most) {
+        Some(first) if sampling.stop.len() > n_most => {
+            let what = format!("more than {n_most} stop sequences");
+            fidelity.lacks_named(target, Feature::Stop, Some(what)).map(|()| first)
+        }
+        _ => Ok(&sampling.stop),
+    }
+}
+
 /// A temperature for a dialect whose range ends at 1.
 pub(crate) fn write_temperature_up_to_one(
     writer: &mut JsonWriter,

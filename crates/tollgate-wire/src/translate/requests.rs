@@ -27,6 +27,10 @@ pub struct Incoming {
     pub as_chat: Bytes,
     /// What Chat Completions cannot say of it: providers of that dialect do not get it.
     pub chat_lacks: Option<Unsupported>,
+    /// The same where the operator allows to leave out what is harmless: `None` where that is all.
+    pub chat_lacks_more: Option<Unsupported>,
+    /// What is left out of `as_chat`.
+    pub chat_dropped: Vec<Feature>,
     /// Whether what Chat Completions cannot say has a length that is not in the body: the prompt cannot be
     /// bounded by it.
     pub has_unbounded_parts: bool,
@@ -62,7 +66,8 @@ pub struct ProviderRequest {
 
 /// The cap where a dialect must have one and nobody names any.
 const DEFAULT_OUTPUT_CAP: u64 = 4_096;
-/// A target that takes everything that anybody speaking Chat Completions takes.
+/// A target that takes everything that anybody speaking Chat Completions takes. The cap moves to the name that the
+/// vendor obeys when the request is spliced for it.
 const ANY_CHAT: openai::chat::ChatTarget<'_> = openai::chat::ChatTarget {
     model: "",
     output_cap: None,
@@ -78,13 +83,17 @@ const ANY_CHAT: openai::chat::ChatTarget<'_> = openai::chat::ChatTarget {
 pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Result<Incoming, ReadError> {
     let request = read(dialect, asked, body)?;
     let target = openai::chat::ChatTarget { model: &request.model, ..ANY_CHAT };
-    let mut fidelity = Fidelity::new(Mode::Refuse);
-    let (as_chat, chat_lacks) = match openai::chat::write_request(&request, &target, &mut fidelity) {
-        Ok(body) => (body, None),
+    let written = |mode| {
+        let mut fidelity = Fidelity::new(mode);
+        openai::chat::write_request(&request, &target, &mut fidelity).map(|body| (body, fidelity))
+    };
+    let (as_chat, fidelity, chat_lacks, chat_lacks_more) = match written(Mode::Refuse) {
+        Ok((body, fidelity)) => (body, fidelity, None, None),
         Err(lacking) => {
-            fidelity = Fidelity::new(Mode::Drop);
-            let body = openai::chat::write_request(&request, &target, &mut fidelity).unwrap_or_default();
-            (body, Some(lacking))
+            let more = written(Mode::DropHarmless).err();
+            let dropped = written(Mode::Drop);
+            let (body, fidelity) = dropped.unwrap_or_else(|_| (Vec::new(), Fidelity::new(Mode::Drop)));
+            (body, fidelity, Some(lacking), more)
         }
     };
     let echo = match dialect {
@@ -102,7 +111,9 @@ pub fn read_request(dialect: ChatDialect, asked: Asked<'_>, body: &[u8]) -> Resu
             || has_untyped_addresses(&request)
             || dropped.iter().any(|feature| holds_prompt(*feature)),
         has_vendor_tools: dropped.contains(&Feature::VendorTools),
+        chat_dropped: dropped.to_vec(),
         chat_lacks,
+        chat_lacks_more,
         echo,
         request,
     })

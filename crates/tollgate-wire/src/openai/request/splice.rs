@@ -8,15 +8,15 @@ use tollgate_domain::Surface;
 use super::RequestSkim;
 use crate::json::write_string;
 
-/// Which name of the output cap the provider is sure to obey.
+/// The one name under which the provider obeys the output cap. What the client wrote under the other name moves: many
+/// refuse both together, OpenAI's newer models refuse `max_tokens`, and some servers ignore `max_completion_tokens` and
+/// would answer without any limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputCapField {
-    /// `max_completion_tokens`: OpenAI's own chat models, which still obey a lone `max_tokens` and refuse
-    /// both together. What the client used is kept.
+    /// `max_completion_tokens`: OpenAI itself, and who follows it closely.
     #[default]
     MaxCompletionTokens,
-    /// `max_tokens`: most compatible servers, some of which ignore the newer name and would answer without
-    /// any limit. It is always written. Completions always use it.
+    /// `max_tokens`: most compatible servers. Completions always use it.
     MaxTokens,
 }
 
@@ -25,8 +25,8 @@ pub enum OutputCapField {
 pub struct Edits<'a> {
     /// The model's name there.
     pub model: Option<&'a str>,
-    /// The answer's tokens at most, written wherever the client wrote its own (lowered, never raised), and
-    /// into `output_cap_field` as that one says. Ignored for embeddings.
+    /// The answer's tokens at most: the client's own cap is lowered to it, never raised. Without one, the client's
+    /// is only written under the right name. Ignored for embeddings.
     pub output_cap: Option<u64>,
     /// See [`OutputCapField`].
     pub output_cap_field: OutputCapField,
@@ -52,10 +52,8 @@ pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<
         write_string(&mut text, model);
         patches.push(set_member(skim, "model", skim.spans.model.clone(), text));
     }
-    if let Some(cap) = edits.output_cap
-        && skim.surface != Surface::Embeddings
-    {
-        cap_output(skim, cap, edits.output_cap_field, &mut patches);
+    if skim.surface != Surface::Embeddings {
+        cap_output(body, skim, edits, &mut patches);
     }
     if edits.include_usage && skim.stream && skim.include_usage != Some(true) {
         patches.push(include_usage(skim));
@@ -63,25 +61,55 @@ pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<
     apply(body, patches)
 }
 
-fn cap_output(skim: &RequestSkim, cap: u64, field: OutputCapField, patches: &mut Vec<Patch>) {
-    let spans = &skim.spans;
-    let given =
-        [(skim.max_completion_tokens, &spans.max_completion_tokens), (skim.max_tokens, &spans.max_tokens)];
-    for (value, span) in given {
-        if let (Some(value), Some(span)) = (value, span)
-            && value > cap
-        {
-            patches.push(Patch { at: span.clone(), text: cap.to_string().into_bytes() });
-        }
-    }
-    let needs_max_tokens = field == OutputCapField::MaxTokens || skim.surface == Surface::Completions;
-    let (name, span) = match (skim.max_tokens, skim.max_completion_tokens) {
-        (None, _) if needs_max_tokens => ("max_tokens", &spans.max_tokens),
-        (None, None) => ("max_completion_tokens", &spans.max_completion_tokens),
-        _ => return,
+/// Writes the cap under one name, and nothing under the other.
+fn cap_output(body: &[u8], skim: &RequestSkim, edits: &Edits<'_>, patches: &mut Vec<Patch>) {
+    let asked = skim.client_output_cap();
+    let cap = match (asked, edits.output_cap) {
+        (Some(asked), Some(cap)) => asked.min(cap),
+        (Some(cap), None) | (None, Some(cap)) => cap,
+        (None, None) => return,
     };
-    let cap = skim.client_output_cap().map_or(cap, |asked| asked.min(cap));
-    patches.push(set_member(skim, name, span.clone(), cap.to_string().into_bytes()));
+    let spans = &skim.spans;
+    let is_older =
+        edits.output_cap_field == OutputCapField::MaxTokens || skim.surface == Surface::Completions;
+    let (name, given, own, other) = if is_older {
+        ("max_tokens", skim.max_tokens, &spans.max_tokens, &spans.max_completion_tokens)
+    } else {
+        ("max_completion_tokens", skim.max_completion_tokens, &spans.max_completion_tokens, &spans.max_tokens)
+    };
+    match (own, other) {
+        (Some(own), other) => {
+            if given != Some(cap) {
+                patches.push(Patch { at: own.clone(), text: cap.to_string().into_bytes() });
+            }
+            if let Some(other) = other {
+                patches.push(Patch { at: whole_member(body, other), text: Vec::new() });
+            }
+        }
+        (None, Some(other)) => {
+            let at = name_start(body, other.start)..other.end;
+            patches.push(Patch { at, text: format!("\"{name}\":{cap}").into_bytes() });
+        }
+        (None, None) => patches.push(set_member(skim, name, None, cap.to_string().into_bytes())),
+    }
+}
+
+/// Where a member's name begins, from where its value does. No name that is looked for has a quotation mark in it.
+fn name_start(body: &[u8], value_start: usize) -> usize {
+    let quote_before = |end: usize| body[..end].iter().rposition(|byte| *byte == b'"').unwrap_or(0);
+    quote_before(quote_before(value_start))
+}
+
+/// A member with the comma that parts it from its neighbour.
+fn whole_member(body: &[u8], value: &Range<usize>) -> Range<usize> {
+    let start = name_start(body, value.start);
+    let is_visible = |byte: &u8| !byte.is_ascii_whitespace();
+    let next = body[value.end..].iter().position(is_visible).map(|n| value.end + n);
+    if let Some(next) = next.filter(|at| body[*at] == b',') {
+        return start..next + 1;
+    }
+    let before = body[..start].iter().rposition(is_visible).filter(|at| body[*at] == b',');
+    before.unwrap_or(start)..value.end
 }
 
 fn include_usage(skim: &RequestSkim) -> Patch {
@@ -118,7 +146,8 @@ fn apply(body: &[u8], mut patches: Vec<Patch>) -> Cow<'_, [u8]> {
     if patches.is_empty() {
         return Cow::Borrowed(body);
     }
-    patches.sort_by_key(|patch| patch.at.start);
+    // what is inserted comes before what is taken away at the same place
+    patches.sort_by_key(|patch| (patch.at.start, patch.at.end));
     let n_added: usize = patches.iter().map(|patch| patch.text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + n_added);
     let mut copied = 0;

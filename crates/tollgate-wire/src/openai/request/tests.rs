@@ -315,22 +315,27 @@ fn splice_table() {
         (
             r#"{"max_tokens":100,"messages":[{}],"model":null}"#,
             edits,
-            r#"{"max_tokens":64,"messages":[{}],"model":"up/\"m"}"#,
+            r#"{"max_completion_tokens":64,"messages":[{}],"model":"up/\"m"}"#,
         ),
         (
             r#"{"max_tokens":100,"messages":[{}],"max_completion_tokens":65}"#,
             Edits { model: None, ..edits },
-            r#"{"max_tokens":64,"messages":[{}],"max_completion_tokens":64}"#,
+            r#"{"messages":[{}],"max_completion_tokens":64}"#,
         ),
         (
-            r#"{"max_tokens":63,"messages":[{}],"max_completion_tokens":65}"#,
+            r#"{"max_completion_tokens":65,"messages":[{}], "max_tokens" : 63 }"#,
             Edits { model: None, ..edits },
-            r#"{"max_tokens":63,"messages":[{}],"max_completion_tokens":64}"#,
+            r#"{"max_completion_tokens":63,"messages":[{}] }"#,
+        ),
+        (
+            r#"{ "max_\u0074okens" :63 , "messages":[{}],"max_completion_tokens":63}"#,
+            Edits { model: None, ..edits },
+            r#"{  "messages":[{}],"max_completion_tokens":63}"#,
         ),
         (
             r#"{"max_tokens":null,"messages":[{}]}"#,
             Edits { model: None, ..edits },
-            r#"{"max_completion_tokens":64,"max_tokens":null,"messages":[{}]}"#,
+            r#"{"max_completion_tokens":64,"messages":[{}]}"#,
         ),
         (
             r#"{"max_tokens":null,"messages":[{}]}"#,
@@ -346,18 +351,23 @@ fn splice_table() {
         (
             r#"{"messages":[{}],"max_completion_tokens":65}"#,
             Edits { model: None, output_cap_field: max, ..edits },
-            r#"{"max_tokens":64,"messages":[{}],"max_completion_tokens":64}"#,
+            r#"{"messages":[{}],"max_tokens":64}"#,
         ),
         (
             r#"{"max_tokens":null,"max_completion_tokens":5,"messages":[{}]}"#,
             Edits { model: None, output_cap_field: max, ..edits },
-            r#"{"max_tokens":5,"max_completion_tokens":5,"messages":[{}]}"#,
+            r#"{"max_tokens":5,"messages":[{}]}"#,
         ),
-        // OpenAI refuses both together and obeys either.
+        // OpenAI's newer models refuse `max_tokens`, with a cap of the gateway's and without.
         (
             r#"{"messages":[{}],"max_tokens":65}"#,
             Edits { model: None, ..edits },
-            r#"{"messages":[{}],"max_tokens":64}"#,
+            r#"{"messages":[{}],"max_completion_tokens":64}"#,
+        ),
+        (
+            r#"{"messages":[{}],"max_tokens":65}"#,
+            Edits::default(),
+            r#"{"messages":[{}],"max_completion_tokens":65}"#,
         ),
         (
             r#"{"stream":true,"messages":[{}],"n":1}"#,
@@ -394,7 +404,7 @@ fn splice_table() {
 
 #[test]
 fn nothing_to_change_borrows() {
-    let body = r#"{"model":"m\u0031","max_tokens":5,"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
+    let body = r#"{"model":"m\u0031","max_completion_tokens":5,"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
     let edits = Edits { model: Some("m1"), output_cap: Some(5), include_usage: true, ..Edits::default() };
     assert!(matches!(splice(body.as_bytes(), &skim_chat(body), &edits), Cow::Borrowed(_)));
     let plain = chat("");
@@ -451,21 +461,12 @@ fn edited(mut body: Value, edits: &Edits<'_>) -> Value {
     if let Some(model) = edits.model {
         object.insert("model".into(), model.into());
     }
-    if let Some(cap) = edits.output_cap {
-        let mut lowest = None;
-        for name in ["max_tokens", "max_completion_tokens"] {
-            if let Some(value) = object.get_mut(name).filter(|value| value.is_number()) {
-                let lowered = value.as_u64().unwrap().min(cap);
-                *value = lowered.into();
-                lowest = Some(lowest.unwrap_or(cap).min(lowered));
-            }
-        }
-        let has_older = object.get("max_tokens").is_some_and(Value::is_number);
-        if edits.output_cap_field == OutputCapField::MaxTokens && !has_older {
-            object.insert("max_tokens".into(), lowest.unwrap_or(cap).into());
-        } else if lowest.is_none() {
-            object.insert("max_completion_tokens".into(), cap.into());
-        }
+    let names = ["max_tokens", "max_completion_tokens"];
+    let asked = names.iter().filter_map(|name| object.get(*name)?.as_u64()).min();
+    if let Some(cap) = asked.into_iter().chain(edits.output_cap).min() {
+        names.iter().for_each(|name| drop(object.remove(*name)));
+        let is_older = edits.output_cap_field == OutputCapField::MaxTokens;
+        object.insert(names[usize::from(!is_older)].into(), cap.into());
     }
     if edits.include_usage && object.get("stream") == Some(&Value::Bool(true)) {
         let options = object.entry("stream_options").or_insert(Value::Null);
@@ -501,6 +502,7 @@ proptest! {
         if let Some(cap) = output_cap {
             prop_assert!(again.client_output_cap().unwrap() <= cap);
         }
+        prop_assert!(again.max_tokens.is_none() || again.max_completion_tokens.is_none());
     }
 
     #[test]

@@ -114,6 +114,11 @@ const SLICE_TOKENS: Argument = inner(
     Kind::Whole,
     "Answer tokens that a stream holds for at a time; 0 for the whole answer",
 );
+const DROP_UNSUPPORTED: Argument = field(
+    "drop_unsupported",
+    Kind::Boolean,
+    "Whether what a target lacks is left out where that is harmless, rather than refused",
+);
 
 pub(super) const MODELS: Resource = Resource {
     name: "models",
@@ -151,6 +156,7 @@ pub(super) const MODELS: Resource = Resource {
                 MAX_ATTEMPTS,
                 TOTAL_TIMEOUT,
                 SLICE_TOKENS,
+                DROP_UNSUPPORTED,
             ],
             columns: &[],
         },
@@ -169,6 +175,7 @@ pub(super) const MODELS: Resource = Resource {
                 MAX_ATTEMPTS,
                 TOTAL_TIMEOUT,
                 SLICE_TOKENS,
+                DROP_UNSUPPORTED,
             ],
             columns: &[],
         },

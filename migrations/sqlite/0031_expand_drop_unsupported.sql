@@ -1,0 +1,2 @@
+-- Of a virtual model: what a target lacks is left out where that is harmless, rather than refused.
+ALTER TABLE models ADD COLUMN drop_unsupported INTEGER NOT NULL DEFAULT 0;
