@@ -1,13 +1,14 @@
-//! The project's own commands: `cargo xtask setup | test | layers | tidy | bench | simulate`.
+//! The project's own commands: `cargo xtask setup | test | layers | tidy | bench | simulate | openai-openapi`.
 //!
 //! Reading order: [`process`] runs other programs, [`setup`] installs what the tests need, [`clients`] the SDKs among it, [`suite`] runs
 //! them, [`simulate`] puts the ledger to its proof, [`layers`] holds the crate graph against ARCHITECTURE.md,
-//! [`tidy`] holds the sources against the house rules. Every command exits 0 when all is well, 1 when it found something, 2 on bad arguments.
+//! [`openai_document`] holds the gateway against OpenAI's published document, [`tidy`] holds the sources against the house rules. Every command exits 0 when all is well, 1 when it found something, 2 on bad arguments.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
 mod clients;
 mod layers;
+mod openai_document;
 mod process;
 mod setup;
 mod simulate;
@@ -29,6 +30,7 @@ Commands:
   tidy     hold the sources against the house rules
   bench    build release binaries and run the load benchmark
   simulate run the fault simulation of the ledger in full
+  openai-openapi  send every parameter of OpenAI's published document through a gateway
 
 `cargo xtask <command> --help` tells more about each.";
 
@@ -48,6 +50,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "tidy", help: tidy::HELP, run: tidy::run },
     Command { name: "bench", help: suite::BENCH_HELP, run: suite::bench },
     Command { name: "simulate", help: simulate::HELP, run: simulate::run },
+    Command { name: "openai-openapi", help: openai_document::HELP, run: openai_document::run },
 ];
 
 fn main() -> ExitCode {

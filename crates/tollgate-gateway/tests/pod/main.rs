@@ -5,6 +5,7 @@
 mod answers;
 mod clouds;
 mod dialects;
+mod drops;
 mod endings;
 mod faults;
 mod harness;
@@ -12,8 +13,10 @@ mod idempotency;
 mod limits;
 mod media;
 mod objects;
+mod openai_document;
 mod other_paths;
 mod passthrough;
 mod rules;
 mod slices;
+mod vendor_errors;
 mod vendors;
