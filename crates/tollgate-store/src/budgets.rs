@@ -10,7 +10,7 @@ use crate::journal::parts;
 use crate::policy_log::PolicyAggregate;
 use crate::store::{Tx, run_tx};
 use crate::{BudgetIncreaseRecord, Page, PageRequest, Store, StoreError, WriteContext};
-use crate::{budget_increases, keys, projects, tenants};
+use crate::{budget_increases, keys, projects, tenant_accounts, tenants};
 
 /// The columns of a budget, with conditions.
 macro_rules! select {
@@ -335,6 +335,14 @@ async fn write(tx: &mut Tx, budget: &BudgetRecord) -> Result<(), StoreError> {
     .json(&budget.alert_at)
     .execute_one()
     .await
+}
+
+/// The budgets of `tenants` and of all below them, by id, without what they were raised by.
+pub(crate) async fn of_tenants(
+    db: &mut impl Sql,
+    tenants: &[TenantId],
+) -> Result<Vec<BudgetRecord>, StoreError> {
+    tenant_accounts::among(db, select!(" WHERE tenant_id IN ("), tenants, ") ORDER BY id", read).await
 }
 
 fn read(row: &Row) -> Result<BudgetRecord, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tollgate_domain::{EventId, Id, KeyId, NanoUsd, NodeId, Period, TenantId, TimeZoneName, UnixMillis};
+use tollgate_domain::{EventId, Id, NanoUsd, NodeId, Period, UnixMillis};
 use tollgate_policy::BudgetOwner;
 use uuid::Uuid;
 
@@ -17,47 +17,7 @@ const MAX_SPANS: usize = 32;
 /// Pods are kept among the installation's values, by a name that begins with this.
 const POD_PREFIX: &str = "pod:";
 
-/// What a tenant's counters follow, also when it is deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantCalendar {
-    /// Whose calendar its budgets follow.
-    pub time_zone: TimeZoneName,
-    /// Whether its keys are refused.
-    pub is_blocked: bool,
-    /// Whether it is deleted, and only its journal is left.
-    pub is_deleted: bool,
-}
-
 impl Store {
-    /// A tenant's calendar, also of a deleted one; `None` where nothing is left of it.
-    ///
-    /// # Errors
-    /// Only the database's own.
-    pub async fn calendar_of(&self, tenant: TenantId) -> Result<Option<TenantCalendar>, StoreError> {
-        let mut reader = self.reader();
-        let query = reader.sql("SELECT time_zone, blocked, deleted_at_ms FROM tenants WHERE id = $1");
-        let read = |row: &Row| {
-            let time_zone: String = row.get("time_zone")?;
-            Ok(TenantCalendar {
-                time_zone: TimeZoneName::parse(&time_zone)
-                    .map_err(|error| StoreError::corrupt("time_zone", error))?,
-                is_blocked: row.get("blocked")?,
-                is_deleted: row.optional_moment("deleted_at_ms")?.is_some(),
-            })
-        };
-        query.id(tenant).read_optional(read).await
-    }
-
-    /// A tenant's keys that are deleted and still named by its journal.
-    ///
-    /// # Errors
-    /// Only the database's own.
-    pub async fn deleted_keys(&self, tenant: TenantId) -> Result<Vec<KeyId>, StoreError> {
-        let mut reader = self.reader();
-        let query = reader.sql("SELECT id FROM api_keys WHERE tenant_id = $1 AND deleted_at_ms IS NOT NULL");
-        query.id(tenant).read_all(|row| row.id("id")).await
-    }
-
     /// What each owner was charged within its period, in the order asked, as [`Store::spent`] tells of one.
     ///
     /// # Errors

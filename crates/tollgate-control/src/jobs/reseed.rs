@@ -7,42 +7,36 @@
 //! new epoch. Tenants that are asked for at the same time are done together.
 
 mod sweep;
+mod work;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::{Clock, EventId, HoldId, NodeId, TenantId, TimeZoneName};
-use tollgate_ledger::{
-    Epoch, Ledger, LedgerError, OpenHold, OpenReport, Reseed, ReseedOutcome, TenantEpoch, UnjournaledEvent,
-};
+use tollgate_domain::{Clock, EventId, HoldId, NodeId, TenantId};
+use tollgate_ledger::{Epoch, Ledger, LedgerError, OpenReport, ReseedOutcome, TenantEpoch, UnjournaledEvent};
 use tollgate_store::{Store, StoreError};
 
 pub(crate) use self::sweep::sweep;
-use super::seed::{seed_of, unusable_keys};
+use self::work::{TenantWork, compare_all, read_all, works_of};
 use crate::AppError;
 use crate::jobs::JournalWriter;
 use crate::roster::{PodReports, PodRoster};
 
 /// Tenants done together: their pods are asked once, and a request that comes now waits for no more than these.
-const MAX_BATCH: usize = 100;
+const MAX_BATCH: usize = 128;
 /// Requests waiting; beyond it callers wait for room.
 const MAX_WAITING: usize = 10_000;
-/// Tenants read from the database at a time within a batch: as many queries as it answers side by side.
-const CONCURRENT_READS: usize = 8;
 /// Events written in one transaction, as the journal writer does.
 const EVENTS_PER_WRITE: usize = 500;
 /// How long the outbox may take to be drained: it holds what fits between two passes of the journal writer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a reseed that heard a pod, the same pod's older request is answered by it.
 const FRESH_FOR: Duration = Duration::from_secs(1);
-/// Holds read per call from the state that is replaced.
-const HOLDS_PER_PAGE: usize = 500;
 
 /// How the reseeds fare.
 #[derive(Debug, Default)]
@@ -286,12 +280,16 @@ impl Reseeder {
         // both after the tenants were closed: nothing is added to either
         let ((answered, reports, told_ms, gathered_ms), drained_ms) = tokio::try_join!(gather, drain)?;
         let above = reports.iter().map(|report| report.highest_epoch).max().unwrap_or(0);
-        let mut works = works_of(closed, reports);
-        for work in works.iter_mut().filter(|work| !work.was_lost) {
-            self.compare_with_closed(work, &answered).await?;
-        }
+        let mut works = compare_all(&self.ledger, works_of(closed, reports), &answered).await?;
         self.leave_out_what_is_journaled(&mut works).await?;
-        let reseeds = self.read_all(works, above, outcomes).await;
+        let mut reseeds = Vec::with_capacity(works.len());
+        for (tenant, read) in read_all(&self.store, self.clock.now(), works, above).await {
+            match read {
+                Ok(reseed) => reseeds.push(reseed),
+                // it is left out
+                Err(error) => drop(outcomes.insert(tenant, Err(error.to_string()))),
+            }
+        }
         let read_ms = began.elapsed().as_millis();
         let written = self.ledger.reseed(&reseeds).await?;
         let (tenants, took_ms) = (reseeds.len(), began.elapsed().as_millis());
@@ -328,35 +326,6 @@ impl Reseeder {
         Ok(())
     }
 
-    /// Holds of pods that are gone are in nobody's report: those that the closed state still has stay held until
-    /// they are settled as abandoned. What a living pod does not report is not open. And what is a hold of its own
-    /// there is in no slab any more, though its pod may not have heard of that.
-    async fn compare_with_closed(
-        &self,
-        work: &mut TenantWork,
-        answered: &BTreeSet<NodeId>,
-    ) -> Result<(), Failure> {
-        let mut reported: HashMap<HoldId, &mut OpenHold> =
-            work.holds.iter_mut().map(|hold| (hold.hold, hold)).collect();
-        let (mut of_the_dead, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = self.ledger.list_holds(work.tenant, cursor.as_deref(), HOLDS_PER_PAGE).await?;
-            for view in page.holds {
-                match reported.get_mut(&view.hold) {
-                    Some(hold) => hold.slab = None,
-                    None if answered.contains(&view.node) => {}
-                    None => of_the_dead.push(view.to_open(work.tenant)),
-                }
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        work.holds.extend(of_the_dead);
-        Ok(())
-    }
-
     /// A pod may not have heard yet that a hold of its was settled, or the slab that it was admitted out of, which
     /// pays for it.
     async fn leave_out_what_is_journaled(&self, works: &mut [TenantWork]) -> Result<(), Failure> {
@@ -379,29 +348,6 @@ impl Reseeder {
         }
         Ok(())
     }
-
-    /// Reads every tenant's sums, some side by side. A tenant that cannot be read is left out.
-    async fn read_all(&self, works: Vec<TenantWork>, above: u64, outcomes: &mut Outcomes) -> Vec<Reseed> {
-        let mut reading = JoinSet::new();
-        let mut works = works.into_iter();
-        let mut reseeds = Vec::with_capacity(works.len());
-        loop {
-            while reading.len() < CONCURRENT_READS {
-                let Some(work) = works.next() else { break };
-                let (store, now) = (self.store.clone(), self.clock.now());
-                reading.spawn(async move {
-                    let tenant = work.tenant;
-                    (tenant, work.read(&store, now, above).await)
-                });
-            }
-            match reading.join_next().await {
-                None => return reseeds,
-                Some(Ok((_, Ok(reseed)))) => reseeds.push(reseed),
-                Some(Ok((tenant, Err(error)))) => drop(outcomes.insert(tenant, Err(error.to_string()))),
-                Some(Err(error)) => tracing::error!(%error, "a tenant's sums were not read"),
-            }
-        }
-    }
 }
 
 /// Whether an epoch that answers is to be closed: a pod holds something that is not in it, and was not heard
@@ -414,70 +360,6 @@ fn needs_fence(asked: &[Asked], fresh: Option<&Fresh>) -> bool {
         })
     };
     asked.iter().any(|one| one.wrong_epoch_of.is_some_and(|pod| !is_answered(one, pod)))
-}
-
-/// One tenant on its way through a reseed.
-struct TenantWork {
-    tenant: TenantId,
-    expected: Epoch,
-    was_lost: bool,
-    holds: Vec<OpenHold>,
-    settled: HashSet<HoldId>,
-}
-
-fn works_of(closed: BTreeMap<TenantId, Closed>, reports: Vec<OpenReport>) -> Vec<TenantWork> {
-    let work = |tenant, Closed { epoch: expected, was_lost }| {
-        let (holds, settled) = (Vec::new(), HashSet::new());
-        TenantWork { tenant, expected, was_lost, holds, settled }
-    };
-    let mut works: BTreeMap<TenantId, TenantWork> =
-        closed.into_iter().map(|(tenant, closed)| (tenant, work(tenant, closed))).collect();
-    let mut seen = HashSet::new();
-    for report in reports {
-        for UnjournaledEvent { event, .. } in report.events {
-            if let Some(work) = works.get_mut(&event.tenant) {
-                work.settled.insert(event.hold);
-            }
-        }
-        for hold in report.holds {
-            if let Some(work) = works.get_mut(&hold.tenant)
-                && seen.insert(hold.hold)
-            {
-                work.holds.push(hold);
-            }
-        }
-    }
-    works.into_values().collect()
-}
-
-impl TenantWork {
-    async fn read(
-        self,
-        store: &Store,
-        now: tollgate_domain::UnixMillis,
-        above: u64,
-    ) -> Result<Reseed, AppError> {
-        // Also of a tenant that is deleted: what is under way of it must be able to end.
-        let calendar = store.calendar_of(self.tenant).await?;
-        let zone = calendar.as_ref().map_or_else(TimeZoneName::utc, |calendar| calendar.time_zone.clone());
-        let seed = seed_of(store, now, self.tenant, &zone, None, &self.holds).await?;
-        let mut revoked = unusable_keys(store, self.tenant).await?;
-        if calendar.is_none_or(|calendar| calendar.is_deleted) {
-            revoked.extend(self.holds.iter().map(|hold| hold.key));
-        }
-        Ok(Reseed {
-            tenant: self.tenant,
-            expected: self.expected,
-            above,
-            wallet_limit: seed.wallet_limit,
-            wallet_version: seed.wallet_version,
-            wallet_settled: seed.wallet_settled,
-            counters: seed.counters,
-            holds: self.holds,
-            settled: self.settled.into_iter().collect(),
-            revoked,
-        })
-    }
 }
 
 /// Why a whole batch failed.

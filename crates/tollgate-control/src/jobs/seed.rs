@@ -2,19 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use tollgate_domain::{BudgetId, KeyId, MAX_LIMIT, NanoUsd, Period, TenantId, TimeZoneName, UnixMillis};
+use tollgate_domain::{BudgetId, MAX_LIMIT, NanoUsd, Period, TenantId, TimeZoneName, UnixMillis};
 use tollgate_ledger::{OpenHold, Seed, SeedCounter};
-use tollgate_policy::{BudgetPolicy, KeyState};
-use tollgate_store::{BudgetFilter, KeyFilter, PageRequest, Store};
+use tollgate_policy::{BudgetOwner, BudgetPolicy};
+use tollgate_store::{BudgetFilter, CreditTotal, PageRequest, Store};
 
 use super::end_user_seed::held_counters;
 use crate::AppError;
 
-/// How many budgets or keys are read at a time.
+/// How many budgets are read at a time.
 const READ_PAGE: u32 = 1_000;
 
-/// What the journal knows of `tenant`: its wallet, its budgets in their present periods and in those that
-/// `holds` are in; `extra` is a budget that is not stored yet.
+/// A tenant to be seeded, as far as it is read already.
+pub(crate) struct ToSeed<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) zone: TimeZoneName,
+    pub(crate) budgets: Vec<BudgetPolicy>,
+    /// Read before the charges: a limit that is a moment old is sent again, with its version.
+    pub(crate) credit: CreditTotal,
+    /// What is under way of it.
+    pub(crate) holds: &'a [OpenHold],
+}
+
+/// The spans of one tenant's counters.
+#[derive(Default)]
+struct Spans {
+    names: Vec<(BudgetId, UnixMillis)>,
+    spans: Vec<(BudgetOwner, Period)>,
+}
+
+/// What the journal knows of `tenant`: its wallet, its budgets in their present periods; `extra` is a budget that is
+/// not stored yet.
 pub(crate) async fn seed_of(
     store: &Store,
     now: UnixMillis,
@@ -25,50 +43,60 @@ pub(crate) async fn seed_of(
 ) -> Result<Seed, AppError> {
     let mut budgets = stored_budgets(store, tenant).await?;
     budgets.extend(extra.cloned());
-    // read before the charges: a limit that is a moment old is sent again, with its version
     let credit = store.credit_total(tenant).await?;
-    let (mut names, mut spans) = (Vec::new(), Vec::new());
-    for budget in &budgets {
+    let to_seed = ToSeed { tenant, zone: zone.clone(), budgets, credit, holds };
+    let seed = seeds_of(store, now, &[to_seed]).await?.pop();
+    seed.ok_or_else(|| AppError::Internal("a tenant has no seed".to_owned()))
+}
+
+/// What the journal knows of many tenants, in the order asked, in few queries for all of them: their wallets, their
+/// budgets in their present periods and in those that their holds are in.
+pub(crate) async fn seeds_of(
+    store: &Store,
+    now: UnixMillis,
+    all: &[ToSeed<'_>],
+) -> Result<Vec<Seed>, AppError> {
+    let spans = all.iter().map(|one| spans_of(one, now)).collect::<Result<Vec<Spans>, AppError>>()?;
+    let asked: Vec<(BudgetOwner, Period)> = spans.iter().flat_map(|spans| &spans.spans).copied().collect();
+    let mut spent = store.spent_each(&asked).await?.into_iter();
+    let tenants: Vec<TenantId> = all.iter().map(|one| one.tenant).collect();
+    let wallets = store.wallets_settled(&tenants).await?;
+    let mut seeds = Vec::with_capacity(all.len());
+    for ((one, Spans { names, .. }), wallet_settled) in all.iter().zip(spans).zip(wallets) {
+        let counter = |((budget, period_starts_at), settled)| SeedCounter {
+            budget,
+            period_starts_at,
+            settled: countable(settled),
+        };
+        // the names first: they say how many of the sums are this tenant's
+        let mut counters: Vec<SeedCounter> = names.into_iter().zip(spent.by_ref()).map(counter).collect();
+        counters.extend(held_counters(store, one.tenant, &one.zone, one.holds).await?);
+        add_unknown(&mut counters, one.holds);
+        seeds.push(Seed {
+            tenant: one.tenant,
+            wallet_limit: one.credit.sum.max(NanoUsd::ZERO),
+            wallet_version: one.credit.version,
+            wallet_settled: countable(wallet_settled),
+            counters,
+        });
+    }
+    Ok(seeds)
+}
+
+fn spans_of(one: &ToSeed<'_>, now: UnixMillis) -> Result<Spans, AppError> {
+    let mut found = Spans::default();
+    for budget in &one.budgets {
         let mut moments = BTreeSet::from([now]);
-        let held = holds.iter().flat_map(|hold| &hold.budgets).filter(|held| held.budget == budget.id);
+        let held = one.holds.iter().flat_map(|hold| &hold.budgets).filter(|held| held.budget == budget.id);
         moments.extend(held.map(|held| held.period_starts_at));
-        for period in periods_around(zone, budget, &moments)? {
-            if !names.contains(&(budget.id, period.starts_at)) {
-                names.push((budget.id, period.starts_at));
-                spans.push((budget.owner, period));
+        for period in periods_around(&one.zone, budget, &moments)? {
+            if !found.names.contains(&(budget.id, period.starts_at)) {
+                found.names.push((budget.id, period.starts_at));
+                found.spans.push((budget.owner, period));
             }
         }
     }
-    let spent = store.spent_each(&spans).await?;
-    let counter = |((budget, period_starts_at), settled)| SeedCounter {
-        budget,
-        period_starts_at,
-        settled: countable(settled),
-    };
-    let mut counters: Vec<SeedCounter> = names.into_iter().zip(spent).map(counter).collect();
-    counters.extend(held_counters(store, tenant, zone, holds).await?);
-    add_unknown(&mut counters, holds);
-    Ok(Seed {
-        tenant,
-        wallet_limit: credit.sum.max(NanoUsd::ZERO),
-        wallet_version: credit.version,
-        wallet_settled: countable(store.wallet_settled(tenant).await?),
-        counters,
-    })
-}
-
-/// The keys of `tenant` that must not be used.
-pub(crate) async fn unusable_keys(store: &Store, tenant: TenantId) -> Result<Vec<KeyId>, AppError> {
-    let is_blocked = store.calendar_of(tenant).await?.is_some_and(|calendar| calendar.is_blocked);
-    let filter = KeyFilter { tenant: Some(tenant), include_revoked: true, ..KeyFilter::default() };
-    let (mut keys, mut page) = (store.deleted_keys(tenant).await?, PageRequest::first(READ_PAGE));
-    loop {
-        let part = store.list_keys(&filter, page).await?;
-        let unusable = part.items.iter().filter(|key| is_blocked || key.state != KeyState::Active);
-        keys.extend(unusable.map(|key| key.id));
-        let Some(next) = part.next else { return Ok(keys) };
-        page = PageRequest::after(READ_PAGE, next);
-    }
+    Ok(found)
 }
 
 async fn stored_budgets(store: &Store, tenant: TenantId) -> Result<Vec<BudgetPolicy>, AppError> {

@@ -2,6 +2,7 @@
 //! PostgreSQL server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod accounts;
 mod alerts;
 mod fixture;
 mod journal;
