@@ -82,10 +82,16 @@ impl TollgateCollector {
         let mut family =
             encoder.encode_descriptor("tollgate_upstream_attempts", help, None, MetricType::Counter)?;
         for (name, provider) in self.0.providers() {
-            for (outcome, count) in AttemptOutcome::ALL.into_iter().zip(provider.0.iter()) {
+            for (outcome, count) in AttemptOutcome::ALL.into_iter().zip(&provider.0.attempts) {
                 let labels = [("provider", name.as_str()), ("outcome", outcome.name())];
                 counter(&mut family, &labels, count)?;
             }
+        }
+        let help = "Answers ended because their provider went on beyond the cap it was sent";
+        let mut family =
+            encoder.encode_descriptor("tollgate_upstream_caps_ignored", help, None, MetricType::Counter)?;
+        for (name, provider) in self.0.providers() {
+            counter(&mut family, &[("provider", name.as_str())], &provider.0.caps_ignored)?;
         }
         let help = "Charged tokens and other units by class";
         let mut family = encoder.encode_descriptor("tollgate_tokens", help, None, MetricType::Counter)?;

@@ -67,12 +67,25 @@ pub(super) struct LedgerCounters {
 
 /// Series of one provider: a handle to keep, counting without a look-up.
 #[derive(Clone, Debug)]
-pub struct ProviderMetrics(pub(super) Arc<[AtomicU64; AttemptOutcome::ALL.len()]>);
+pub struct ProviderMetrics(pub(super) Arc<ProviderCounters>);
+
+/// The numbers of one provider.
+#[derive(Debug)]
+pub(super) struct ProviderCounters {
+    /// By outcome.
+    pub(super) attempts: [AtomicU64; AttemptOutcome::ALL.len()],
+    pub(super) caps_ignored: AtomicU64,
+}
 
 impl ProviderMetrics {
     /// Counts one attempt that has ended.
     pub fn attempt(&self, outcome: AttemptOutcome) {
-        self.0[outcome as usize].fetch_add(1, Relaxed);
+        self.0.attempts[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one answer that went on beyond the cap its provider was sent, and was ended.
+    pub fn ignored_cap(&self) {
+        self.0.caps_ignored.fetch_add(1, Relaxed);
     }
 }
 
@@ -164,7 +177,11 @@ impl Counters {
         }
         let mut providers = self.providers.write();
         let name = if providers.len() < MAX_PROVIDERS { name } else { OTHER_PROVIDERS };
-        providers.entry(name.to_owned()).or_insert_with(|| ProviderMetrics(Arc::new(zeros()))).clone()
+        let new = || {
+            let counters = ProviderCounters { attempts: zeros(), caps_ignored: AtomicU64::new(0) };
+            ProviderMetrics(Arc::new(counters))
+        };
+        providers.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     /// All providers seen so far, by name.
@@ -220,6 +237,6 @@ mod tests {
         let providers = counters.providers();
         assert_eq!(providers.len(), MAX_PROVIDERS + 1);
         let other = &providers.iter().find(|(name, _)| name == OTHER_PROVIDERS).unwrap().1;
-        assert_eq!(other.0[0].load(Relaxed), 50);
+        assert_eq!(other.0.attempts[0].load(Relaxed), 50);
     }
 }

@@ -40,6 +40,7 @@ fn every_metric_is_there_with_closed_labels() {
         ("tollgate_time_to_first_byte_seconds_count", vec!["surface"]),
         ("tollgate_overhead_seconds_sum", vec!["surface"]),
         ("tollgate_upstream_attempts_total", vec!["provider", "outcome"]),
+        ("tollgate_upstream_caps_ignored_total", vec!["provider"]),
         ("tollgate_tokens_total", vec!["class"]),
         ("tollgate_cost_nano_usd_total", vec![]),
         ("tollgate_ledger_calls_total", vec!["call", "result"]),
