@@ -138,6 +138,9 @@ pub struct Snapshot {
     bare: HashMap<String, Arc<RoutePlan>>,
     /// What the model list shows, sorted.
     listed: Vec<ModelInfo>,
+    /// Targets of virtual models by their providers' names, which only the provider's row for any model prices: shown
+    /// to keys whose list names the provider.
+    listed_targets: Vec<ModelInfo>,
     /// The keys of each tenant, for look-ups that start from a tenant.
     tenants: HashMap<TenantId, Vec<Arc<KeyContext>>>,
 }
@@ -259,7 +262,10 @@ impl Snapshot {
                 plan.candidates.iter().any(|candidate| policy.excludes(&candidate.provider).is_none())
             })
         };
-        self.listed.iter().filter(|info| context.allows_model(&info.id)).filter(reachable)
+        let targets = self.listed_targets.iter();
+        let named = targets.filter(|info| context.allows_model_by(&info.id, |pattern| pattern.contains('/')));
+        let listed = self.listed.iter().filter(|info| context.allows_model(&info.id));
+        listed.chain(named).filter(reachable)
     }
 
     fn nearest(&self, context: &KeyContext, requested: &str) -> Vec<String> {

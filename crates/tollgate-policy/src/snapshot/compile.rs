@@ -45,6 +45,7 @@ pub(super) fn compile(set: &PolicySet, revision: u64, catalog: &Catalog) -> Resu
         sorted.providers.iter().map(|provider| (provider.id, provider.name.as_str())).collect();
     let mut plans = compile_virtual_models(&sorted, &providers, &names, hold_slice_tokens)?;
     let (listed, bare) = add_direct_plans(&mut plans, &providers, &sorted, hold_slice_tokens);
+    let listed_targets = add_targets(&mut plans, &providers, &sorted, hold_slice_tokens);
     let (keys, tenants) = compile_keys(&sorted, &prices_of_tenants(&sorted, &providers))?;
     Ok(Snapshot {
         revision,
@@ -57,6 +58,7 @@ pub(super) fn compile(set: &PolicySet, revision: u64, catalog: &Catalog) -> Resu
         plans,
         bare,
         listed,
+        listed_targets,
         tenants,
     })
 }
@@ -352,4 +354,33 @@ fn add_direct_plans(
     }
     listed.sort_unstable_by(|left, right| left.id.cmp(&right.id));
     (listed, bare)
+}
+
+/// Adds a plan for every target of a virtual model that has none by its own name and can be priced.
+fn add_targets(
+    plans: &mut Plans,
+    providers: &HashMap<String, ProviderEntry>,
+    sorted: &Sorted<'_>,
+    hold_slice_tokens: Option<u64>,
+) -> Vec<ModelInfo> {
+    let mut listed = Vec::new();
+    for target in sorted.models.iter().flat_map(|model| &model.targets) {
+        let provider = sorted.providers.iter().find(|provider| provider.id == target.provider);
+        let Some((provider, entry)) =
+            provider.and_then(|provider| Some((provider, providers.get(&provider.name)?)))
+        else {
+            continue;
+        };
+        let name: Arc<str> = Arc::from(format!("{}/{}", provider.name, target.model));
+        if plans.contains_key(&name) || entry.prices_of(&target.model).is_none() {
+            continue;
+        }
+        plans.insert(
+            Arc::clone(&name),
+            Arc::new(direct_plan(&name, entry.candidate(&target.model), hold_slice_tokens)),
+        );
+        listed.push(ModelInfo { id: name, owned_by: Arc::from(provider.name.as_str()) });
+    }
+    listed.sort_unstable_by(|left: &ModelInfo, right| left.id.cmp(&right.id));
+    listed
 }
