@@ -109,8 +109,16 @@ fn empty_variables_leave_the_defaults() {
         ("TOLLGATE_REDIS_TIMEOUT_MS", ""),
     ];
     let (code, _, stderr) = run(&["migrate"], &variables, folder.path());
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.starts_with("error: `tollgate migrate` needs TOLLGATE_DATABASE_URL, "), "{stderr}");
+    assert!(!folder.path().join("tollgate-data").exists(), "nothing was made");
+    let with_database: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, if *name == "TOLLGATE_DATABASE_URL" { "sqlite://t.db" } else { *value }))
+        .collect();
+    let (code, _, stderr) = run(&["migrate"], &with_database, folder.path());
     assert_eq!(code, 0, "{stderr}");
-    assert!(folder.path().join("tollgate-data/tollgate.db").exists());
+    assert!(folder.path().join("t.db").exists());
     let (code, _, stderr) = run(&["control"], &variables, folder.path());
     assert_eq!((code, stderr.as_str()), (2, "error: `tollgate control` needs TOLLGATE_DATABASE_URL\n"));
 }

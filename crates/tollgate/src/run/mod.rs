@@ -62,9 +62,10 @@ pub async fn control(options: ServerOptions) -> anyhow::Result<()> {
 pub async fn migrate(options: ServerOptions, application_role: Option<String>) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&options, "migrate")?;
     let stop = process::stop_on_signal()?;
-    let url = match options.database_url.clone() {
-        Some(url) => url,
-        None => data_dir::DataDir::open(&options.data_dir)?.database_url(),
+    let Some(url) = options.database_url.clone() else {
+        let message = "`tollgate migrate` needs TOLLGATE_DATABASE_URL, postgres://… or sqlite://…; `tollgate dev` and \
+                       `tollgate all` migrate the database in their data directory by themselves";
+        return Err(UsageError::new(message).into());
     };
     let store = open_store(&url, &stop).await?;
     store.prepare_partitions(SystemClock.now()).await.context("the journal's partitions were not made")?;
