@@ -121,6 +121,11 @@ fn heads_say_how_bodies_end() {
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n",
             Ok((Framing::Length(5), true)),
         ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n\
+             HTTP/1.1 200 OK\r\ncontent-length: 5\r\n",
+            Ok((Framing::Length(5), true)),
+        ),
         ("HTTP/1.1 200 OK\ncontent-length: 5\r\n", Ok((Framing::Length(5), true))),
         ("HTTP/2 200 OK\r\n", Err(())),
         ("HTTP/1.1 200 OK\r\nbad header\r\n", Err(())),
