@@ -5,6 +5,7 @@ mod margins;
 mod reach;
 mod table;
 mod timeline;
+mod together;
 
 use std::sync::Arc;
 

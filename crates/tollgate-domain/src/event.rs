@@ -233,6 +233,31 @@ pub struct Attempt {
     pub first_byte_ms: u64,
     /// Milliseconds until its end.
     pub duration_ms: u64,
+    /// What it is charged for beside the attempt that the event's own `charge` is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Box<AttemptBill>>,
+}
+
+/// The charge of an attempt that its provider may bill, though another one answered. Its lines are part of the event's
+/// cost, beside those in the event's own `charge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptBill {
+    /// What is charged to the customer, rounded up by itself: the event's cost is rounded once, over all lines.
+    pub cost: NanoUsd,
+    /// What the provider is expected to bill, rounded up by itself.
+    pub provider_cost: NanoUsd,
+    /// Counts by class, contained in the event's.
+    pub usage: Usage,
+    /// Where the counts come from.
+    pub basis: SettlementBasis,
+    /// The price lines that make `cost`, before the margin.
+    pub charge: Vec<ChargeLine>,
+    /// The margin on those lines that are not the tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<AppliedMargin>,
+    /// The price lines that make `provider_cost`; `None` where they are those of `charge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_charge: Option<Vec<ChargeLine>>,
 }
 
 /// One line of a charge: a meter's units at a price row.
@@ -279,7 +304,7 @@ pub struct UsageEvent {
     pub surface: Surface,
     /// The model as the client asked for it.
     pub requested_model: String,
-    /// The provider that answered, or the last one tried.
+    /// The provider that answered, or the last one tried that may bill it, or the last one tried.
     pub provider: String,
     /// The model there.
     pub model: String,
@@ -295,9 +320,9 @@ pub struct UsageEvent {
     pub cost: NanoUsd,
     /// What the provider is expected to bill.
     pub provider_cost: NanoUsd,
-    /// Counts by class.
+    /// Counts by class, over all attempts that are charged.
     pub usage: Usage,
-    /// The price lines that make `cost`, before the margin.
+    /// The price lines that make `cost`, before the margin, together with those of attempts with a bill of their own.
     pub charge: Vec<ChargeLine>,
     /// The margin on those lines that are not the tenant's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,7 +330,7 @@ pub struct UsageEvent {
     /// The price lines that make `provider_cost`; `None` where they are those of `charge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_charge: Option<Vec<ChargeLine>>,
-    /// Where the amount comes from.
+    /// Where the amount comes from; attempts with a bill of their own say it for themselves.
     pub basis: SettlementBasis,
     /// How the request ended.
     pub outcome: RequestOutcome,
@@ -322,4 +347,11 @@ pub struct UsageEvent {
     pub overhead_us: u64,
     /// The policy revision the decision was made under.
     pub policy_revision: u64,
+}
+
+impl UsageEvent {
+    /// The charges of attempts beside the one that `charge` is for, in order.
+    pub fn bills(&self) -> impl Iterator<Item = &AttemptBill> {
+        self.attempts.iter().filter_map(|attempt| attempt.bill.as_deref())
+    }
 }

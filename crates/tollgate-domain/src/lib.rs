@@ -19,7 +19,7 @@ pub use budget_share::{BudgetShare, BudgetShareError};
 pub use clock::{Clock, ManualClock, UnixMillis};
 pub use error_kind::ErrorKind;
 pub use event::{
-    Attempt, AttemptOutcome, ChargeLine, HoldMemo, Labels, MAX_HOLD_MEMO_BYTES, RequestOutcome,
+    Attempt, AttemptBill, AttemptOutcome, ChargeLine, HoldMemo, Labels, MAX_HOLD_MEMO_BYTES, RequestOutcome,
     SettlementBasis, Surface, UnreadableEvent, UnreadableMemo, UsageEvent,
 };
 pub use id::{

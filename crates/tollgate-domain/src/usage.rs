@@ -154,6 +154,15 @@ impl Usage {
         self
     }
 
+    /// Takes a part out of it, meter by meter, at least zero.
+    #[must_use]
+    pub fn minus(mut self, part: &Self) -> Self {
+        for (mine, theirs) in self.counts.iter_mut().zip(part.counts) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        self
+    }
+
     fn sum(&self, meters: &[Meter]) -> u64 {
         meters.iter().fold(0, |sum: u64, meter| sum.saturating_add(self.get(*meter)))
     }

@@ -278,7 +278,7 @@ fn read_whole(
     }
 }
 
-async fn read_body(body: UpstreamBody, max: usize, deadline: Instant) -> Result<Bytes, Failed> {
+pub(crate) async fn read_body(body: UpstreamBody, max: usize, deadline: Instant) -> Result<Bytes, Failed> {
     match tokio::time::timeout_at(deadline.into(), collect(body, max)).await {
         Err(_) => Err(Failed::timeout("the answer took longer than the request's time limit")),
         Ok(collected) => collected,

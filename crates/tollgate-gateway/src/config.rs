@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub default_output_cap_tokens: u64,
     /// Below this many affordable answer tokens a request is refused rather than clamped.
     pub output_floor_tokens: u64,
+    /// How often a pod looks at the batches it has made: their money is free a moment later, and no provider minds.
+    pub look_at_batches_every: Duration,
     /// Requests that carry an idempotency key.
     pub idempotency: IdempotencyConfig,
 }
@@ -98,6 +100,7 @@ impl Default for GatewayConfig {
             grace: Duration::from_secs(30),
             default_output_cap_tokens: 4_096,
             output_floor_tokens: 256,
+            look_at_batches_every: Duration::from_secs(60),
             idempotency: IdempotencyConfig::default(),
         }
     }

@@ -18,7 +18,7 @@ use tollgate_wire::translate::{
 use crate::edge::percent_decoded;
 use crate::error::Refusal;
 use crate::vendor_keys::VendorKey;
-use crate::{bedrock, embeddings, quirks, vertex};
+use crate::{bedrock, client_words, embeddings, quirks, vertex};
 
 /// The version of Anthropic's API that is spoken where the client names none.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -47,11 +47,6 @@ impl Client {
     /// A client of OpenAI's older surfaces.
     pub(crate) fn openai() -> Self {
         Self { dialect: ChatDialect::OpenAiChat, foreign: None, chat: OnceLock::new() }
-    }
-
-    /// Whether it speaks Chat Completions, or one of OpenAI's surfaces beside it.
-    pub(crate) fn is_chat(&self) -> bool {
-        self.dialect == ChatDialect::OpenAiChat
     }
 }
 
@@ -159,7 +154,7 @@ pub(crate) fn check(
 fn left_out_of_chat(incoming: &Incoming, drops: bool) -> Result<Vec<String>, Refusal> {
     let lacks = if drops { &incoming.chat_lacks_more } else { &incoming.chat_lacks };
     match lacks {
-        Some(lacks) => Err(Refusal::new(ErrorKind::InvalidRequest, lacks.to_string())),
+        Some(lacks) => Err(client_words::unsupported(incoming.request.dialect, lacks)),
         None => Ok(incoming.chat_dropped.iter().map(|feature| feature.name().to_owned()).collect()),
     }
 }
@@ -210,7 +205,7 @@ fn translated(
     };
     let mode = if drops { Mode::DropHarmless } else { Mode::Refuse };
     write_request(request, &target(candidate, cap), mode)
-        .map_err(|lacks| Refusal::new(ErrorKind::InvalidRequest, lacks.to_string()))
+        .map_err(|lacks| client_words::unsupported(client.dialect, &lacks))
 }
 
 impl From<ReadError> for Refusal {

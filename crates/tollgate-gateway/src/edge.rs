@@ -21,8 +21,8 @@ use crate::gateway::Pod;
 use crate::passthrough::{self, PassthroughCall};
 use crate::pipeline::{self, Received};
 use crate::{
-    azure_paths, count_tokens, dialects, entropy, idempotency, json_array, key_info, model_list, objects,
-    quote,
+    azure_paths, client_words, count_tokens, dialects, entropy, idempotency, json_array, key_info,
+    model_list, objects, quote,
 };
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
@@ -55,6 +55,7 @@ pub(crate) async fn serve(
     let dialect = dialects::of_path(request.uri().path());
     let outcome = route(&gateway, request, deployment, id, started).await;
     let mut response = outcome.unwrap_or_else(|refusal| {
+        let refusal = client_words::in_words_of(dialect, refusal);
         let (kind, code) = (refusal.kind, refusal.status().as_u16());
         tracing::debug!(request_id = %id, status = code, error = kind.code(), "request refused");
         refuse(&refusal, dialect, id, started.elapsed())
@@ -98,7 +99,7 @@ async fn route(
         Endpoint::CountTokens(dialect) => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
-            count_tokens::count(dialect, parts.uri.path(), body)
+            Box::pin(count_tokens::count(gateway, &caller, dialect, parts.uri.path(), body)).await
         }
         Endpoint::Objects(_) => {
             let (parts, body) = request.into_parts();
@@ -112,7 +113,7 @@ async fn route(
         Endpoint::Quote => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
-            quote::quote(gateway, caller, parts, body, id, started)
+            Box::pin(quote::quote(gateway, caller, parts, body, id, started)).await
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::confirm::{confirm_journaled, count_open_holds, count_slabs};
 use crate::gates::ProviderGates;
 use crate::idempotency::{self, Idempotency};
 use crate::leases::{OpenHolds, Renewer};
+use crate::objects::{WatchedBatches, watch_batches};
 use crate::settle_queue::{Reseeder, SettleWorker, Settler};
 use crate::{GatewayConfig, PolicyState, Seeder};
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<OpenHolds>,
     pub(crate) gates: ProviderGates,
     pub(crate) idempotency: Idempotency,
+    pub(crate) batches: WatchedBatches,
     /// Cancelled when the grace period has ended: streams still open end with an error event.
     pub(crate) out_of_grace: CancellationToken,
     tasks: TaskTracker,
@@ -110,7 +112,7 @@ impl Gateway {
         }
         let (confirming, stop_confirming) = (TaskTracker::new(), CancellationToken::new());
         confirming.spawn(confirm_journaled(parts.ledger.clone(), stop_confirming.clone()));
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             config: parts.config,
             clock: parts.clock,
             node: parts.node,
@@ -125,12 +127,17 @@ impl Gateway {
             holds,
             gates: ProviderGates::default(),
             idempotency: Idempotency::default(),
+            batches: WatchedBatches::default(),
             out_of_grace: CancellationToken::new(),
             tasks,
             stop_renewing,
             confirming,
             stop_confirming,
-        }))
+        });
+        let every = shared.config.look_at_batches_every;
+        let watching = watch_batches(Arc::downgrade(&shared), every, shared.stop_renewing.clone());
+        shared.tasks.spawn(watching);
+        Self(shared)
     }
 
     /// Holds that are open on this pod now.

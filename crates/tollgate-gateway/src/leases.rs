@@ -37,6 +37,8 @@ pub(crate) struct RunningStream {
     pub(crate) sheet: PriceSheet,
     pub(crate) tier: ServiceTier,
     pub(crate) input_tokens: u64,
+    /// What the attempts before it cost.
+    lost: NanoUsd,
     /// No request costs more than was held.
     granted: AtomicI64,
     text_bytes: AtomicU64,
@@ -50,11 +52,11 @@ impl RunningStream {
         sheet: PriceSheet,
         tier: ServiceTier,
         input_tokens: u64,
-        granted: NanoUsd,
+        (lost, granted): (NanoUsd, NanoUsd),
     ) -> Self {
         let (text_bytes, n_text_events) = (AtomicU64::new(0), AtomicU64::new(0));
         let (has_ended, granted) = (AtomicBool::new(false), AtomicI64::new(granted.0));
-        Self { stop, sheet, tier, input_tokens, granted, text_bytes, n_text_events, has_ended }
+        Self { stop, sheet, tier, input_tokens, lost, granted, text_bytes, n_text_events, has_ended }
     }
 
     /// Notes how far the stream has come.
@@ -80,7 +82,8 @@ impl RunningStream {
             .with(Meter::Input, self.input_tokens)
             .with(Meter::Output, counted_output(bytes, events))
             .with(Meter::Request, 1);
-        self.sheet.total(&usage, self.tier).min(NanoUsd(self.granted.load(Ordering::Relaxed)))
+        let cost = self.sheet.total(&usage, self.tier).saturating_add(self.lost);
+        cost.min(NanoUsd(self.granted.load(Ordering::Relaxed)))
     }
 
     /// Ends it unless it has ended; answers whether that was necessary.
@@ -99,6 +102,8 @@ struct OpenHold {
     /// A moment before the ledger last counted the lease from.
     renewed_at: Instant,
     stream: Option<Arc<RunningStream>>,
+    /// What it costs, whatever becomes of it.
+    least_cost: NanoUsd,
 }
 
 /// The holds in flight. Bounded by the settlement places: every hold here owns one.
@@ -121,7 +126,16 @@ impl OpenHolds {
 
     /// A hold that was asked for at `asked_at`.
     pub(crate) fn open(&self, hold: HoldId, tenant: TenantId, asked_at: Instant) {
-        self.shard(hold).lock().insert(hold, OpenHold { tenant, renewed_at: asked_at, stream: None });
+        self.shard(hold)
+            .lock()
+            .insert(hold, OpenHold { tenant, renewed_at: asked_at, stream: None, least_cost: NanoUsd::ZERO });
+    }
+
+    /// It costs so much already, whatever becomes of it.
+    pub(crate) fn cost_at_least(&self, hold: HoldId, cost: NanoUsd) {
+        if let Some(open) = self.shard(hold).lock().get_mut(&hold) {
+            open.least_cost = cost;
+        }
     }
 
     /// The hold pays for a stream from now on.
@@ -147,7 +161,7 @@ impl OpenHolds {
             let shard = shard.lock();
             let asked = shard.iter().filter(|(_, open)| is_asked(open));
             holds.extend(asked.map(|(hold, open)| {
-                let cost = open.stream.as_ref().map_or(NanoUsd::ZERO, |stream| stream.cost_so_far());
+                let cost = open.stream.as_ref().map_or(open.least_cost, |stream| stream.cost_so_far());
                 (open.tenant, *hold, cost)
             }));
         }

@@ -26,6 +26,7 @@ mod answer;
 mod attempt;
 mod azure_paths;
 mod bedrock;
+mod client_words;
 mod confirm;
 mod count_tokens;
 mod dialects;
@@ -48,6 +49,7 @@ mod progress_io;
 mod quirks;
 mod quote;
 mod seeder;
+mod usage_check;
 mod vendor_keys;
 mod vertex;
 

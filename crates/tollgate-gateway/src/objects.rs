@@ -5,7 +5,9 @@
 //! held for when it is made and settled when its end is seen (`batches.rs`).
 
 mod batch_end;
+mod batch_watch;
 mod batches;
+pub(crate) use self::batch_watch::{WatchedBatches, run as watch_batches};
 pub(crate) use self::batches::lease_ms as batch_lease_ms;
 pub(crate) mod ids;
 

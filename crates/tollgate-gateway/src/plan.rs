@@ -12,6 +12,7 @@ use tollgate_policy::{Candidate, KeyContext, RoutePlan, Snapshot};
 use tollgate_wire::media::MediaRequest;
 use tollgate_wire::openai::request::{RequestSkim, input_token_estimate};
 
+pub(crate) use self::prompt::counted_tokens;
 use crate::GatewayConfig;
 use crate::dialects::{self, Client};
 use crate::error::Refusal;
@@ -221,11 +222,7 @@ fn price_candidates(
                     // it may answer with pictures though nobody asked for one
                     shape.reach = reach_of(input.skim, true);
                 }
-                // slices read the stream's own bytes, which only Chat Completions has on both sides
-                if input.media.is_none()
-                    && input.client.is_chat()
-                    && dialects::is_same(input.client, &priced.candidate)
-                {
+                if input.media.is_none() {
                     priced.slice_tokens = slices::slice_tokens(plan, &priced, input, shape);
                 }
                 candidates.push(priced);

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tollgate_domain::{
     AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, Usage,
 };
+use tollgate_policy::Dialect;
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::response::Answer;
 use tollgate_wire::openai::responses::ResponseEcho;
-use tollgate_wire::openai::usage::{UsageReading, UsageSpan, counted_usage, with_cost};
+use tollgate_wire::openai::usage::{UsageReading, UsageSpan, with_cost};
 use tollgate_wire::translate::{AnswerContext, write_answer};
 
 use crate::answer::{AnswerFacts, GatewayBody};
@@ -25,16 +26,23 @@ use crate::plan::PricedCandidate;
 use crate::relay::{RelayBody, StreamStart, created};
 use crate::route::{AfterFailure, NextAttempt, Route};
 use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
+use crate::usage_check::{self, Shown};
+
+/// What Google calls the class that a request was really served at.
+const GEMINI_SERVICE_TIER: HeaderName = HeaderName::from_static("x-gemini-service-tier");
 
 /// Sends a paid request until a candidate answers or none is left.
 pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
     let deadline = deadline(&reservation);
     let pinned = reservation.priced.passthrough.as_ref().and_then(|call| call.credential);
     let mut route = Route::new(seed(&reservation)).pinned_to(pinned);
+    let mut previous: Option<Failed> = None;
     loop {
         let failed = match try_next(&mut reservation, &mut route, deadline).await {
             Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline).await),
-            Err(failed) => failed,
+            Err(NotAnswered::Failed(failed)) => failed,
+            // the client learns why the attempts before it failed
+            Err(NotAnswered::Unpaid(unpaid)) => return Err(give_up(reservation, previous.unwrap_or(unpaid))),
         };
         let credential = reservation.attempts.last().and_then(|attempt| attempt.credential);
         let after = decide(&reservation, &mut route, &failed, credential);
@@ -46,7 +54,15 @@ pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<Gatewa
             }
             AfterFailure::TryAgain(_) | AfterFailure::GiveUp => return Err(give_up(reservation, failed)),
         }
+        previous = Some(failed);
     }
+}
+
+/// Why there is no answer.
+enum NotAnswered {
+    Failed(Failed),
+    /// It was not sent: nobody pays for another attempt beside those that were lost.
+    Unpaid(Failed),
 }
 
 /// Before a write: lets the requests that became ready at the same time come this far, too. Their writes then
@@ -81,9 +97,14 @@ async fn try_next(
     reservation: &mut Reservation,
     route: &mut Route,
     deadline: Instant,
-) -> Result<(Attempted, ProviderPlace), Failed> {
+) -> Result<(Attempted, ProviderPlace), NotAnswered> {
     let candidates = std::sync::Arc::clone(&reservation.priced.plan.candidates);
-    let (next, place) = next_with_place(reservation, route, &candidates)?;
+    let (next, place) = next_with_place(reservation, route, &candidates).map_err(NotAnswered::Failed)?;
+    if !reservation.cover_next(next.candidate, deadline).await {
+        let message = "there is no money for another attempt: try again later";
+        let (outcome, kind) = (AttemptOutcome::Refused, ErrorKind::BudgetExceeded);
+        return Err(NotAnswered::Unpaid(Failed::new(outcome, false, kind, message)));
+    }
     let priced = &candidates[next.candidate];
     let cap = output_cap(reservation, next.candidate);
     let credential = next.credential.map(|credential| credential.id);
@@ -99,7 +120,7 @@ async fn try_next(
             reservation.attempted(failed.outcome, status, failed.may_be_billed);
         }
     }
-    attempted.map(|attempted| (attempted, place))
+    attempted.map(|attempted| (attempted, place)).map_err(NotAnswered::Failed)
 }
 
 /// The next attempt whose provider has a place free. Providers without one are passed over, not counted.
@@ -128,7 +149,7 @@ fn next_with_place<'a>(
 }
 
 /// The cap to write upstream: only where money is at stake and an answer token costs some.
-fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
+pub(crate) fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
     let plan = &reservation.priced.plan;
     let priced = plan.candidates.get(candidate)?;
     if reservation.priced.media.is_some() {
@@ -142,7 +163,7 @@ fn output_cap(reservation: &Reservation, candidate: usize) -> Option<u64> {
         // the money for the rest is held on the way
         return Some(priced.output_cap);
     }
-    Some(priced.affordable_cap(reservation.grant.granted, &shape))
+    Some(priced.affordable_cap(reservation.granted_for_answer(), &shape))
 }
 
 /// The cap, where the money made it lower than what was asked for.
@@ -184,7 +205,7 @@ async fn whole(
     neutral: Option<&ChatAnswer>,
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
-    reservation.note_served_tier(answer.service_tier.as_deref());
+    reservation.note_served_tier(answer.service_tier.as_deref().or_else(|| told_tier(&reservation, head)));
     let (usage, basis, span) = usage_of(&reservation, answer);
     let cost = reservation.price(&usage).cost;
     let body = match (neutral, span) {
@@ -209,6 +230,13 @@ async fn whole(
     response
 }
 
+/// The class an answer was served at, where its provider tells it in the head: Google's.
+fn told_tier<'a>(reservation: &Reservation, head: &'a http::response::Parts) -> Option<&'a str> {
+    let priced = reservation.current()?;
+    let tells = matches!(priced.candidate.provider.dialect, Dialect::Gemini | Dialect::Vertex);
+    head.headers.get(GEMINI_SERVICE_TIER).filter(|_| tells)?.to_str().ok()
+}
+
 /// The answer as the client reads it: the provider's own bytes where both speak the same.
 fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Bytes, cost: NanoUsd) -> Bytes {
     let client = &reservation.priced.client;
@@ -228,16 +256,25 @@ fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBas
         // what it tells is not its own
         return (with_request(Usage::ZERO), SettlementBasis::Provider, None);
     }
-    let counted = || {
-        let request = &reservation.priced;
-        if let Some(media) = &request.media {
-            return tollgate_wire::media::counted_usage(media, None, answer.text_bytes);
-        }
-        counted_usage(&request.skim, request.body.0.len(), answer.text_bytes, 0)
+    let shown = Shown { text_bytes: answer.text_bytes, ..Shown::default() };
+    let media = reservation.priced.media.as_ref();
+    let counted = || match media {
+        Some(media) => tollgate_wire::media::counted_usage(media, None, answer.text_bytes),
+        None => usage_check::counted(reservation, &shown),
+    };
+    let judged = |told: &Usage| match media {
+        Some(_) => (*told, SettlementBasis::Provider),
+        None => usage_check::settled(reservation, Some(told), &shown),
     };
     let (usage, basis, span) = match &answer.usage {
-        UsageReading::Counted(usage, span) => (*usage, SettlementBasis::Provider, Some(span.clone())),
-        UsageReading::Told(usage) => (*usage, SettlementBasis::Provider, None),
+        UsageReading::Counted(usage, span) => {
+            let (usage, basis) = judged(usage);
+            (usage, basis, Some(span.clone()))
+        }
+        UsageReading::Told(usage) => {
+            let (usage, basis) = judged(usage);
+            (usage, basis, None)
+        }
         UsageReading::Inferred(usage) => (*usage, SettlementBasis::Counted, None),
         UsageReading::Unusable(error, span) => {
             tracing::warn!(%error, "a provider's usage is unusable; counted instead");
@@ -289,6 +326,8 @@ fn stream(
     deadline: Instant,
 ) -> Response<GatewayBody> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
+    let tier = told_tier(&reservation, head);
+    reservation.note_served_tier(tier);
     let mut response = head_of(&reservation, head, None);
     // whatever the provider's framing is, the client reads server-sent events
     if reservation.current().is_some_and(|priced| spoken(&priced.candidate) == ChatDialect::Bedrock) {

@@ -16,9 +16,9 @@ use crate::dialects;
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::pipeline::{Priced, Received, price};
-use crate::reserve::levels;
+use crate::reserve::{levels, pass_limits};
 
-pub(crate) fn quote(
+pub(crate) async fn quote(
     gateway: &Pod,
     caller: Authenticated,
     parts: http::request::Parts,
@@ -53,6 +53,8 @@ pub(crate) fn quote(
             trace,
         },
     )?;
+    let end_user = priced.end_user.as_deref();
+    pass_limits(gateway, &priced.caller, &priced.requested_model, end_user).await?;
     // as a request is, whose cheap bound the ledger refuses
     if priced.media.is_none() && levels(&priced).is_beyond_every_period(priced.plan.minimum) {
         priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);

@@ -1,5 +1,7 @@
 //! Relaying a stream: back-pressure by being polled, settlement at its end, cancellation by being dropped.
 
+mod cap;
+mod cut;
 mod dialect;
 mod growth;
 mod slices;
@@ -10,17 +12,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tollgate_domain::{AttemptOutcome, ErrorKind, Meter, RequestOutcome, SettlementBasis, Usage};
+use tollgate_domain::{AttemptOutcome, ErrorKind, RequestOutcome, SettlementBasis, Usage};
 use tollgate_upstream::{UpstreamBody, UpstreamError};
 use tollgate_wire::openai::error::ProviderError;
-use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd};
-use tollgate_wire::openai::usage::counted_usage;
+use tollgate_wire::openai::stream::{DONE_EVENT, RelayEvent, StreamEnd, StreamHead};
 
 use crate::attempt::Failed;
 use crate::error::Refusal;
@@ -28,13 +29,18 @@ use crate::gates::ProviderPlace;
 use crate::leases::RunningStream;
 use crate::provider::{LEFT, with_request};
 use crate::settle::{Ending, Reservation};
+use crate::usage_check::{self, Shown};
 
+use self::cap::CapWatch;
 use self::dialect::AnyRelay;
 pub(crate) use self::dialect::{created, stand_in_id};
+pub(crate) use self::growth::{Growth, grow};
 use self::slices::SliceHold;
 
 /// Bytes that may gather before the first content: beyond it the stream is relayed as it is.
 const MAX_UNCOMMITTED_BYTES: usize = 256 << 10;
+/// Time that may pass before it: beyond it the client is told that something comes, and there is no failover any more.
+const MAX_UNCOMMITTED: Duration = Duration::from_secs(10);
 
 /// A stream whose content has begun (or which has ended well without any), with what came so far.
 pub(crate) struct StreamStart {
@@ -61,10 +67,15 @@ pub(crate) async fn start_stream(
     let mut relay = AnyRelay::of(reservation, has_events);
     let mut events = Vec::new();
     let mut n_bytes = 0;
+    let commit_at = Instant::now() + MAX_UNCOMMITTED;
     loop {
-        let frame = tokio::time::timeout_at(deadline.into(), body.frame()).await;
-        let frame =
-            frame.map_err(|_| Failed::timeout("the answer did not begin within the request's time limit"))?;
+        let frame = tokio::time::timeout_at(deadline.min(commit_at).into(), body.frame()).await;
+        let Ok(frame) = frame else {
+            if Instant::now() < deadline && n_bytes > 0 {
+                return Ok(StreamStart { body, relay, events, end: None });
+            }
+            return Err(Failed::timeout("the answer did not begin within its time limit"));
+        };
         match frame {
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
@@ -83,10 +94,13 @@ pub(crate) async fn start_stream(
                 return Ok(StreamStart { body, relay, events, end: Some(end) });
             }
         }
-        if !relay.content_begun()
-            && let Some(failed) = first_error(&events)
-        {
-            return Err(failed);
+        if !relay.content_begun() {
+            if let Some(failed) = first_error(&events) {
+                return Err(failed);
+            }
+            if relay.has_unreadable() {
+                return Err(broken("the provider's stream begins with what cannot be read"));
+            }
         }
         if relay.content_begun() || relay.done_seen() || n_bytes > MAX_UNCOMMITTED_BYTES {
             return Ok(StreamStart { body, relay, events, end: None });
@@ -125,6 +139,10 @@ pub(crate) struct RelayBody {
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Where its answer is held for in slices.
     slices: Option<Box<SliceHold>>,
+    /// Where the provider was told how long the answer may be.
+    cap: Option<CapWatch>,
+    /// What Chat Completions repeats in every chunk.
+    head: StreamHead,
     _place: ProviderPlace,
 }
 
@@ -145,6 +163,7 @@ impl RelayBody {
         let stop = running.as_ref().map_or(&reservation.gateway().out_of_grace, |running| &running.stop);
         let stop = Box::pin(stop.clone().cancelled_owned());
         let slices = SliceHold::of(&reservation);
+        let cap = CapWatch::of(&reservation);
         let mut body = Self {
             reservation,
             upstream: Some(start.body),
@@ -158,6 +177,8 @@ impl RelayBody {
             running,
             stop,
             slices,
+            cap,
+            head: StreamHead::default(),
             _place: place,
         };
         if body.slices.is_some() {
@@ -224,6 +245,9 @@ impl RelayBody {
 
     fn take_events(&mut self) {
         for event in std::mem::take(&mut self.events) {
+            if let AnyRelay::OpenAi(_) = self.relay {
+                self.head.note(event.frames(), self.reservation.priced.skim.n_returned_choices());
+            }
             match event {
                 RelayEvent::Forward(bytes) => {
                     self.is_inside_event = !ends_event(&bytes);
@@ -232,7 +256,10 @@ impl RelayBody {
                 RelayEvent::Usage { usage, frame } => {
                     self.reservation.note_served_tier(self.relay.service_tier());
                     let bytes = match usage {
-                        Ok(usage) => frame.with_cost(self.reservation.price(&with_request(usage)).cost),
+                        Ok(usage) => {
+                            let (usage, _) = self.judged(&usage);
+                            frame.with_cost(self.reservation.price(&with_request(usage)).cost)
+                        }
                         Err(error) => {
                             tracing::warn!(%error, "a provider's usage is unusable; counted instead");
                             frame.without_cost()
@@ -254,6 +281,8 @@ impl RelayBody {
     fn settle_if_done(&mut self) {
         if self.relay.done_seen() {
             self.settle(RequestOutcome::Ok, 200);
+        } else {
+            self.stop_beyond_cap();
         }
     }
 
@@ -343,20 +372,31 @@ impl RelayBody {
     fn usage(&self) -> (Usage, SettlementBasis) {
         let is_whole = self.relay.finish_seen() || self.relay.done_seen();
         if let Some(usage) = self.relay.usage().filter(|_| is_whole) {
-            return (usage, SettlementBasis::Provider);
+            let (settled, basis) = self.judged(&usage);
+            if settled != usage {
+                let request = self.reservation.priced.request;
+                tracing::warn!(%request, "a provider's counts contradict its answer; counted instead");
+            }
+            return (settled, basis);
         }
         if let AnyRelay::Media(relay) = &self.relay {
             return (relay.counted(), SettlementBasis::Counted);
         }
-        let request = &self.reservation.priced;
-        let (text_bytes, n_events) = (self.relay.text_bytes(), self.relay.n_text_events());
-        let counted = counted_usage(&request.skim, request.body.0.len(), text_bytes, n_events);
-        let usage = match self.relay.usage() {
-            // what the provider had told by then is exact for the prompt, and the least for the answer
-            Some(told) => told.with(Meter::Output, told.get(Meter::Output).max(counted.get(Meter::Output))),
-            None => counted,
-        };
-        (usage, SettlementBasis::Counted)
+        let told = self.relay.usage();
+        (usage_check::so_far(&self.reservation, told.as_ref(), &self.shown()), SettlementBasis::Counted)
+    }
+
+    fn shown(&self) -> Shown {
+        let (text_bytes, n_text_events) = (self.relay.text_bytes(), self.relay.n_text_events());
+        Shown { text_bytes, n_text_events, has_text_since: self.relay.has_text_since_usage() }
+    }
+
+    /// The provider's counts, as far as they can be right.
+    fn judged(&self, told: &Usage) -> (Usage, SettlementBasis) {
+        match self.relay {
+            AnyRelay::Media(_) => (*told, SettlementBasis::Provider),
+            _ => usage_check::settled(&self.reservation, Some(told), &self.shown()),
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, NanoUsd, TenantId};
+use tollgate_domain::{HoldId, HoldMemo, MAX_HOLD_MEMO_BYTES, NanoUsd, RequestId, TenantId};
 use tollgate_ledger::{Admission, AdmitOutcome, MAX_MEMO_BYTES, MoneyNode, MoneyRefusal, WalletRule};
 use tollgate_policy::KeyContext;
 use tollgate_telemetry::metrics::{LedgerCall, LedgerResult};
 
+use crate::auth::Authenticated;
 use crate::error::{MoneyScope, Refusal, ledger_unavailable, money_refusal, overloaded};
 use crate::gateway::Pod;
 use crate::levels::Levels;
@@ -102,6 +103,48 @@ async fn admit(gateway: &Pod, priced: &Priced, hold: HoldId) -> Result<AdmitOutc
         memo: &memo,
     };
     ask(gateway, &admission, &levels).await
+}
+
+/// Passes a call that costs nothing and reaches no provider through the rate limits of its caller and the model.
+pub(crate) async fn pass_limits(
+    gateway: &Pod,
+    caller: &Authenticated,
+    model: &str,
+    end_user: Option<&str>,
+) -> Result<(), Refusal> {
+    let levels = Levels { context: &caller.context, now: caller.now, end_user };
+    let limits = levels.limit_checks([model, model]);
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let (tenant, key) = (caller.context.tenant.id, caller.context.key.id);
+    let id = RequestId::generate(gateway.clock.now(), crate::entropy::bytes());
+    let hold = HoldId::from_uuid(id.as_uuid());
+    let place = gateway.settler.place().ok_or_else(overloaded)?;
+    // it is over at once: what it holds of concurrency is given back when this is dropped
+    let mut asking = Asking { place: Some(place), tenant, hold };
+    let admission = Admission {
+        tenant,
+        key,
+        node: gateway.node,
+        hold,
+        amount: NanoUsd::ZERO,
+        minimum: NanoUsd::ZERO,
+        wallet: WalletRule::None,
+        budgets: &[],
+        limits: &limits,
+        tokens: 0,
+        lease_ms: u64::try_from(gateway.config.lease.as_millis()).unwrap_or(u64::MAX),
+        memo: &[],
+    };
+    let refusal = match ask(gateway, &admission, &levels).await? {
+        AdmitOutcome::Admitted(_) => return Ok(()),
+        AdmitOutcome::RateLimited(refusal) => levels.rate_refusal(&refusal),
+        AdmitOutcome::Revoked => tollgate_policy::AuthDenied::Revoked.into(),
+        _ => ledger_unavailable(),
+    };
+    asking.nothing_is_held();
+    Err(refusal)
 }
 
 /// What chooses the rules of a request.

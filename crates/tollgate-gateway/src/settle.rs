@@ -4,6 +4,8 @@
 //! neither fail nor wait. One that is dropped without an ending (the client left, a task was aborted)
 //! settles by how far it had come.
 
+mod lost;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use tollgate_ledger::{Grant, Settlement};
 use tollgate_telemetry::RequestTrace;
 use tollgate_telemetry::metrics::{FinishedRequest, InFlight};
 
+use self::lost::LostAttempts;
 use crate::gateway::Pod;
 use crate::leases::RunningStream;
 use crate::pipeline::Priced;
@@ -38,8 +41,12 @@ pub(crate) struct Reservation {
     /// The candidate that is being or was last tried.
     candidate: Option<usize>,
     under_way: Option<AttemptUnderWay>,
-    /// The candidate of the last attempt that its provider may bill.
-    billable: Option<usize>,
+    /// Whether the candidate in use has answered, so that the request is charged at it.
+    is_answered: bool,
+    /// Attempts that their providers may bill though they brought nothing.
+    lost: LostAttempts,
+    /// What was held before anything was sent.
+    first_granted: NanoUsd,
     /// The class the provider says it served, where it says so.
     served_tier: Option<ServiceTier>,
     /// Set when a stream's relay begins: from then on time is the provider's and the client's.
@@ -92,6 +99,7 @@ impl Reservation {
         let hold = HoldId::from_uuid(priced.request.as_uuid());
         gateway.holds.open(hold, priced.caller.context.tenant.id, priced.started);
         let in_flight = gateway.metrics.request_started();
+        let first_granted = grant.granted;
         Self {
             gateway,
             place: Some(place),
@@ -101,7 +109,9 @@ impl Reservation {
             attempts: Vec::with_capacity(1),
             candidate: None,
             under_way: None,
-            billable: None,
+            is_answered: false,
+            lost: LostAttempts::default(),
+            first_granted,
             served_tier: None,
             overhead_frozen: None,
             upstream_time: Duration::ZERO,
@@ -120,7 +130,7 @@ impl Reservation {
             priced.sheet.clone(),
             self.served_tier.unwrap_or(plan.tier),
             plan.input_estimate,
-            granted,
+            (self.lost_cost(), granted),
         ));
         self.gateway.holds.streams(HoldId::from_uuid(self.priced.request.as_uuid()), &stream);
         Some(stream)
@@ -147,9 +157,6 @@ impl Reservation {
         let Some(under_way) = self.under_way.take() else { return };
         let elapsed = under_way.started.elapsed();
         self.upstream_time += elapsed;
-        if may_be_billed {
-            self.billable = self.candidate;
-        }
         let Some(priced) = self.current() else { return };
         let provider = &priced.candidate.provider;
         self.gateway.metrics.provider(&provider.name).attempt(outcome);
@@ -162,8 +169,22 @@ impl Reservation {
             started_at: under_way.started_at,
             first_byte_ms: millis(elapsed),
             duration_ms: millis(elapsed),
+            bill: None,
         };
         self.attempts.push(attempt);
+        match outcome {
+            AttemptOutcome::Ok => self.is_answered = true,
+            _ if may_be_billed => self.note_lost_attempt(),
+            _ => {}
+        }
+    }
+
+    /// The attempt that ended last may be billed: the prompt at least has been read.
+    fn note_lost_attempt(&mut self) {
+        let (plan, usage) = (&self.priced.plan, self.lost_usage());
+        let Some((candidate, priced)) = self.candidate.zip(self.current()) else { return };
+        let charge = priced.sheet.cost(&usage, plan.tier);
+        self.lost.push(self.attempts.len() - 1, candidate, usage, charge);
     }
 
     pub(crate) fn current(&self) -> Option<&PricedCandidate> {
@@ -174,18 +195,19 @@ impl Reservation {
         self.candidate
     }
 
-    /// What `usage` costs at the candidate in use. The customer never pays more than was held: a provider
+    /// What `usage` costs at the candidate in use, with the attempts that were lost before. The customer never pays more than was held: a provider
     /// that exceeds the cap it was sent is the operator's matter, and `provider_cost` keeps its claim.
     pub(crate) fn price(&self, usage: &Usage) -> SettledCharge {
         let charge = match self.current() {
             Some(priced) => priced.sheet.cost(usage, self.served_tier.unwrap_or(self.priced.plan.tier)),
             None => Charge::NONE,
         };
-        let cost = if self.priced.plan.is_paid { charge.total.min(self.grant.granted) } else { charge.total };
+        let (total, provider_total) = self.lost.totals_with(&charge);
+        let cost = if self.priced.plan.is_paid { total.min(self.grant.granted) } else { total };
         SettledCharge {
             cost,
-            claimed: charge.total,
-            provider_cost: charge.provider_total,
+            claimed: total,
+            provider_cost: provider_total,
             lines: charge.lines,
             margin: charge.margin,
             provider_lines: charge.provider_lines,
@@ -243,12 +265,17 @@ impl Reservation {
     }
 
     fn failure(&mut self, outcome: RequestOutcome, status: u16) -> Ending {
-        if self.billable.is_some() {
+        let estimated = |usage| Ending { usage, basis: SettlementBasis::Estimated, outcome, status };
+        if self.is_answered {
+            return estimated(self.lost_usage());
+        }
+        match self.lost.pop() {
             // priced where it may be billed, which need not be where it failed last
-            self.candidate = self.billable;
-            Ending { usage: self.lost_usage(), basis: SettlementBasis::Estimated, outcome, status }
-        } else {
-            Ending::void(outcome, status)
+            Some(last) => {
+                self.candidate = Some(last.candidate);
+                estimated(last.usage)
+            }
+            None => Ending::void(outcome, status),
         }
     }
 
@@ -270,7 +297,7 @@ impl Reservation {
             tenant: event.tenant,
             hold: event.hold,
             actual: event.cost,
-            tokens: ending.usage.total_tokens(),
+            tokens: event.usage.total_tokens(),
             event: was_sent.then(|| Arc::new(event)),
         };
         place.settle(settlement);
@@ -286,6 +313,8 @@ impl Reservation {
         });
         let uuid = self.priced.request.as_uuid();
         let overhead = self.overhead();
+        let usage = self.lost.usage_with(&ending.usage);
+        self.lost.bill(&mut self.attempts);
         UsageEvent {
             event: EventId::from_uuid(uuid),
             request: self.priced.request,
@@ -306,7 +335,7 @@ impl Reservation {
             held: if self.priced.plan.is_paid { self.grant.granted } else { NanoUsd::ZERO },
             cost: charge.cost,
             provider_cost: charge.provider_cost,
-            usage: ending.usage,
+            usage,
             charge: charge.lines,
             margin: charge.margin,
             provider_charge: charge.provider_lines,
@@ -328,7 +357,7 @@ impl Reservation {
             duration: Duration::from_millis(event.duration_ms),
             first_byte: self.first_byte,
             overhead: Duration::from_micros(event.overhead_us),
-            usage: &ending.usage,
+            usage: &event.usage,
             cost: event.cost,
         });
         tollgate_telemetry::log_request(event);

@@ -50,6 +50,7 @@ fn event(number: u128, made: &crate::harness::Populated) -> UsageEvent {
             started_at: now,
             first_byte_ms: 100,
             duration_ms: 900,
+            bill: None,
         }],
         duration_ms: 1_000,
         first_byte_ms: Some(150),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tollgate_domain::{Attempt, ChargeLine, Labels, UsageEvent};
+use tollgate_domain::{Attempt, ChargeLine, Labels, NanoUsd, SettlementBasis, Usage, UsageEvent};
 use tollgate_store::{RequestCursor, RequestFilter};
 use utoipa::{IntoParams, ToSchema};
 
@@ -72,6 +72,14 @@ pub struct AttemptView {
     pub first_byte_ms: u64,
     /// Milliseconds until its end.
     pub duration_ms: u64,
+    /// What of the request's `cost` it was charged; `null` where its provider does not bill it.
+    pub cost: Option<Usd>,
+    /// What its provider is expected to bill; `null` for whoever runs one tenant only.
+    pub provider_cost: Option<Usd>,
+    /// Where its counts come from: `provider`, `counted`, `estimated`.
+    pub basis: Option<String>,
+    /// Its counts by meter.
+    pub usage: Option<BTreeMap<String, u64>>,
 }
 
 /// One line of a charge.
@@ -143,11 +151,11 @@ pub struct RequestView {
     pub cost: Usd,
     /// What the provider is expected to bill; `null` for whoever runs one tenant only.
     pub provider_cost: Option<Usd>,
-    /// Where the amount comes from: `provider`, `counted`, `estimated`.
+    /// Where the amount comes from: `provider`, `counted`, `estimated`; each charged attempt says it for itself.
     pub basis: String,
-    /// Counts by meter.
+    /// Counts by meter, over all attempts that are charged.
     pub usage: BTreeMap<String, u64>,
-    /// The price lines that make `cost`, before the margin.
+    /// The price lines that make `cost`, before the margin: of the answer first, then of lost attempts.
     pub charge: Vec<ChargeLineView>,
     /// The margin on those lines that are not the tenant's own prices; `null` where there was none.
     pub margin: Option<MarginLineView>,
@@ -169,7 +177,46 @@ pub struct RequestView {
     pub policy_revision: u64,
 }
 
-fn attempt_view(attempt: Attempt) -> AttemptView {
+/// What one attempt is charged.
+struct Share {
+    cost: NanoUsd,
+    provider_cost: NanoUsd,
+    basis: SettlementBasis,
+    usage: Usage,
+}
+
+/// The share of each attempt: its own bill, and for the one that the event's own charge is for what the bills leave of
+/// the request's cost.
+fn shares(event: &UsageEvent) -> Vec<Option<Share>> {
+    let is_main = |attempt: &Attempt| {
+        attempt.bill.is_none() && attempt.provider == event.provider && attempt.model == event.model
+    };
+    let is_billed = event.usage != Usage::ZERO;
+    let main = event.attempts.iter().rposition(is_main).filter(|_| is_billed);
+    let mut rest = Share {
+        cost: event.cost,
+        provider_cost: event.provider_cost,
+        basis: event.basis,
+        usage: event.usage,
+    };
+    let mut shares = Vec::with_capacity(event.attempts.len());
+    for attempt in &event.attempts {
+        shares.push(attempt.bill.as_ref().map(|bill| {
+            // where the hold does not pay for all, the first ones are paid first
+            let cost = bill.cost.min(rest.cost);
+            rest.cost = rest.cost.saturating_sub(cost);
+            rest.provider_cost = rest.provider_cost.saturating_sub(bill.provider_cost);
+            rest.usage = rest.usage.minus(&bill.usage);
+            Share { cost, provider_cost: bill.provider_cost, basis: bill.basis, usage: bill.usage }
+        }));
+    }
+    if let Some(share) = main.and_then(|main| shares.get_mut(main)) {
+        *share = Some(rest);
+    }
+    shares
+}
+
+fn attempt_view(attempt: Attempt, share: Option<Share>, sees_provider: bool) -> AttemptView {
     let outcome =
         serde_json::to_value(attempt.outcome).ok().and_then(|name| name.as_str().map(str::to_owned));
     AttemptView {
@@ -181,7 +228,15 @@ fn attempt_view(attempt: Attempt) -> AttemptView {
         started_at: Time(attempt.started_at),
         first_byte_ms: attempt.first_byte_ms,
         duration_ms: attempt.duration_ms,
+        cost: share.as_ref().map(|share| Usd(share.cost)),
+        provider_cost: share.as_ref().filter(|_| sees_provider).map(|share| Usd(share.provider_cost)),
+        basis: share.as_ref().map(|share| share.basis.name().to_owned()),
+        usage: share.map(|share| usage_view(&share.usage)),
     }
+}
+
+fn usage_view(usage: &Usage) -> BTreeMap<String, u64> {
+    usage.iter().map(|(meter, units)| (meter.name().to_owned(), units)).collect()
 }
 
 fn charge_view(line: ChargeLine) -> ChargeLineView {
@@ -198,9 +253,16 @@ fn charge_view(line: ChargeLine) -> ChargeLineView {
 async fn view(event: UsageEvent, actor: &Actor, names: &mut Names) -> Result<RequestView, AppError> {
     // what the operator pays is none of a tenant's business
     let sees_provider = actor.own_tenant().is_none();
-    let provider_charge = event.provider_charge.unwrap_or_else(|| event.charge.clone());
+    let mut provider_charge = event.provider_charge.clone().unwrap_or_else(|| event.charge.clone());
+    let mut charge = event.charge.clone();
+    for bill in event.bills() {
+        charge.extend(bill.charge.iter().cloned());
+        provider_charge.extend(bill.provider_charge.as_ref().unwrap_or(&bill.charge).iter().cloned());
+    }
     let provider_charge =
         sees_provider.then(|| provider_charge.into_iter().map(charge_view).collect::<Vec<_>>());
+    let attempts = event.attempts.clone().into_iter().zip(shares(&event));
+    let attempts = attempts.map(|(attempt, share)| attempt_view(attempt, share, sees_provider)).collect();
     let margin = event.margin.map(|margin| MarginLineView {
         margin_id: margin.rule.to_string(),
         percent: margin.basis_points.to_string(),
@@ -227,11 +289,11 @@ async fn view(event: UsageEvent, actor: &Actor, names: &mut Names) -> Result<Req
         cost: Usd(event.cost),
         provider_cost: sees_provider.then_some(Usd(event.provider_cost)),
         basis: event.basis.name().to_owned(),
-        usage: event.usage.iter().map(|(meter, units)| (meter.name().to_owned(), units)).collect(),
-        charge: event.charge.into_iter().map(charge_view).collect(),
+        usage: usage_view(&event.usage),
+        charge: charge.into_iter().map(charge_view).collect(),
         margin,
         provider_charge,
-        attempts: event.attempts.into_iter().map(attempt_view).collect(),
+        attempts,
         admitted_at: Time(event.admitted_at),
         finished_at: Time(event.finished_at),
         duration_ms: event.duration_ms,

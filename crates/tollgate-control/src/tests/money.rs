@@ -59,6 +59,7 @@ pub(super) fn event(tenant: TenantId, key: &CreatedKey, hold: HoldId, number: u1
         started_at: NOW,
         first_byte_ms: 5,
         duration_ms: 10,
+        bill: None,
     };
     UsageEvent {
         event: id,

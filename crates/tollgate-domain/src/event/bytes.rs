@@ -2,13 +2,16 @@
 //! much. Read back by the release that wrote it, or by one that still knows its layout.
 
 use super::{
-    Attempt, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface, UsageEvent,
+    Attempt, AttemptBill, AttemptOutcome, ChargeLine, Labels, RequestOutcome, SettlementBasis, Surface,
+    UsageEvent,
 };
 use crate::{AppliedMargin, BasisPoints, ErrorKind, Id, Meter, NanoUsd, PricePerMillion, UnixMillis, Usage};
 
 /// The layout; a reader refuses what it does not know. To be raised with every change of it, and where a variant
 /// is added to an enumeration elsewhere than at its end.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The layout before attempts had bills of their own.
+const WITHOUT_BILLS: u8 = 1;
 /// The bases in the order of their bytes.
 const BASES: [SettlementBasis; 3] =
     [SettlementBasis::Provider, SettlementBasis::Counted, SettlementBasis::Estimated];
@@ -48,11 +51,7 @@ impl UsageEvent {
         {
             out.extend_from_slice(&signed.to_le_bytes());
         }
-        count(out, self.usage.iter().count());
-        for (meter, units) in self.usage.iter() {
-            out.push(meter as u8);
-            number(out, units);
-        }
+        usage(out, &self.usage);
         charge(out, &self.charge);
         option(out, self.margin, margin);
         option(out, self.provider_charge.as_deref(), charge);
@@ -72,9 +71,9 @@ impl UsageEvent {
     /// # Errors
     /// [`UnreadableEvent`] for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableEvent> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader { left: bytes, version: VERSION };
         let event = reader.event().ok_or(UnreadableEvent)?;
-        if reader.0.is_empty() { Ok(event) } else { Err(UnreadableEvent) }
+        if reader.left.is_empty() { Ok(event) } else { Err(UnreadableEvent) }
     }
 }
 
@@ -140,14 +139,37 @@ fn attempt(out: &mut Vec<u8>, attempt: &Attempt) {
     out.extend_from_slice(&attempt.started_at.0.to_le_bytes());
     number(out, attempt.first_byte_ms);
     number(out, attempt.duration_ms);
+    option(out, attempt.bill.as_deref(), bill);
+}
+
+fn bill(out: &mut Vec<u8>, bill: &AttemptBill) {
+    out.extend_from_slice(&bill.cost.0.to_le_bytes());
+    out.extend_from_slice(&bill.provider_cost.0.to_le_bytes());
+    usage(out, &bill.usage);
+    out.push(bill.basis as u8);
+    charge(out, &bill.charge);
+    option(out, bill.margin, margin);
+    option(out, bill.provider_charge.as_deref(), charge);
+}
+
+fn usage(out: &mut Vec<u8>, usage: &Usage) {
+    count(out, usage.iter().count());
+    for (meter, units) in usage.iter() {
+        out.push(meter as u8);
+        number(out, units);
+    }
 }
 
 /// What is left to read. `None` anywhere: the bytes are no event.
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    left: &'a [u8],
+    version: u8,
+}
 
 impl Reader<'_> {
     fn event(&mut self) -> Option<UsageEvent> {
-        if self.byte()? != VERSION {
+        self.version = self.byte()?;
+        if !matches!(self.version, WITHOUT_BILLS | VERSION) {
             return None;
         }
         // in the order of the fields: each is read where it stands
@@ -186,8 +208,8 @@ impl Reader<'_> {
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (array, rest) = self.left.split_first_chunk()?;
+        self.left = rest;
         Some(*array)
     }
 
@@ -213,8 +235,8 @@ impl Reader<'_> {
 
     fn text(&mut self) -> Option<String> {
         let n_bytes = self.count()?;
-        let (text, rest) = self.0.split_at_checked(n_bytes)?;
-        self.0 = rest;
+        let (text, rest) = self.left.split_at_checked(n_bytes)?;
+        self.left = rest;
         String::from_utf8(text.to_vec()).ok()
     }
 
@@ -283,7 +305,20 @@ impl Reader<'_> {
             started_at: UnixMillis(self.signed()?),
             first_byte_ms: self.number()?,
             duration_ms: self.number()?,
+            bill: if self.version == WITHOUT_BILLS { None } else { self.option(Self::bill)? },
         })
+    }
+
+    fn bill(&mut self) -> Option<Box<AttemptBill>> {
+        Some(Box::new(AttemptBill {
+            cost: NanoUsd(self.signed()?),
+            provider_cost: NanoUsd(self.signed()?),
+            usage: self.usage()?,
+            basis: *BASES.get(usize::from(self.byte()?))?,
+            charge: self.list(Self::charge_line)?,
+            margin: self.option(Self::margin)?,
+            provider_charge: self.option(|reader| reader.list(Self::charge_line))?,
+        }))
     }
 }
 
@@ -316,6 +351,27 @@ mod tests {
             let _ = UsageEvent::from_bytes(&bytes);
             let _ = UsageEvent::from_bytes(&[&[VERSION][..], &bytes].concat());
         }
+    }
+
+    /// What the release before wrote into a log: the same without a byte per attempt for its bill.
+    #[test]
+    fn the_layout_without_bills_is_read() {
+        let attempt = Attempt {
+            provider: "p".to_owned(),
+            model: "m".to_owned(),
+            credential: None,
+            outcome: AttemptOutcome::Ok,
+            status: Some(200),
+            started_at: UnixMillis(1),
+            first_byte_ms: 2,
+            duration_ms: 3,
+            bill: None,
+        };
+        let mut bytes = Vec::new();
+        super::attempt(&mut bytes, &attempt);
+        bytes.pop();
+        let mut reader = Reader { left: &bytes, version: WITHOUT_BILLS };
+        assert_eq!((reader.attempt(), reader.left.len()), (Some(attempt), 0));
     }
 
     /// The bytes of enumerations are their places: what this release wrote the next one must read.

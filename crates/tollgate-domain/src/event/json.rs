@@ -1,7 +1,7 @@
 //! An event as JSON, written without serde: every request's is written on its way to the journal, and going
 //! through the serializer costs several times as much. The text is the same to the byte; a test compares them.
 
-use super::{Attempt, ChargeLine, RequestOutcome, UsageEvent};
+use super::{Attempt, AttemptBill, ChargeLine, RequestOutcome, UsageEvent};
 use crate::{AppliedMargin, Id, Meter, NanoUsd, UnixMillis, Usage};
 
 /// Bytes of an event with one attempt and short names: spares most events a second allocation.
@@ -297,6 +297,26 @@ impl Writer {
         self.moment(key!("started_at"), attempt.started_at);
         self.number(key!("first_byte_ms"), attempt.first_byte_ms);
         self.number(key!("duration_ms"), attempt.duration_ms);
+        if let Some(bill) = &attempt.bill {
+            self.bill(bill);
+        }
+        self.close(b'}');
+    }
+
+    fn bill(&mut self, bill: &AttemptBill) {
+        self.key(key!("bill"));
+        self.open(b'{');
+        self.money(key!("cost"), bill.cost);
+        self.money(key!("provider_cost"), bill.provider_cost);
+        self.usage(&bill.usage);
+        self.word(key!("basis"), bill.basis.name());
+        self.charge(key!("charge"), &bill.charge);
+        if let Some(margin) = bill.margin {
+            self.margin(margin);
+        }
+        if let Some(lines) = &bill.provider_charge {
+            self.charge(key!("provider_charge"), lines);
+        }
         self.close(b'}');
     }
 }

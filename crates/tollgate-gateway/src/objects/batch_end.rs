@@ -35,23 +35,44 @@ pub(super) async fn seen(
     object: &ObjectId,
 ) -> Result<Response<GatewayBody>, Refusal> {
     let (mut parts, body) = asking.collect(response).await?;
-    if let Some(claim) = &object.batch {
-        match ending(asking, &body, object).await {
-            Ending::Ended(usage, basis) => {
-                if let Some(cost) = settle(asking, claim, object, &usage, basis)
-                    && let Ok(value) = HeaderValue::from_str(&cost.to_string())
-                {
-                    parts.headers.insert(COST_USD, value);
-                }
-            }
-            Ending::Running => renew(asking, claim).await,
-            Ending::Unknown => {
-                tracing::warn!(request = %claim.request, "a batch has ended and its usage cannot be read yet");
-            }
-        }
+    if let Some(cost) = look_and_settle(asking, &body, object, AskedBy::Client).await
+        && let Ok(value) = HeaderValue::from_str(&cost.to_string())
+    {
+        parts.headers.insert(COST_USD, value);
     }
     let written = asking.rename(&body, Kind::Batch, object)?;
     Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    /// A client, whose calls are admitted and journaled.
+    Client,
+    /// The pod that made the batch.
+    Pod,
+}
+
+/// Settles a batch where it has ended, by what the provider says of it; answers its cost then. One that runs keeps its
+/// money.
+pub(super) async fn look_and_settle(
+    asking: &Asking<'_>,
+    body: &[u8],
+    object: &ObjectId,
+    asked_by: AskedBy,
+) -> Option<NanoUsd> {
+    let claim = object.batch.as_ref()?;
+    match ending(asking, body, object, asked_by).await {
+        Ending::Ended(usage, basis) => settle(asking, claim, object, &usage, basis),
+        Ending::Running => {
+            renew(asking, claim).await;
+            None
+        }
+        Ending::Unknown => {
+            tracing::warn!(request = %claim.request, "a batch has ended and its usage cannot be read yet");
+            None
+        }
+    }
 }
 
 enum Ending {
@@ -60,7 +81,7 @@ enum Ending {
     Unknown,
 }
 
-async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
+async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId, asked_by: AskedBy) -> Ending {
     let Ok(root) = Node::parse(body) else { return Ending::Unknown };
     let Ok(mut members) = root.object() else { return Ending::Unknown };
     let status = members.string("status").ok().flatten().unwrap_or_default();
@@ -87,10 +108,8 @@ async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
         };
     };
     let file = ObjectId { upstream: output, batch: None, ..object.clone() };
-    let id = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
-    let Ok(response) = asking.content(&file, id).await else { return Ending::Unknown };
-    match asking.collect(response).await {
-        Ok((_, text)) => {
+    match answers(asking, &file, asked_by).await {
+        Some(text) => {
             let (usage, n) = usage_of_lines(&text);
             // answers that do not tell their usage are not free: unsettled, the batch is charged at its estimate
             if n == 0 || n_completed.is_some_and(|n_completed| n < n_completed) {
@@ -98,8 +117,18 @@ async fn ending(asking: &Asking<'_>, body: &[u8], object: &ObjectId) -> Ending {
             }
             Ending::Ended(requests(usage, n), SettlementBasis::Provider)
         }
-        Err(_) => Ending::Unknown,
+        None => Ending::Unknown,
     }
+}
+
+/// The file with a batch's answers.
+async fn answers(asking: &Asking<'_>, file: &ObjectId, asked_by: AskedBy) -> Option<Bytes> {
+    if asked_by == AskedBy::Pod {
+        return asking.look(file, &format!("/files/{}/content", file.upstream)).await;
+    }
+    let id = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
+    let response = asking.content(file, id).await.ok()?;
+    asking.collect(response).await.ok().map(|(_, text)| text)
 }
 
 /// The usage that a batch's answers tell, one by one; and how many there are.
@@ -205,6 +234,7 @@ fn event_of(
             started_at: claim.admitted_at,
             first_byte_ms: duration_ms,
             duration_ms,
+            bill: None,
         }],
         duration_ms,
         first_byte_ms: None,

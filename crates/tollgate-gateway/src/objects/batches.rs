@@ -16,6 +16,7 @@ use tollgate_telemetry::RequestTrace;
 use tollgate_wire::json::{Node, ReadError, set_members};
 use tollgate_wire::neutral::ChatDialect;
 
+use super::batch_watch::watch;
 use super::ids::{BatchClaim, CLAIM, Kind, ObjectId};
 use super::{Asking, quoted};
 use crate::answer::GatewayBody;
@@ -92,7 +93,10 @@ pub(super) async fn make(
     priced.requested_model = format!("{provider}/{}", lines.candidate.candidate.model);
     priced.plan = plan_of(lines);
     let response = pipeline::pay_and_send(asking.gateway, priced).await?;
-    asking.renamed(response, Kind::Batch, &like).await
+    let (parts, body) = asking.collect(response).await?;
+    watch(asking, &like, &body);
+    let written = asking.rename(&body, Kind::Batch, &like)?;
+    Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
 }
 
 /// The surface that a batch's lines ask for.

@@ -45,12 +45,19 @@ pub(super) fn first_hold(
     if candidates.iter().all(|priced| priced.slice_tokens.is_none()) {
         return worst_case;
     }
-    let first = |priced: &PricedCandidate| match priced.slice_tokens {
-        None => priced.bound(priced.output_cap, shape),
-        Some(slice) => {
-            let least = priced.output_cap.min(floor).saturating_mul(shape.n_choices);
-            priced.bound_in_all(slice.max(least), shape)
-        }
-    };
+    let first = |priced: &PricedCandidate| priced.first_bound(shape, floor);
     candidates.iter().map(first).max().unwrap_or(worst_case)
+}
+
+impl PricedCandidate {
+    /// What is held for an attempt here before it is sent: the most it can cost, or a slice of that.
+    pub(crate) fn first_bound(&self, shape: &PricedPlanShape, floor: u64) -> NanoUsd {
+        match self.slice_tokens {
+            None => self.bound(self.output_cap, shape),
+            Some(slice) => {
+                let least = self.output_cap.min(floor).saturating_mul(shape.n_choices);
+                self.bound_in_all(slice.max(least), shape)
+            }
+        }
+    }
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_domain::Usage;
+use tollgate_domain::{NanoUsd, Usage};
 use tollgate_wire::media::MediaRelay;
 use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::responses::ResponseEcho;
-use tollgate_wire::openai::stream::{RelayEvent, StreamEnd, StreamOptions, StreamRelay};
+use tollgate_wire::openai::stream::{
+    CutNotice, CutUsage, RelayEvent, StreamEnd, StreamHead, StreamOptions, StreamRelay, collect_text,
+    cut_events,
+};
 use tollgate_wire::sse::SseError;
 use tollgate_wire::translate::{RelayContext, TranslatingRelay};
 
@@ -53,7 +56,7 @@ impl AnyRelay {
             return Self::OpenAi(StreamRelay::new(request.surface, options));
         }
         let foreign = request.client.foreign.as_ref();
-        Self::Translating(Box::new(TranslatingRelay::new(RelayContext {
+        let mut relay = TranslatingRelay::new(RelayContext {
             provider,
             client,
             created: created(reservation),
@@ -64,7 +67,13 @@ impl AnyRelay {
                 stand_in_id(reservation),
                 candidate.map_or_else(String::new, |one| one.model.to_string()),
             ),
-        })))
+        });
+        // its tokens are counted where it is held for in slices and its tokenizer is public
+        let is_sliced = reservation.current().is_some_and(|priced| priced.slice_tokens.is_some());
+        if is_sliced && candidate.is_some_and(|one| one.tokenizer.is_some()) {
+            relay.collect_text();
+        }
+        Self::Translating(Box::new(relay))
     }
 
     /// Whether an error can be told as an event.
@@ -97,6 +106,52 @@ impl AnyRelay {
 
     pub(super) const fn usage(&self) -> Option<Usage> {
         delegate!(self, relay => relay.usage())
+    }
+
+    /// Whether text has come since the usage was told.
+    pub(super) const fn has_text_since_usage(&self) -> bool {
+        match self {
+            Self::OpenAi(relay) => relay.has_text_since_usage(),
+            Self::Translating(relay) => relay.has_text_since_usage(),
+            Self::Media(_) => false,
+        }
+    }
+
+    /// Whether an event came that cannot be read and is relayed all the same.
+    pub(super) const fn has_unreadable(&self) -> bool {
+        match self {
+            Self::OpenAi(relay) => relay.has_unreadable(),
+            Self::Translating(_) | Self::Media(_) => false,
+        }
+    }
+
+    /// Appends the text that led to `events`, which have just come.
+    pub(super) fn take_text(&mut self, events: &[RelayEvent], into: &mut String) {
+        match self {
+            Self::OpenAi(_) => events.iter().for_each(|event| collect_text(event.frames(), into)),
+            Self::Translating(relay) => relay.take_text(into),
+            Self::Media(_) => {}
+        }
+    }
+
+    /// The last events of a stream that ends in the middle with `length`; `None` where there are no events.
+    pub(super) fn cut(
+        &mut self,
+        reservation: &Reservation,
+        head: &StreamHead,
+        (usage, cost): (&Usage, NanoUsd),
+        notice: Option<&CutNotice<'_>>,
+    ) -> Option<Bytes> {
+        let skim = &reservation.priced.skim;
+        match self {
+            Self::OpenAi(_) => {
+                let wants_usage = skim.include_usage == Some(true);
+                let counts = wants_usage.then(|| CutUsage::of(usage, cost));
+                Some(cut_events(head, skim.surface, skim.n_returned_choices(), notice, counts))
+            }
+            Self::Translating(relay) => Some(relay.cut(usage, cost, notice)),
+            Self::Media(_) => None,
+        }
     }
 
     pub(super) const fn text_bytes(&self) -> u64 {

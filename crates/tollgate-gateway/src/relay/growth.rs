@@ -18,7 +18,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Growth {
+pub(crate) enum Growth {
     /// So much is held in all.
     Grown(NanoUsd),
     /// It holds what it held before.
@@ -26,10 +26,10 @@ pub(super) enum Growth {
 }
 
 /// A question under way. Dropping it is harmless: what it may have added is given back by the settlement.
-pub(super) type Growing = Pin<Box<dyn Future<Output = Growth> + Send>>;
+pub(crate) type Growing = Pin<Box<dyn Future<Output = Growth> + Send>>;
 
 /// Asks for `total` to be held in all. Repeats the question while there is no answer to it.
-pub(super) fn grow(reservation: &Reservation, total: NanoUsd) -> Growing {
+pub(crate) fn grow(reservation: &Reservation, total: NanoUsd) -> Growing {
     let pod = Pod::clone(reservation.gateway());
     let tenant = reservation.priced.caller.context.tenant.id;
     let hold = HoldId::from_uuid(reservation.priced.request.as_uuid());

@@ -7,15 +7,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Body;
 use tollgate_catalog::Tokenizer;
-use tollgate_domain::{ErrorKind, MAX_LIMIT, Meter, NanoUsd, RequestOutcome, SettlementBasis, Usage};
+use tollgate_domain::{ErrorKind, MAX_LIMIT, NanoUsd, RequestOutcome};
 use tollgate_ledger::MoneyDenied;
-use tollgate_wire::openai::stream::{
-    CutNotice, CutUsage, RelayEvent, StreamEnd, StreamHead, collect_text, cut_events,
-};
-use tollgate_wire::openai::usage::counted_usage;
+use tollgate_wire::openai::stream::{CutNotice, RelayEvent, StreamEnd};
 use tollgate_wire::tokens::{Encoding, TokenCounter};
 
 use super::RelayBody;
+use super::dialect::AnyRelay;
 use super::growth::{Growing, Growth, grow};
 use crate::error::Refusal;
 use crate::plan::{PricedCandidate, PricedPlanShape};
@@ -51,7 +49,6 @@ pub(super) struct SliceHold {
     end: Option<StreamEnd>,
     /// Bytes of text and events with text that went on to the client.
     relayed: (u64, u64),
-    head: StreamHead,
 }
 
 /// The last question of a stream, for what its provider claims above what is held.
@@ -89,7 +86,7 @@ impl SliceHold {
         let slice = priced.slice_tokens.filter(|_| request.plan.is_paid)?;
         let shape = request.plan.shape();
         let cap = priced.output_cap.saturating_mul(shape.n_choices);
-        let held = held_in_all(priced, &shape, reservation.grant.granted);
+        let held = held_in_all(priced, &shape, reservation.granted_for_answer());
         let encoding = priced.candidate.tokenizer.map(|tokenizer| match tokenizer {
             Tokenizer::Cl100k => Encoding::Cl100k,
             Tokenizer::O200k => Encoding::O200k,
@@ -105,7 +102,6 @@ impl SliceHold {
             backlog: Bytes::new(),
             end: None,
             relayed: (0, 0),
-            head: StreamHead::default(),
         }))
     }
 
@@ -132,9 +128,9 @@ impl SliceMeter {
         self.counted_tokens.saturating_add(text_bytes.saturating_sub(self.counted_bytes))
     }
 
-    fn note(&mut self, events: &[RelayEvent]) {
+    fn note(&mut self, relay: &mut AnyRelay, events: &[RelayEvent]) {
         if self.encoding.is_some() {
-            events.iter().for_each(|event| collect_text(event.frames(), &mut self.text));
+            relay.take_text(events, &mut self.text);
         }
     }
 
@@ -160,7 +156,7 @@ impl RelayBody {
     pub(super) fn begin_in_slices(&mut self, end: Option<StreamEnd>) {
         let Some(slices) = &mut self.slices else { return };
         slices.end = end;
-        slices.meter.note(&self.events);
+        slices.meter.note(&mut self.relay, &self.events);
     }
 
     pub(super) fn poll_in_slices(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -205,7 +201,7 @@ impl RelayBody {
     fn body_ended(&mut self) {
         let end = self.relay.finish(true, &mut self.events);
         let Some(slices) = &mut self.slices else { return };
-        slices.meter.note(&self.events);
+        slices.meter.note(&mut self.relay, &self.events);
         slices.end = Some(end);
     }
 
@@ -268,15 +264,13 @@ impl RelayBody {
             self.fail(&Refusal::new(ErrorKind::UpstreamError, "the provider's stream cannot be read"));
             return;
         }
-        slices.meter.note(&self.events);
+        slices.meter.note(&mut self.relay, &self.events);
     }
 
     /// Events that are held for go on.
     fn release(&mut self) {
         let relayed = (self.relay.text_bytes(), self.relay.n_text_events());
         if let Some(slices) = &mut self.slices {
-            let n_choices = slices.shape.n_choices;
-            self.events.iter().for_each(|event| slices.head.note(event.frames(), n_choices));
             slices.relayed = relayed;
             slices.patience = None;
         }
@@ -294,6 +288,7 @@ impl RelayBody {
         let total =
             total.map(|(slices, priced): (_, &PricedCandidate)| priced.bound_in_all(tokens, &slices.shape));
         let Some(total) = total else { return };
+        let total = total.saturating_add(self.reservation.lost_cost());
         let growing = grow(&self.reservation, total.min(MAX_LIMIT));
         if let Some(slices) = &mut self.slices {
             slices.growing = Some(growing);
@@ -323,7 +318,8 @@ impl RelayBody {
         let (Some(slices), Some(priced)) = (&mut self.slices, self.reservation.current()) else { return };
         slices.growing = None;
         let (shape, used) = (slices.shape, slices.used(text_bytes));
-        let within = |money: NanoUsd| held_in_all(priced, &shape, money);
+        let lost = self.reservation.lost_cost();
+        let within = |money: NanoUsd| held_in_all(priced, &shape, money.saturating_sub(lost));
         match growth {
             Growth::Grown(_) if slices.claim == Claim::Asked || slices.claim == Claim::Rest => {
                 slices.claim = if slices.claim == Claim::Rest { Claim::Refused } else { Claim::None };
@@ -359,11 +355,8 @@ impl RelayBody {
     }
 
     fn claimed(&mut self) -> NanoUsd {
-        let usage = self.events.iter().rev().find_map(|event| match event {
-            RelayEvent::Usage { usage: Ok(usage), .. } => Some(*usage),
-            _ => None,
-        });
-        let Some(usage) = usage else { return NanoUsd::ZERO };
+        let Some(usage) = self.relay.usage() else { return NanoUsd::ZERO };
+        let (usage, _) = self.judged(&usage);
         self.reservation.note_served_tier(self.relay.service_tier());
         self.reservation.price(&with_request(usage)).claimed
     }
@@ -428,32 +421,13 @@ impl RelayBody {
     /// Ends the stream as if its cap had been reached, and says why. The provider is cancelled by dropping its
     /// body; what it has not been able to show is not charged.
     fn cut(&mut self, why: &Refusal) {
-        if self.upstream.take().is_none() || self.is_settled {
-            return;
-        }
-        self.events.clear();
         let Some(slices) = &mut self.slices else { return };
         slices.growing = None;
         slices.backlog = Bytes::new();
-        let (text_bytes, n_events) = slices.relayed;
-        let request = &self.reservation.priced;
-        let usage = counted_usage(&request.skim, request.body.0.len(), text_bytes, n_events);
-        let counts = CutUsage {
-            prompt_tokens: usage.get(Meter::Input),
-            completion_tokens: usage.get(Meter::Output),
-            cost: self.reservation.price(&with_request(usage)).cost,
-        };
+        let relayed = slices.relayed;
         let notice =
             CutNotice { code: why.kind.code(), message: &why.message, metadata: why.metadata.as_ref() };
-        let wants_usage = request.skim.include_usage == Some(true);
-        let n_choices = request.skim.n_returned_choices();
-        let counts = wants_usage.then_some(counts);
-        self.ready.push_back(cut_events(&slices.head, request.surface, n_choices, &notice, counts));
-        self.settle_cut(usage, why.kind);
-    }
-
-    fn settle_cut(&mut self, usage: Usage, kind: ErrorKind) {
-        self.settle_at(usage, SettlementBasis::Counted, RequestOutcome::Error(kind), 200);
+        self.end_with_length(relayed, Some(&notice), RequestOutcome::Error(why.kind));
     }
 }
 

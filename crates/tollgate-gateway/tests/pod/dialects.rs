@@ -247,7 +247,7 @@ async fn what_a_provider_lacks_is_refused_by_name_before_anything_is_sent() {
     let answer = pod.chat(&body).await;
     assert_eq!(answer.status.as_u16(), 400);
     let message = answer.json().unwrap()["error"]["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("seed is not supported by Anthropic Messages"), "{message}");
+    assert!(message.starts_with("a seed (`seed`) is not supported by Anthropic Messages"), "{message}");
     assert_eq!(pod.mock.counts().n_received, 0);
     // another candidate that can takes it
     body["model"] = json!("both");
@@ -309,6 +309,17 @@ async fn tokens_are_counted_and_models_listed_in_the_clients_shape() {
     let (_, body) = question(ChatDialect::Anthropic, false);
     let counted = pod.http.post_json(&pod.url("/v1/messages/count_tokens"), &body).await.unwrap();
     assert!(counted.json().unwrap()["input_tokens"].as_u64().unwrap() >= 2, "{}", counted.text());
+    let count = async |body: Value| {
+        let counted = pod.http.post_json(&pod.url("/v1/messages/count_tokens"), &body).await.unwrap();
+        counted.json().unwrap()["input_tokens"].as_u64().unwrap()
+    };
+    let ask = |text: &str| json!({"model": "one", "messages": [{"role": "user", "content": text}]});
+    let (short, long) = (count(ask("hello there")).await, count(ask(&"hello there ".repeat(100))).await);
+    assert!((5..40).contains(&short), "words are counted, not the JSON around them: {short}");
+    assert!((200..350).contains(&long), "{long}");
+    let mut settings = ask("hello there");
+    settings["metadata"] = json!({"user_id": "x".repeat(200)});
+    assert!(count(settings).await < short + 20, "settings are no words");
     let (_, body) = question(ChatDialect::Gemini, false);
     let counted = pod.http.post_json(&pod.url("/v1beta/models/one:countTokens"), &body).await.unwrap();
     assert!(counted.json().unwrap()["totalTokens"].as_u64().unwrap() >= 2, "{}", counted.text());

@@ -1,10 +1,12 @@
 //! Refusals before anything is sent: keys, models, prices, rates and money.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tollgate_domain::{Meter, NanoUsd};
+use tollgate_domain::{Meter, NanoUsd, SettlementBasis};
 use tollgate_policy::RateLimits;
 use tollgate_testkit::http::HttpClient;
-use tollgate_testkit::mock_provider::Script;
+use tollgate_testkit::mock_provider::{Script, Usage};
 
 use crate::harness::{INPUT_PRICE, OUTPUT_PRICE, Pod, Setup, hello};
 
@@ -158,19 +160,48 @@ async fn a_wallet_clamps_the_answer_to_what_it_affords() {
 #[tokio::test]
 async fn a_provider_that_exceeds_its_cap_does_not_overdraw() {
     let pod = Pod::start(Setup { budget: Some(NanoUsd(OUTPUT_PRICE * 1_000)), ..Setup::default() }).await;
-    let usage = tollgate_testkit::mock_provider::Usage {
-        prompt_tokens: 5,
-        completion_tokens: 900_000,
-        cached_tokens: 0,
-        reasoning_tokens: 0,
-    };
+    let usage = Usage { prompt_tokens: 5, completion_tokens: 900_000, cached_tokens: 0, reasoning_tokens: 0 };
     pod.mock.set_default(Script::new().usage(usage));
     pod.chat(&hello("one")).await.expect_status(200).unwrap();
     let event = pod.next_event().await;
-    assert_eq!(event.cost, event.held);
-    assert_eq!(event.provider_cost, NanoUsd(5 * INPUT_PRICE + 900_000 * OUTPUT_PRICE));
+    assert_eq!((event.basis, event.usage.input_tokens()), (SettlementBasis::Counted, 5), "beyond all belief");
+    assert!(event.cost < event.held);
+    pod.mock.set_default(Script::new().usage(Usage { completion_tokens: 1_000, ..usage }));
+    pod.chat(&hello("one")).await.expect_status(200).unwrap();
+    let event = pod.next_event().await;
+    assert_eq!((event.cost, event.basis), (event.held, SettlementBasis::Provider));
+    assert_eq!(event.provider_cost, NanoUsd(5 * INPUT_PRICE + 1_000 * OUTPUT_PRICE));
     pod.wait_until_nothing_is_held().await;
     assert!(pod.spent_and_held().await.0 <= NanoUsd(OUTPUT_PRICE * 1_000));
+}
+
+#[tokio::test]
+async fn calls_that_cost_nothing_are_limited_like_all_others() {
+    let message = json!({"role": "user", "content": "hello there"});
+    let calls = [
+        ("/v1/quote", hello("one")),
+        ("/v1/messages/count_tokens", json!({"model": "one", "messages": [message]})),
+        ("/v1beta/models/one:countTokens", json!({"contents": [{"parts": [{"text": "hello there"}]}]})),
+    ];
+    for (path, body) in calls {
+        let limits = RateLimits {
+            requests_per_minute: Some(2),
+            concurrent_requests: Some(1),
+            ..RateLimits::default()
+        };
+        let pod = Pod::start(Setup { limits, ..Setup::default() }).await;
+        for status in [200, 200, 429] {
+            // what is over gives its place back, in a moment
+            let answer = tollgate_testkit::wait::eventually(Duration::from_secs(10), "a place", async || {
+                let answer = pod.http.post_json(&pod.url(path), &body).await.unwrap();
+                let is_waiting = answer.text().contains("at the same time");
+                (!is_waiting).then_some(answer)
+            });
+            assert_eq!(answer.await.unwrap().status.as_u16(), status, "{path}");
+        }
+        assert_eq!(pod.mock.counts().n_received, 0);
+        assert_eq!(pod.spent_and_held().await, (NanoUsd::ZERO, NanoUsd::ZERO));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ mod faults;
 mod harness;
 mod idempotency;
 mod limits;
+mod long_streams;
+mod lost_attempts;
 mod media;
 mod objects;
 mod openai_document;

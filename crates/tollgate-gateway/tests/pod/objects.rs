@@ -1,6 +1,7 @@
 //! Files and batches: whose they are, and what a batch costs.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -276,4 +277,30 @@ async fn batches_that_cannot_be_bounded_or_paid_are_not_made() {
         (404, json!("input_file_id"))
     );
     pod.wait_until_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_settled_though_nobody_looks_at_it() {
+    let mut setup = Setup::default();
+    setup.config.look_at_batches_every = Duration::from_millis(50);
+    let pod = Pod::start(setup).await;
+    let kept = keep(&pod);
+    let made = make(&pod, &[line("a", &ask(100)), line("b", &ask(50))].join("\n")).await;
+    assert_eq!(made.status.as_u16(), 200, "{}", made.text());
+    // the upload and the reading of its lines
+    for _ in 0..2 {
+        assert_eq!(pod.next_event().await.surface, Surface::Files);
+    }
+    let held = pod.spent_and_held().await.1;
+    assert!(held > NanoUsd::ZERO);
+    let n_received = pod.mock.counts().n_received;
+    pod.mock.wait_for_requests(n_received + 2).await.unwrap();
+    assert_eq!(pod.spent_and_held().await, (NanoUsd::ZERO, held), "it is looked at, and runs");
+    let answers = json!({"response": {"body": {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}}});
+    end_with(&kept, &answers.to_string());
+    let event = pod.next_event().await;
+    let cost = NanoUsd(3 * INPUT_PRICE + 4 * OUTPUT_PRICE);
+    assert_eq!((event.surface, event.cost, event.held), (Surface::Batches, cost, held));
+    assert_eq!(pod.spent_and_held().await, (cost, NanoUsd::ZERO));
+    assert_eq!(pod.mock.last_request().unwrap().bearer(), Some("upstream-secret-1"));
 }

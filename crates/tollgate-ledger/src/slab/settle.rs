@@ -239,6 +239,9 @@ fn at_no_cost(settlement: &Settlement) -> Settlement {
     let free = |event: &Arc<UsageEvent>| {
         let mut event = UsageEvent::clone(event);
         (event.cost, event.charge, event.margin) = (NanoUsd::ZERO, Vec::new(), None);
+        for bill in event.attempts.iter_mut().filter_map(|attempt| attempt.bill.as_mut()) {
+            (bill.cost, bill.charge, bill.margin) = (NanoUsd::ZERO, Vec::new(), None);
+        }
         Arc::new(event)
     };
     Settlement { actual: NanoUsd::ZERO, event: settlement.event.as_ref().map(free), ..settlement.clone() }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use sqlx::types::Json;
-use tollgate_domain::{BasisPoints, ChargeLine, Meter, NanoUsd, RequestOutcome, SettlementBasis, UsageEvent};
+use tollgate_domain::{
+    AppliedMargin, BasisPoints, ChargeLine, Meter, NanoUsd, RequestOutcome, SettlementBasis, UsageEvent,
+};
 use uuid::Uuid;
 
 use super::{JournalProof, READ_ROWS, shown};
@@ -100,29 +102,40 @@ fn verify_texts(row: &Row, id: Uuid, event: &UsageEvent, proof: &mut JournalProo
     Ok(())
 }
 
-/// The sum of the charge's lines with the margin, rounded up once, and never more than what was held; the
+/// The sum of the charge's lines, of all attempts, with their margins, rounded up once, and never more than what was held; the
 /// provider's sum without either. A request whose end nobody saw has no lines: its cost is an estimate within
 /// what was held.
 fn verify_cost(event: &UsageEvent, id: Uuid, proof: &mut JournalProof) {
     let row = (TABLE, id);
-    let has_lines = !event.charge.is_empty() || event.provider_charge.is_some();
+    let has_lines =
+        !event.charge.is_empty() || event.provider_charge.is_some() || event.bills().next().is_some();
     if !has_lines && event.basis == SettlementBasis::Estimated {
         let expected = event.cost.max(NanoUsd::ZERO).min(event.held);
         proof.compare(row, "cost, estimated within what was held", &expected, &event.cost);
         return;
     }
-    let margin = event.margin.map_or(BasisPoints::UNCHANGED, |margin| margin.basis_points.factor());
-    let with_margin = |line: &ChargeLine| {
-        let factor = if line.tenant_price { BasisPoints::UNCHANGED } else { margin };
-        line.price.times(line.units).saturating_mul(factor.into())
-    };
-    let sum = event.charge.iter().map(with_margin).fold(0, i128::saturating_add);
+    let sum = event.bills().map(|bill| with_margin(&bill.charge, bill.margin));
+    let sum = sum.fold(with_margin(&event.charge, event.margin), i128::saturating_add);
     let sum = NanoUsd::round_up_with_margin(sum);
     // Nothing is held for what is free.
     let expected = if event.held > NanoUsd::ZERO { sum.min(event.held) } else { sum };
     proof.compare(row, "cost by its charge lines", &expected, &event.cost);
+    let billed = event.bills().map(|bill| plain(bill.provider_charge.as_ref().unwrap_or(&bill.charge)));
     let lines = event.provider_charge.as_ref().unwrap_or(&event.charge);
-    let billed = lines.iter().map(|line| line.price.times(line.units)).fold(0, i128::saturating_add);
+    let billed = billed.fold(plain(lines), i128::saturating_add);
     let billed = NanoUsd::round_up_from_millionths(billed);
     proof.compare(row, "provider cost by its lines", &billed, &event.provider_cost);
+}
+
+fn with_margin(lines: &[ChargeLine], margin: Option<AppliedMargin>) -> i128 {
+    let margin = margin.map_or(BasisPoints::UNCHANGED, |margin| margin.basis_points.factor());
+    let raised = |line: &ChargeLine| {
+        let factor = if line.tenant_price { BasisPoints::UNCHANGED } else { margin };
+        line.price.times(line.units).saturating_mul(factor.into())
+    };
+    lines.iter().map(raised).fold(0, i128::saturating_add)
+}
+
+fn plain(lines: &[ChargeLine]) -> i128 {
+    lines.iter().map(|line| line.price.times(line.units)).fold(0, i128::saturating_add)
 }

@@ -250,6 +250,7 @@ pub(crate) fn event(n: u64, tenant: u128) -> UsageEvent {
             started_at: admitted_at,
             first_byte_ms: 12,
             duration_ms: 34,
+            bill: None,
         }],
         duration_ms: 40,
         first_byte_ms: Some(13),

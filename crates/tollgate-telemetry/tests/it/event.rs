@@ -59,5 +59,6 @@ fn attempt(provider: &str, outcome: AttemptOutcome, status: Option<u16>) -> Atte
         started_at: UnixMillis(1_800_000_000_100),
         first_byte_ms: 200,
         duration_ms: 900,
+        bill: None,
     }
 }

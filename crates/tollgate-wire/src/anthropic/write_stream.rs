@@ -21,6 +21,8 @@ pub struct AnthropicStreamWriter {
     open: Option<(u64, Growth)>,
     /// Steps of parts that wait, in their order.
     waiting: VecDeque<(u64, StreamEvent)>,
+    /// Why the stream is cut, as JSON.
+    notice: Option<String>,
 }
 
 /// How a block grows: the type of its deltas and the member their text stands in.
@@ -34,11 +36,25 @@ impl Default for AnthropicStreamWriter {
             n_blocks: 0,
             open: None,
             waiting: VecDeque::new(),
+            notice: None,
         }
     }
 }
 
 impl AnthropicStreamWriter {
+    /// Says why the stream ends early, in the member `tollgate` of its last delta.
+    pub(crate) fn note_cut(&mut self, notice: String) {
+        self.notice = Some(notice);
+    }
+
+    /// Goes on in a stream whose block `open` is not closed.
+    pub(crate) fn resume(&mut self, open: Option<u64>) {
+        if let Some(block) = open {
+            self.n_blocks = block;
+            self.open = Some((block, TEXT));
+        }
+    }
+
     /// What `event` becomes; nothing for many. Steps of other choices than the first are left out, as the
     /// dialect has one.
     #[must_use]
@@ -124,6 +140,10 @@ impl AnthropicStreamWriter {
                 }
             });
             write_usage(writer, &self.usage);
+            if let Some(notice) = &self.notice {
+                writer.key("tollgate");
+                writer.literal(notice);
+            }
         });
         named(out, "message_stop", |_| {});
     }

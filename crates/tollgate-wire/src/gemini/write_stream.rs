@@ -19,6 +19,8 @@ pub struct GeminiStreamWriter {
     usage: Usage,
     parts: BTreeMap<(u64, u64), Growing>,
     ends: BTreeMap<u64, FinishReason>,
+    /// Why the stream is cut.
+    notice: Option<String>,
 }
 
 /// A part that has begun.
@@ -31,6 +33,11 @@ enum Growing {
 }
 
 impl GeminiStreamWriter {
+    /// Says why the stream ends early, in `finishMessage`.
+    pub(crate) fn note_cut(&mut self, notice: String) {
+        self.notice = Some(notice);
+    }
+
     /// What `event` becomes; nothing for many.
     #[must_use]
     pub fn event(&mut self, event: &StreamEvent) -> Option<Bytes> {
@@ -140,6 +147,7 @@ impl GeminiStreamWriter {
                             writer.member_string("role", "model");
                         });
                         writer.member_string("finishReason", finish_name(*reason));
+                        writer.member_string_if("finishMessage", self.notice.as_deref());
                         writer.member_count("index", *choice);
                     });
                 }

@@ -112,10 +112,16 @@ pub(crate) fn refuse_unknown_members(
     target: ChatDialect,
     fidelity: &mut Fidelity,
 ) -> Result<(), Unsupported> {
-    match request.rest.iter().find(|(name, _)| !is_advice(name)) {
+    match request.rest.iter().find(|(name, value)| !is_advice(name) && !asks_for_nothing(value)) {
         Some((name, _)) => fidelity.lacks_named(target, Feature::UnknownMembers, Some(format!("`{name}`"))),
         None => Ok(()),
     }
+}
+
+/// Whether a member that nobody understood is empty: clients write lists of settings that have none.
+fn asks_for_nothing(value: &RawJson) -> bool {
+    let text: String = value.text().split_ascii_whitespace().collect();
+    matches!(text.as_str(), "null" | "[]" | "{}")
 }
 
 /// Notes which of `without` the request has: an answer is the same without them.

@@ -221,6 +221,18 @@ impl StreamRelay {
         self.progress.service_tier.as_deref()
     }
 
+    /// Whether text has come since the usage was told: its count of the answer is not the last one.
+    #[must_use]
+    pub const fn has_text_since_usage(&self) -> bool {
+        self.progress.text_bytes > self.progress.text_bytes_told
+    }
+
+    /// Whether an event has come that is no JSON.
+    #[must_use]
+    pub const fn has_unreadable(&self) -> bool {
+        self.progress.has_unreadable
+    }
+
     /// Bytes of text relayed: content, reasoning, refusals, tool arguments.
     #[must_use]
     pub const fn text_bytes(&self) -> u64 {

@@ -1,6 +1,8 @@
 //! One dialect's requests, answers and streams as another's: what a gateway calls where the two sides differ.
 
 mod answers;
+mod cut;
+mod passing;
 mod relay;
 mod requests;
 mod streams;

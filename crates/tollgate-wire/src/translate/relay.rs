@@ -4,31 +4,40 @@
 use bytes::Bytes;
 use tollgate_domain::Usage;
 
+use super::cut::CutPoint;
+use super::passing::WholeEvents;
 use super::streams::{StreamReader, StreamWriter};
-use crate::neutral::{ChatDialect, StreamEvent};
+use crate::neutral::{ChatDialect, PartStart, StreamEvent};
 use crate::openai::error::ProviderError;
 use crate::openai::responses::ResponseEcho;
 use crate::openai::stream::{RelayEvent, StreamEnd, UsageFrame};
 use crate::sse::SseError;
+
+/// What a picture in an answer counts as in bytes of text: as many as the dearest one that is known costs tokens.
+const BYTES_PER_IMAGE: u64 = 4_096;
 
 /// Reads steps in one dialect and writes them in another.
 #[derive(Debug)]
 pub struct TranslatingRelay {
     reader: StreamReader,
     /// Gone once the last event is written; never there where both sides speak the same.
-    writer: Option<StreamWriter>,
-    /// Whether the bytes pass as they are.
-    is_passing: bool,
-    stand_in: (String, String),
+    pub(super) writer: Option<StreamWriter>,
+    /// Where the bytes pass as they are.
+    passing: Option<WholeEvents>,
+    pub(super) context: RelayContext,
+    pub(super) cut_point: CutPoint,
     steps: Vec<StreamEvent>,
     content_begun: bool,
     n_finished: u64,
-    n_choices: u64,
-    is_over: bool,
+    pub(super) is_over: bool,
     has_failed: bool,
     usage: Option<Usage>,
+    /// The text that had come when the usage was told.
+    text_bytes_told: u64,
     text_bytes: u64,
     n_text_events: u64,
+    /// The text since it was last taken, where somebody counts it.
+    text: Option<String>,
 }
 
 /// What a relay is told of its request.
@@ -54,21 +63,38 @@ impl TranslatingRelay {
     /// A relay at the start of an answer.
     #[must_use]
     pub fn new(context: RelayContext) -> Self {
-        let RelayContext { provider, client, created, wants_usage, n_choices, echo, stand_in } = context;
+        let RelayContext { provider, client, created, wants_usage, .. } = context;
+        let is_passing = provider == client;
+        let writer = || StreamWriter::new(client, created, wants_usage, context.echo.clone());
         Self {
             reader: StreamReader::new(provider),
-            writer: (provider != client).then(|| StreamWriter::new(client, created, wants_usage, echo)),
-            is_passing: provider == client,
-            stand_in,
+            writer: (!is_passing).then(writer),
+            passing: is_passing.then(WholeEvents::default),
+            context,
+            cut_point: CutPoint::default(),
             steps: Vec::new(),
             content_begun: false,
             n_finished: 0,
-            n_choices,
             is_over: false,
             has_failed: false,
             usage: None,
+            text_bytes_told: 0,
             text_bytes: 0,
             n_text_events: 0,
+            text: None,
+        }
+    }
+
+    /// Keeps the text that comes for [`Self::take_text`].
+    pub fn collect_text(&mut self) {
+        self.text = Some(String::new());
+    }
+
+    /// Appends the text since the last time to `into`.
+    pub fn take_text(&mut self, into: &mut String) {
+        if let Some(text) = &mut self.text {
+            into.push_str(text);
+            text.clear();
         }
     }
 
@@ -81,13 +107,16 @@ impl TranslatingRelay {
             return Ok(());
         }
         let mut steps = std::mem::take(&mut self.steps);
-        let passing = self.is_passing.then(|| chunk.clone());
+        let passing = self.passing.is_some().then(|| chunk.clone());
         let outcome = self.reader.push(chunk, &mut steps);
         steps.drain(..).for_each(|step| self.step(step, out));
         self.steps = steps;
         // a chunk with the provider's error is told in our words instead
-        if !self.has_failed && outcome.is_ok() {
-            out.extend(passing.map(RelayEvent::Forward));
+        if let (Some(chunk), Some(events)) = (passing, &mut self.passing)
+            && !self.has_failed
+            && outcome.is_ok()
+        {
+            out.extend(events.push(chunk).map(RelayEvent::Forward));
         }
         outcome
     }
@@ -98,6 +127,8 @@ impl TranslatingRelay {
             let mut steps = Vec::new();
             self.reader.end(&mut steps);
             steps.into_iter().for_each(|step| self.step(step, out));
+            let rest = self.passing.as_mut().and_then(WholeEvents::take_rest);
+            out.extend(rest.filter(|_| !self.has_failed).map(RelayEvent::Forward));
             if !self.is_over && self.finish_seen() {
                 // a clean end without the terminator
                 self.step(StreamEvent::End, out);
@@ -123,26 +154,49 @@ impl TranslatingRelay {
                 out.extend(self.end());
                 return;
             }
-            StreamEvent::Usage(usage) => self.usage = Some(usage),
-            StreamEvent::Finish { .. } => self.n_finished += 1,
-            StreamEvent::PartStart { .. } => self.content_begun = true,
-            StreamEvent::Delta { ref text, .. } => {
-                self.content_begun = true;
-                self.text_bytes += text.len() as u64;
-                self.n_text_events += 1;
+            StreamEvent::Usage(usage) => {
+                self.usage = Some(usage);
+                self.text_bytes_told = self.text_bytes;
             }
+            StreamEvent::Finish { .. } => self.n_finished += 1,
+            StreamEvent::PartStart { ref start, .. } => self.begin(start),
+            StreamEvent::Delta { ref text, .. } => self.say(text),
             _ => {}
         }
         let step = self.named(step);
+        self.cut_point.note(&step);
         let written = self.writer.as_mut().and_then(|writer| writer.event(&step, None));
         out.extend(written.map(RelayEvent::Forward));
+    }
+
+    /// A text that begins is empty: an error may still follow it, and nobody has lost anything by waiting.
+    fn begin(&mut self, start: &PartStart) {
+        match start {
+            PartStart::Text | PartStart::Thinking | PartStart::Refusal => {}
+            PartStart::HiddenThinking { data } => self.say(data),
+            PartStart::ToolCall { name, .. } => self.say(name),
+            PartStart::Image { .. } => {
+                self.content_begun = true;
+                self.text_bytes += BYTES_PER_IMAGE;
+            }
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.content_begun = true;
+        self.text_bytes += text.len() as u64;
+        self.n_text_events += 1;
+        if let Some(collected) = &mut self.text {
+            collected.push_str(text);
+        }
     }
 
     /// The first step with the id and model that stand in where the provider tells none.
     fn named(&self, step: StreamEvent) -> StreamEvent {
         let StreamEvent::Start { id, model, created } = step else { return step };
         let or = |text: String, stand_in: &String| if text.is_empty() { stand_in.clone() } else { text };
-        let (id, model) = (or(id, &self.stand_in.0), or(model, &self.stand_in.1));
+        let stand_in = &self.context.stand_in;
+        let (id, model) = (or(id, &stand_in.0), or(model, &stand_in.1));
         StreamEvent::Start { id, model, created }
     }
 
@@ -165,7 +219,7 @@ impl TranslatingRelay {
     /// Whether every answer has its finish reason.
     #[must_use]
     pub const fn finish_seen(&self) -> bool {
-        self.n_finished > 0 && self.n_finished >= self.n_choices
+        self.n_finished > 0 && self.n_finished >= self.context.n_choices
     }
 
     /// Whether the provider's terminator has come.
@@ -180,7 +234,13 @@ impl TranslatingRelay {
         self.usage
     }
 
-    /// Bytes of text relayed: content, reasoning, refusals, tool arguments.
+    /// Whether text has come since the usage was told: its count of the answer is not the last one.
+    #[must_use]
+    pub const fn has_text_since_usage(&self) -> bool {
+        self.text_bytes > self.text_bytes_told
+    }
+
+    /// Bytes of text relayed: content, reasoning, refusals, names and arguments of tool calls.
     #[must_use]
     pub const fn text_bytes(&self) -> u64 {
         self.text_bytes

@@ -11,6 +11,7 @@ use crate::json::ReadError;
 use crate::neutral::{ChatDialect, StreamEvent};
 use crate::openai::chat::{ChatStreamReader, ChatStreamWriter};
 use crate::openai::responses::{ResponseEcho, ResponsesStreamReader, ResponsesStreamWriter};
+use crate::openai::stream::CutNotice;
 use crate::sse::{Decoder, SseError};
 
 /// Reads a provider's stream in its dialect, however it is split.
@@ -138,6 +139,26 @@ impl StreamWriter {
             ChatDialect::OpenAiChat | ChatDialect::Bedrock | ChatDialect::Cohere => {
                 Self::Chat(ChatStreamWriter::new(created, wants_usage))
             }
+        }
+    }
+
+    /// The next events end a stream that is cut: the last one says why.
+    pub(super) fn note_cut(&mut self, notice: Option<&CutNotice<'_>>) {
+        let Some(notice) = notice else { return };
+        match self {
+            // has an end of its own
+            Self::Chat(_) => {}
+            Self::Responses(writer) => writer.note_cut(notice.to_json()),
+            Self::Anthropic(writer) => writer.note_cut(notice.to_json()),
+            Self::Gemini(writer) => writer.note_cut(notice.message.to_owned()),
+        }
+    }
+
+    /// Goes on after `start` and with `open` parts, whose bytes have passed.
+    pub(super) fn resume(&mut self, start: Option<&StreamEvent>, open: &[(u64, u64)]) {
+        let _passed = start.and_then(|start| self.event(start, None));
+        if let Self::Anthropic(writer) = self {
+            writer.resume(open.first().map(|(_, part)| *part));
         }
     }
 

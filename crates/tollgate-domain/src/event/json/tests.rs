@@ -1,15 +1,31 @@
 use proptest::prelude::*;
 
 use crate::{
-    AppliedMargin, Attempt, AttemptOutcome, BasisPoints, ChargeLine, CredentialId, ErrorKind, EventId,
-    HoldId, KeyId, MarginId, Meter, NanoUsd, PriceId, PricePerMillion, ProjectId, RequestId, RequestOutcome,
-    SettlementBasis, Surface, TenantId, UnixMillis, Usage, UsageEvent,
+    AppliedMargin, Attempt, AttemptBill, AttemptOutcome, BasisPoints, ChargeLine, CredentialId, ErrorKind,
+    EventId, HoldId, KeyId, MarginId, Meter, NanoUsd, PriceId, PricePerMillion, ProjectId, RequestId,
+    RequestOutcome, SettlementBasis, Surface, TenantId, UnixMillis, Usage, UsageEvent,
 };
+
+fn bill() -> impl Strategy<Value = Option<Box<AttemptBill>>> {
+    let bill = (charge(), any::<i64>(), any::<bool>()).prop_map(|(charge, cost, is_odd)| {
+        Box::new(AttemptBill {
+            cost: NanoUsd(cost),
+            provider_cost: NanoUsd(cost / 2),
+            usage: Usage::ZERO.with(Meter::Input, cost.unsigned_abs()),
+            basis: SettlementBasis::Estimated,
+            margin: is_odd
+                .then(|| AppliedMargin { rule: MarginId::from_u128(8), basis_points: BasisPoints::LEAST }),
+            provider_charge: is_odd.then(|| charge.clone()),
+            charge,
+        })
+    });
+    proptest::option::of(bill)
+}
 
 fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
     let attempt =
-        (any::<String>(), any::<Option<u128>>(), 0..AttemptOutcome::ALL.len(), any::<Option<u16>>())
-            .prop_map(|(model, credential, outcome, status)| Attempt {
+        (any::<String>(), any::<Option<u128>>(), 0..AttemptOutcome::ALL.len(), any::<Option<u16>>(), bill())
+            .prop_map(|(model, credential, outcome, status, bill)| Attempt {
                 provider: "p\u{7f}".to_owned(),
                 model,
                 credential: credential.map(CredentialId::from_u128),
@@ -18,6 +34,7 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
                 started_at: UnixMillis(-5),
                 first_byte_ms: 0,
                 duration_ms: u64::MAX,
+                bill,
             });
     proptest::collection::vec(attempt, 0..3)
 }
@@ -103,6 +120,14 @@ proptest! {
     fn the_text_is_what_serde_writes(event in events()) {
         prop_assert_eq!(event.to_json(), serde_json::to_string(&event).unwrap());
     }
+}
+
+/// What releases before the bills of attempts wrote.
+#[test]
+fn attempts_without_a_bill_are_read() {
+    let text = r#"{"provider":"p","model":"m","outcome":"timeout","started_at":1,"first_byte_ms":2,"duration_ms":3}"#;
+    let attempt: Attempt = serde_json::from_str(text).unwrap();
+    assert_eq!((attempt.outcome, attempt.bill), (AttemptOutcome::Timeout, None));
 }
 
 #[test]

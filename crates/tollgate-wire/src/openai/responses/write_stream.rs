@@ -25,6 +25,8 @@ pub struct ResponsesStreamWriter {
     whole: Assembler,
     /// Items in their order, by the part they are.
     items: Vec<(u64, Item)>,
+    /// Why the stream is cut, as JSON.
+    notice: Option<String>,
 }
 
 /// An item that has begun.
@@ -38,7 +40,13 @@ impl ResponsesStreamWriter {
     /// `created` (Unix seconds) stands where the vendor tells no time.
     #[must_use]
     pub fn new(echo: ResponseEcho, created: u64) -> Self {
-        Self { echo, created, n_events: 0, id: String::new(), whole: Assembler::default(), items: Vec::new() }
+        let (id, whole, items) = (String::new(), Assembler::default(), Vec::new());
+        Self { echo, created, n_events: 0, id, whole, items, notice: None }
+    }
+
+    /// Says why the stream ends early, in the member `tollgate` of its last event.
+    pub(crate) fn note_cut(&mut self, notice: String) {
+        self.notice = Some(notice);
     }
 
     /// What `event` becomes; nothing for many. Steps of other choices than the first are left out, as the
@@ -91,10 +99,15 @@ impl ResponsesStreamWriter {
         state: State,
     ) {
         let (echo, created) = (self.echo.clone(), self.created);
+        let notice = self.notice.take_if(|_| matches!(state, State::Ended));
         self.named(out, name, |writer| {
             writer.member_object("response", |writer| {
                 write_response(writer, answer, &echo, created, cost, state);
             });
+            if let Some(notice) = &notice {
+                writer.key("tollgate");
+                writer.literal(notice);
+            }
         });
     }
 

@@ -39,7 +39,42 @@ pub struct CutUsage {
     pub cost: NanoUsd,
 }
 
+impl CutNotice<'_> {
+    fn value(&self) -> Value {
+        let mut why = json!({ "code": self.code, "message": self.message });
+        if let Some(metadata) = self.metadata {
+            why["metadata"] = metadata.clone();
+        }
+        why
+    }
+
+    /// The notice as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.value().to_string()
+    }
+}
+
 impl StreamHead {
+    /// What a stream that is written here repeats, and its answers that have ended.
+    #[must_use]
+    pub fn of(id: &str, created: Option<u64>, model: &str, finished: Vec<u64>) -> Self {
+        let mut members = serde_json::Map::new();
+        members.insert("id".to_owned(), json!(id));
+        members.insert("model".to_owned(), json!(model));
+        if let Some(created) = created {
+            members.insert("created".to_owned(), json!(created));
+        }
+        Self { members: Some(members), finished }
+    }
+
+    /// With that time (Unix seconds) where none is told.
+    #[must_use]
+    pub fn created_or(mut self, created: u64) -> Self {
+        self.members.get_or_insert_default().entry("created").or_insert_with(|| json!(created));
+        self
+    }
+
     /// Notes what frames on their way to the client say. `n_choices` above one makes it look for the ends of
     /// single answers.
     pub fn note(&mut self, frames: &[u8], n_choices: u64) {
@@ -100,7 +135,7 @@ pub fn cut_events(
     head: &StreamHead,
     surface: Surface,
     n_choices: u64,
-    notice: &CutNotice<'_>,
+    notice: Option<&CutNotice<'_>>,
     usage: Option<CutUsage>,
 ) -> Bytes {
     let object = if surface == Surface::Completions { "text_completion" } else { "chat.completion.chunk" };
@@ -118,11 +153,9 @@ pub fn cut_events(
     };
     let open = (0..n_choices).filter(|index| !head.finished.contains(index));
     let mut last = chunk(open.map(choice).collect());
-    let mut why = json!({ "code": notice.code, "message": notice.message });
-    if let Some(metadata) = notice.metadata {
-        why["metadata"] = metadata.clone();
+    if let Some(notice) = notice {
+        last.insert("tollgate".to_owned(), notice.value());
     }
-    last.insert("tollgate".to_owned(), why);
     let mut events = data_event(Value::Object(last).to_string().as_bytes()).to_vec();
     if let Some(usage) = usage {
         let chunk = Value::Object(chunk(Vec::new())).to_string();
@@ -160,7 +193,7 @@ mod tests {
         head.note(b"data: {\"id\":\"other\"}\n\n", 1);
         let notice = CutNotice { code: "budget_exceeded", message: "why", metadata: Some(&json!({"a": 1})) };
         let usage = CutUsage { prompt_tokens: 3, completion_tokens: 4, cost: NanoUsd(1_500) };
-        let events = data(&cut_events(&head, Surface::Chat, 1, &notice, Some(usage)));
+        let events = data(&cut_events(&head, Surface::Chat, 1, Some(&notice), Some(usage)));
         let chunk: Value = serde_json::from_str(&events[0]).unwrap();
         assert_eq!(
             chunk,
@@ -174,7 +207,7 @@ mod tests {
         assert_eq!(chunk["usage"]["total_tokens"], 7);
         assert!(events[1].contains("0.0000015"), "{}", events[1]);
         assert_eq!(events[2], "[DONE]");
-        let events = data(&cut_events(&head, Surface::Completions, 1, &notice, None));
+        let events = data(&cut_events(&head, Surface::Completions, 1, Some(&notice), None));
         assert!(events[0].contains("text_completion") && events[0].contains("\"text\":\"\""), "{events:?}");
         assert_eq!(events.len(), 2);
     }
@@ -184,8 +217,7 @@ mod tests {
         let mut head = StreamHead::default();
         let frames = "data: {\"choices\":[{\"index\":1,\"finish_reason\":\"stop\"}]}\r\n\r\ndata: {\"choices\":[{\"index\":0,\"finish_reason\":null}]}\n\n";
         head.note(frames.as_bytes(), 3);
-        let notice = CutNotice { code: "c", message: "m", metadata: None };
-        let events = data(&cut_events(&head, Surface::Chat, 3, &notice, None));
+        let events = data(&cut_events(&head, Surface::Chat, 3, None, None));
         let chunk: Value = serde_json::from_str(&events[0]).unwrap();
         let indices: Vec<_> = chunk["choices"].as_array().unwrap().iter().map(|one| &one["index"]).collect();
         assert_eq!(indices, [0, 2]);

@@ -48,7 +48,11 @@ pub(super) struct Progress {
     pub(super) usage: Option<Usage>,
     pub(super) service_tier: Option<String>,
     pub(super) text_bytes: u64,
+    /// The text that had come when the usage was told.
+    pub(super) text_bytes_told: u64,
     pub(super) n_text_events: u64,
+    /// An event came that cannot be read.
+    pub(super) has_unreadable: bool,
 }
 
 /// A chunk's members that matter here.
@@ -76,7 +80,9 @@ impl Progress {
             usage: None,
             service_tier: None,
             text_bytes: 0,
+            text_bytes_told: 0,
             n_text_events: 0,
+            has_unreadable: false,
         }
     }
 
@@ -128,7 +134,10 @@ impl Progress {
             self.done_seen = true;
             return Look::Forward;
         }
-        let Ok(chunk) = read_chunk(&data) else { return Look::Forward };
+        let Ok(chunk) = read_chunk(&data) else {
+            self.has_unreadable |= !data.trim_ascii().is_empty();
+            return Look::Forward;
+        };
         if chunk.has_error || is_error_event(raw) {
             self.has_failed = true;
             return Look::Error(read_provider_error(0, &data));
@@ -149,6 +158,7 @@ impl Progress {
             UsageReading::Missing | UsageReading::Told(_) | UsageReading::Inferred(_) => return Look::Hide,
             UsageReading::Counted(usage, span) => {
                 self.usage = Some(usage);
+                self.text_bytes_told = self.text_bytes;
                 (Ok(usage), span)
             }
             UsageReading::Unusable(error, span) => (Err(error), span),
