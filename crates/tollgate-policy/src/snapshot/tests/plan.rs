@@ -198,16 +198,14 @@ fn the_model_list_is_sorted_and_whole() {
 /// A provider whose row prices any model lists none by itself: what virtual models name of it is known.
 #[test]
 fn a_key_for_a_provider_sees_the_targets_that_only_a_wildcard_prices() {
-    let snapshot = snapshot_with([]);
-    let context = context(&snapshot);
-    let mut key = KeyContext::clone(&context);
-    let seen = |key: &KeyContext| -> Vec<String> {
-        snapshot.visible_models(key).map(|info| info.id.to_string()).collect()
+    let seen = |pattern: &str| -> Vec<String> {
+        let models = vec![pattern.to_owned()];
+        let snapshot = snapshot_with([PolicyObject::Key(KeyPolicy { models, ..key() })]);
+        let context = context(&snapshot);
+        snapshot.visible_models(&context).map(|info| info.id.to_string()).collect()
     };
-    key.key.models = vec!["local/*".to_owned()];
-    assert_eq!(seen(&key), ["local/llama"]);
-    key.key.models = vec!["chat-*".to_owned()];
-    assert_eq!(seen(&key), ["chat-cheap", "chat-default"]);
+    assert_eq!(seen("local/*"), ["local/llama"]);
+    assert_eq!(seen("chat-*"), ["chat-cheap", "chat-default"]);
 }
 
 #[test]
