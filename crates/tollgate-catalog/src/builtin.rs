@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::{CatalogModel, VendorQuirks};
+use crate::{CatalogModel, VendorQuirks, VendorResponses};
 
 const VENDORS: &str = include_str!("../data/vendors.json");
 
@@ -60,6 +60,8 @@ pub struct CatalogVendor {
     pub streams_thoughts: bool,
     /// How its dialect differs from what its name says.
     pub quirks: VendorQuirks,
+    /// How it serves OpenAI's Responses, where it does.
+    pub responses: Option<VendorResponses>,
     models: Cow<'static, str>,
 }
 
@@ -78,6 +80,8 @@ struct VendorRecord {
     streams_thoughts: bool,
     #[serde(default)]
     quirks: VendorQuirks,
+    #[serde(default)]
+    responses: Option<VendorResponses>,
     #[serde(default)]
     models: Option<serde_json::Value>,
 }
@@ -154,6 +158,7 @@ impl VendorRecord {
             region: self.region,
             streams_thoughts: self.streams_thoughts,
             quirks: self.quirks,
+            responses: self.responses,
             models,
         }
     }

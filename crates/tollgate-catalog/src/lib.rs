@@ -8,6 +8,7 @@ mod drift;
 mod model;
 mod price;
 mod quirks;
+mod responses;
 pub mod sanity;
 mod sheet;
 
@@ -19,6 +20,7 @@ pub use model::{
 };
 pub use price::{ANY_MODEL, PriceRow, ServiceTier};
 pub use quirks::{ErrorShape, OutputCapName, QuirkSource, StreamUsage, VendorQuirks};
+pub use responses::VendorResponses;
 pub use sheet::{
     Charge, MarginTimeline, Needs, PriceSheet, PriceTimeline, Reach, UnitBounds, UnpricedReason,
 };

@@ -52,7 +52,7 @@ pub use models::{CreateModel, ModelView, UpdateModel};
 pub use nodes::{NodeRefusalView, NodeView};
 pub use prices::{CreatePrice, PriceQuery, PriceView};
 pub use projects::{CreateProject, ProjectView, UpdateProject};
-pub use providers::{CreateProvider, CredentialView, ProviderView, UpdateProvider};
+pub use providers::{CreateProvider, CredentialView, ProviderResponses, ProviderView, UpdateProvider};
 pub use requests::{AttemptView, ChargeLineView, MarginLineView, RequestQuery, RequestView};
 pub use settings::{DefaultModelsView, UpdateDefaultModels};
 pub use statements::{

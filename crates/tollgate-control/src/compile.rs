@@ -68,6 +68,7 @@ impl Compiler {
             retention: record.retention,
             trains_on_data: record.trains_on_data,
             max_concurrent_requests: record.max_concurrent_requests,
+            responses: record.responses,
         }
     }
 }

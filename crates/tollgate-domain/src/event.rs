@@ -52,11 +52,13 @@ pub enum Surface {
     Files,
     /// `/v1/batches`
     Batches,
+    /// `/v1/responses/{id}`: a kept response. One that is made is a conversation.
+    Responses,
 }
 
 impl Surface {
     /// Every surface, in the order of declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Chat,
         Self::Completions,
         Self::Embeddings,
@@ -71,6 +73,7 @@ impl Surface {
         Self::Passthrough,
         Self::Files,
         Self::Batches,
+        Self::Responses,
     ];
 
     /// The name in configuration (`defaults:`), metrics and receipts.
@@ -91,6 +94,7 @@ impl Surface {
             Self::Passthrough => "passthrough",
             Self::Files => "files",
             Self::Batches => "batches",
+            Self::Responses => "responses",
         }
     }
 

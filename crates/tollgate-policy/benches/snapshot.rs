@@ -36,6 +36,7 @@ fn objects_above_the_keys() -> Vec<PolicyObject> {
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     };
     let model = ModelPolicy {
         id: ModelId::from_u128(1),

@@ -11,6 +11,7 @@ mod objects;
 mod owner_specs;
 mod plan;
 mod prices;
+mod responses;
 mod rules;
 mod set;
 mod snapshot;
@@ -27,6 +28,7 @@ pub use objects::{
 };
 pub use owner_specs::{EndUserLimits, ModelLimitSpec, OwnerSpecs};
 pub use plan::{Candidate, ModelInfo, PlanDenied, RoutePlan};
+pub use responses::{ModelResponses, ResponsesMode, ResponsesService};
 pub use rules::{EndUserBudget, EndUserCounter, EndUserRules, ModelLimit, OwnerRules};
 pub use set::{ObjectRef, PolicyChange, PolicySet};
 pub use snapshot::{MAX_FALLBACK_DEPTH, Snapshot, SnapshotError};

@@ -8,7 +8,7 @@ use tollgate_domain::{
 };
 use uuid::Uuid;
 
-use crate::{BudgetIncrease, MarginRule, OwnerRules};
+use crate::{BudgetIncrease, MarginRule, OwnerRules, ResponsesMode};
 
 /// How a tenant pays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -253,6 +253,8 @@ pub struct ProviderPolicy {
     pub trains_on_data: Option<bool>,
     /// Requests in flight per pod, at most.
     pub max_concurrent_requests: Option<u32>,
+    /// How it is asked for Responses; what the catalogue says of its vendor where `None`.
+    pub responses: Option<ResponsesMode>,
 }
 
 /// In which order a virtual model's targets are tried.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_catalog::{PriceTimeline, Tokenizer, VendorQuirks};
 
 use crate::access::matches_pattern;
-use crate::{DataPolicy, ProviderPolicy, RetryPolicy, Timeouts};
+use crate::{DataPolicy, ModelResponses, ProviderPolicy, RetryPolicy, Timeouts};
 
 /// One place a request can go to.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Candidate {
     pub is_output_visible: bool,
     /// How its vendor differs from the dialect it speaks.
     pub quirks: Arc<VendorQuirks>,
+    /// How it serves OpenAI's Responses.
+    pub responses: ModelResponses,
 }
 
 /// The ordered candidates of one requested model.

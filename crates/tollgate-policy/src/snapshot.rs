@@ -8,8 +8,8 @@ use tollgate_catalog::{ANY_MODEL, Catalog, PriceRow, PriceTimeline, Tokenizer, V
 use tollgate_domain::{KeyHash, KeyPepper, ProviderId, Surface, TenantId, UnixMillis};
 
 use crate::{
-    AuthDenied, BudgetScope, BudgetSpec, Candidate, KeyContext, KeyState, LimitSpec, ModelInfo, PlanDenied,
-    PolicySet, ProviderPolicy, RetryPolicy, RoutePlan, Timeouts,
+    AuthDenied, BudgetScope, BudgetSpec, Candidate, KeyContext, KeyState, LimitSpec, ModelInfo,
+    ModelResponses, PlanDenied, PolicySet, ProviderPolicy, RetryPolicy, RoutePlan, Timeouts,
 };
 
 mod compile;
@@ -75,6 +75,7 @@ struct ModelFacts {
     tokenizer: Option<Tokenizer>,
     /// It thinks before it answers.
     reasons: bool,
+    responses: ModelResponses,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,8 @@ struct ProviderEntry {
     /// which streams what it makes.
     streams_thoughts: bool,
     quirks: Arc<VendorQuirks>,
+    /// Of models that the catalogue does not know.
+    responses: ModelResponses,
 }
 
 impl ProviderEntry {
@@ -101,6 +104,7 @@ impl ProviderEntry {
         let facts = self.facts.get(model).copied();
         // a model that the catalogue does not know yet may think
         let reasons = facts.is_none_or(|facts| facts.reasons);
+        let responses = facts.map_or(self.responses, |facts| facts.responses);
         let facts = facts.unwrap_or_default();
         Candidate {
             provider: Arc::clone(&self.provider),
@@ -112,6 +116,7 @@ impl ProviderEntry {
             tokenizer: facts.tokenizer,
             is_output_visible: self.streams_thoughts || !reasons,
             quirks: Arc::clone(&self.quirks),
+            responses,
         }
     }
 }
@@ -226,6 +231,39 @@ impl Snapshot {
         if !context.allows_model(requested) && !context.allows_model(&plan.name) {
             return Err(PlanDenied::NotAllowed { requested: requested.to_owned() });
         }
+        Self::within_data_policy(plan, context, requested)
+    }
+
+    /// The plan for something that a provider keeps, as the model that it was made with: whoever may name the thing needs
+    /// no leave for the model.
+    ///
+    /// # Errors
+    /// No such provider, or the data policy excludes it.
+    pub fn plan_of_kept(
+        &self,
+        context: &KeyContext,
+        provider: &str,
+        model: &str,
+    ) -> Result<Arc<RoutePlan>, PlanDenied> {
+        let requested = format!("{provider}/{model}");
+        let Some(candidate) = self.candidate_of(provider, model) else {
+            return Err(PlanDenied::NotFound { requested, nearest: Vec::new() });
+        };
+        let plan = Arc::new(direct_plan(&requested, candidate, self.hold_slice_tokens));
+        Self::within_data_policy(plan, context, &requested)
+    }
+
+    /// A model of a provider with its prices, whoever may ask for it.
+    #[must_use]
+    pub fn candidate_of(&self, provider: &str, model: &str) -> Option<Candidate> {
+        self.providers.get(provider).map(|entry| entry.candidate(model))
+    }
+
+    fn within_data_policy(
+        plan: Arc<RoutePlan>,
+        context: &KeyContext,
+        requested: &str,
+    ) -> Result<Arc<RoutePlan>, PlanDenied> {
         let policy = &context.tenant.data_policy;
         let mut rule = None;
         let mut is_excluded = |candidate: &Arc<Candidate>| {

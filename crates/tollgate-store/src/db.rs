@@ -319,6 +319,10 @@ impl Row {
     pub(crate) fn named<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         from_name(column, &self.get::<String>(column)?)
     }
+
+    pub(crate) fn optional_named<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        self.get::<Option<String>>(column)?.map(|name| from_name(column, &name)).transpose()
+    }
 }
 
 /// The enum's variant of that name.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use tollgate_domain::{CredentialId, ProviderId, TenantId, UnixMillis};
-use tollgate_policy::{Dialect, ObjectKind, Retention};
+use tollgate_policy::{Dialect, ObjectKind, ResponsesMode, Retention};
 use uuid::Uuid;
 
 use crate::db::{Row, Sql};
@@ -18,7 +18,7 @@ macro_rules! select {
     ($conditions:literal) => {
         concat!(
             "SELECT id, name, dialect, base_url, region, retention_days, trains_on_data,
-                 max_concurrent_requests, created_at_ms, updated_at_ms
+                 max_concurrent_requests, responses, created_at_ms, updated_at_ms
              FROM providers",
             $conditions
         )
@@ -46,6 +46,8 @@ pub struct ProviderRecord {
     pub trains_on_data: Option<bool>,
     /// Requests in flight per pod, at most.
     pub max_concurrent_requests: Option<u32>,
+    /// How it is asked for Responses; what the catalogue says where `None`.
+    pub responses: Option<ResponsesMode>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -95,6 +97,8 @@ pub struct NewProvider {
     pub trains_on_data: Option<bool>,
     /// Requests in flight per pod, at most.
     pub max_concurrent_requests: Option<u32>,
+    /// How it is asked for Responses; what the catalogue says where `None`.
+    pub responses: Option<ResponsesMode>,
 }
 
 /// A credential to be created.
@@ -150,6 +154,7 @@ impl Store {
             retention: provider.retention,
             trains_on_data: provider.trains_on_data,
             max_concurrent_requests: provider.max_concurrent_requests,
+            responses: provider.responses,
             created_at: ctx.now,
             updated_at: ctx.now,
         };
@@ -308,8 +313,8 @@ async fn insert(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError
     tx.sql(
         "INSERT INTO providers
              (id, name, dialect, base_url, region, retention_days, trains_on_data, max_concurrent_requests,
-              created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+              responses, created_at_ms, updated_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .id(provider.id)
     .bind(&provider.name)
@@ -319,6 +324,7 @@ async fn insert(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError
     .bind(provider.retention.map(|retention| i64::from(retention.0)))
     .bind(provider.trains_on_data)
     .bind(provider.max_concurrent_requests.map(i64::from))
+    .bind(provider.responses.map(ResponsesMode::name))
     .bind(provider.created_at.0)
     .bind(provider.updated_at.0)
     .execute_one()
@@ -347,7 +353,7 @@ async fn insert_credentials(tx: &mut Tx, provider: &ProviderRecord) -> Result<()
 async fn write(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError> {
     tx.sql(
         "UPDATE providers SET name = $2, dialect = $3, base_url = $4, region = $5, retention_days = $6,
-             trains_on_data = $7, max_concurrent_requests = $8, updated_at_ms = $9
+             trains_on_data = $7, max_concurrent_requests = $8, responses = $9, updated_at_ms = $10
          WHERE id = $1",
     )
     .id(provider.id)
@@ -358,6 +364,7 @@ async fn write(tx: &mut Tx, provider: &ProviderRecord) -> Result<(), StoreError>
     .bind(provider.retention.map(|retention| i64::from(retention.0)))
     .bind(provider.trains_on_data)
     .bind(provider.max_concurrent_requests.map(i64::from))
+    .bind(provider.responses.map(ResponsesMode::name))
     .bind(provider.updated_at.0)
     .execute_one()
     .await
@@ -375,6 +382,7 @@ fn read(row: &Row) -> Result<ProviderRecord, StoreError> {
         retention: row.optional_u32("retention_days")?.map(Retention),
         trains_on_data: row.get("trains_on_data")?,
         max_concurrent_requests: row.optional_u32("max_concurrent_requests")?,
+        responses: row.optional_named("responses")?,
         created_at: row.moment("created_at_ms")?,
         updated_at: row.moment("updated_at_ms")?,
     })

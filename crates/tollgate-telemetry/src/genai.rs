@@ -62,5 +62,6 @@ pub const fn operation_name(surface: Surface) -> &'static str {
         Surface::Passthrough => "passthrough",
         Surface::Files => "file",
         Surface::Batches => "batch",
+        Surface::Responses => "response",
     }
 }

@@ -171,6 +171,31 @@ fn vendors_of_chat_completions_say_how_their_cap_is_called() {
 }
 
 #[test]
+fn who_serves_responses_is_data_with_sources() {
+    let catalog = catalog();
+    let serving = catalog.vendors().iter().filter_map(|vendor| Some((vendor, vendor.responses.as_ref()?)));
+    for (vendor, responses) in serving.clone() {
+        assert_eq!(vendor.dialect, "openai", "{}", vendor.name);
+        assert!(!responses.sources.is_empty(), "{}", vendor.name);
+        assert!(responses.sources.iter().all(|source| source.starts_with("https://")), "{}", vendor.name);
+    }
+    let names: Vec<&str> = serving.map(|(vendor, _)| vendor.name.as_str()).collect();
+    assert_eq!(names, ["openai", "groq", "xai", "openrouter", "fireworks"]);
+    let of = |name: &str| catalog.vendor(name).unwrap().responses.clone().unwrap();
+    let cases: [(&str, Option<&[&str]>, bool); 6] = [
+        ("openai", Some(&["chat", "responses"]), true),
+        ("openai", Some(&["chat"]), false),
+        ("openai", None, true),
+        ("groq", Some(&["chat"]), true),
+        ("groq", Some(&["transcriptions"]), false),
+        ("xai", Some(&["responses"]), true),
+    ];
+    for (vendor, surfaces, expected) in cases {
+        assert_eq!(of(vendor).covers(surfaces), expected, "{vendor}, {surfaces:?}");
+    }
+}
+
+#[test]
 fn providers_find_their_vendor_by_host_then_by_name() {
     let catalog = catalog();
     let of = |name, url| catalog.vendor_of_provider(name, url).map(|vendor| vendor.name.as_str());

@@ -1,17 +1,19 @@
 //! Providers and their credentials. Secrets go in and never come out.
 
 mod checks;
+mod responses;
 mod vendors;
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{CredentialId, ProviderId};
-use tollgate_policy::{Dialect, Retention};
+use tollgate_policy::{Dialect, ResponsesMode, Retention};
 use tollgate_store::{CredentialRecord, NewCredential, NewProvider, ProviderRecord};
 use utoipa::ToSchema;
 
 use self::checks::{
     base_url, check_concurrency, check_credentials, check_host_change, check_region, dialect,
 };
+pub use self::responses::ProviderResponses;
 use super::lookup::missing;
 use super::{App, List, ListQuery, present};
 use crate::error::Problems;
@@ -56,6 +58,10 @@ pub struct CreateProvider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_concurrent_requests: Option<u32>,
+    /// Whether clients' Responses pass to it (`native`) or are translated into Chat Completions (`translated`); what
+    /// the catalogue says of its vendor where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responses: Option<ProviderResponses>,
 }
 
 /// Changes to a provider: absent is unchanged, `null` resets.
@@ -87,6 +93,10 @@ pub struct UpdateProvider {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<u32>)]
     pub max_concurrent_requests: Option<Option<u32>>,
+    /// Whether clients' Responses pass to it; `null` is what the catalogue says of its vendor.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<ProviderResponses>)]
+    pub responses: Option<Option<ProviderResponses>>,
 }
 
 /// A credential, without its secret.
@@ -123,6 +133,8 @@ pub struct ProviderView {
     pub trains_on_data: Option<bool>,
     /// Requests in flight per pod, at most.
     pub max_concurrent_requests: Option<u32>,
+    /// Whether clients' Responses pass to it; what the catalogue says of its vendor where `null`.
+    pub responses: Option<ProviderResponses>,
     /// When it was created.
     pub created_at: Time,
     /// When it was last changed.
@@ -147,6 +159,7 @@ impl From<ProviderRecord> for ProviderView {
             retention: record.retention.map(retention_text),
             trains_on_data: record.trains_on_data,
             max_concurrent_requests: record.max_concurrent_requests,
+            responses: record.responses.map(ProviderResponses::from),
             created_at: Time(record.created_at),
             updated_at: Time(record.updated_at),
         }
@@ -182,6 +195,7 @@ impl CreateProvider {
         let retention =
             self.retention.as_deref().map(|text| problems.take(format!("{path}retention"), retention(text)));
         check_concurrency(self.max_concurrent_requests, &format!("{path}max_concurrent_requests"), problems);
+        responses::check(self.responses, dialect, &format!("{path}responses"), problems);
         Some(CheckedProvider { dialect: dialect?, base_url: base_url?, retention: retention.flatten() })
     }
 }
@@ -234,6 +248,7 @@ impl App {
             retention: checked.retention,
             trains_on_data: input.trains_on_data,
             max_concurrent_requests: input.max_concurrent_requests,
+            responses: input.responses.map(ResponsesMode::from),
         };
         Ok(self.parts.store.create_provider(&self.context(actor), provider).await?.into())
     }
@@ -319,6 +334,7 @@ impl App {
             .as_ref()
             .map(|text| text.as_deref().and_then(|text| problems.take("retention", retention(text))));
         check_concurrency(input.max_concurrent_requests.flatten(), "max_concurrent_requests", &mut problems);
+        responses::check(input.responses.flatten(), Some(record.dialect), "responses", &mut problems);
         let url = new_url.unwrap_or_else(|| record.base_url.clone());
         check_host_change(&record, &url, input.credentials.as_deref(), &mut problems);
         let region = input.region.as_ref().map_or(record.region.as_deref(), Option::as_deref);
@@ -349,6 +365,9 @@ impl App {
             record.trains_on_data = input.trains_on_data.unwrap_or(record.trains_on_data);
             record.max_concurrent_requests =
                 input.max_concurrent_requests.unwrap_or(record.max_concurrent_requests);
+            if let Some(responses) = input.responses {
+                record.responses = responses.map(ResponsesMode::from);
+            }
         };
         Ok(self.parts.store.update_provider(&self.context(actor), record.id, change).await?.into())
     }

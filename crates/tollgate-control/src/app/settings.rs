@@ -11,7 +11,7 @@ use crate::error::Problems;
 use crate::{Action, Actor, AppError, Resource, ResourceOwner, Verb, authorize};
 
 /// Surfaces whose requests may name no model; of files the provider is what counts. A pass-through has none to name.
-const SURFACES: [Surface; 12] = [
+const SURFACES: [Surface; 13] = [
     Surface::Chat,
     Surface::Completions,
     Surface::Embeddings,
@@ -24,15 +24,16 @@ const SURFACES: [Surface; 12] = [
     Surface::Transcriptions,
     Surface::Translations,
     Surface::Files,
+    Surface::Responses,
 ];
 /// Surfaces that a later release will know.
-const LATER_SURFACES: [&str; 2] = ["responses", "messages"];
+const LATER_SURFACES: [&str; 1] = ["messages"];
 
 /// Default models by surface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DefaultModelsView {
     /// Surface (`chat`, `completions`, `embeddings`, `moderations`, `rerank`, `images`, `image_edits`,
-    /// `image_variations`, `speech`, `transcriptions`, `translations`, `files`) to model.
+    /// `image_variations`, `speech`, `transcriptions`, `translations`, `files`, `responses`) to model.
     pub defaults: BTreeMap<String, String>,
 }
 

@@ -217,6 +217,7 @@ impl Applying<'_> {
                 retention: Some(wanted.retention.clone()),
                 trains_on_data: Some(wanted.trains_on_data),
                 max_concurrent_requests: Some(wanted.max_concurrent_requests),
+                responses: Some(wanted.responses),
             };
             self.app.update_provider(self.actor, &is.id, update).await?;
         }

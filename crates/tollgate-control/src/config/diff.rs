@@ -94,6 +94,7 @@ pub(super) fn provider(is: &ProviderView, wanted: &ConfigProvider) -> Fields {
     fields.note("retention", is_kept != kept);
     fields.note("trains_on_data", is.trains_on_data != wanted.trains_on_data);
     fields.note("max_concurrent_requests", is.max_concurrent_requests != wanted.max_concurrent_requests);
+    fields.note("responses", is.responses != wanted.responses);
     let mut have: Vec<_> = is.credentials.iter().map(|one| (one.name.clone(), one.weight)).collect();
     let mut want: Vec<_> =
         wanted.credentials.iter().map(|one| (one.name.clone(), one.weight.unwrap_or(1))).collect();

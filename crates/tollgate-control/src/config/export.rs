@@ -155,6 +155,7 @@ fn provider(view: ProviderView) -> ConfigProvider {
         retention: view.retention,
         trains_on_data: view.trains_on_data,
         max_concurrent_requests: view.max_concurrent_requests,
+        responses: view.responses,
     }
 }
 

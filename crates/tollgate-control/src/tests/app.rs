@@ -228,9 +228,9 @@ async fn providers_and_models_are_checked_and_guarded() {
     app.update_default_models(admin, defaults).await.unwrap();
     assert_eq!(app.delete_model(admin, "chat").await.unwrap_err().status(), 409);
     let defaults =
-        serde_json::from_str(r#"{"defaults":{"chat":"none","responses":"chat","smell":"chat"}}"#).unwrap();
+        serde_json::from_str(r#"{"defaults":{"chat":"none","messages":"chat","smell":"chat"}}"#).unwrap();
     let error = app.update_default_models(admin, defaults).await.unwrap_err();
-    assert_eq!(paths(&error), ["defaults.chat", "defaults.responses", "defaults.smell"]);
+    assert_eq!(paths(&error), ["defaults.chat", "defaults.messages", "defaults.smell"]);
 }
 
 /// What a pod would refuse in whole must not be stored: then no other change would reach it either.

@@ -16,7 +16,8 @@ fn example() -> Value {
         "providers": [{
             "name": "openai", "dialect": "openai", "base_url": "https://api.openai.com/v1",
             "credentials": [{ "name": "main", "secret": "sk-1", "weight": 1 }],
-            "region": "us", "retention": "30d", "trains_on_data": false, "max_concurrent_requests": 500
+            "region": "us", "retention": "30d", "trains_on_data": false, "max_concurrent_requests": 500,
+            "responses": "native"
         }, { "name": "local-vllm", "dialect": "openai", "base_url": "http://127.0.0.1:9/v1" },
            { "name": "scraper", "dialect": "demo" }],
         "models": [{
@@ -82,7 +83,7 @@ fn the_example_holds_and_what_comes_later_is_refused_by_path() {
     later["models"][0]["targets"][0]["weight"] = json!(2);
     later["models"][0]["cache"] = json!({ "mode": "semantic", "ttl": "1h" });
     later["models"][0]["guardrails"] = json!([{ "name": "pii" }]);
-    later["defaults"] = json!({ "responses": "chat-default" });
+    later["defaults"] = json!({ "messages": "chat-default" });
     later["tenants"][0]["data_policy"]["log_payloads"] = json!("all");
     let mut found: Vec<String> = validate(&document(later))
         .into_iter()
@@ -95,7 +96,7 @@ fn the_example_holds_and_what_comes_later_is_refused_by_path() {
     assert_eq!(
         found,
         [
-            "defaults.responses",
+            "defaults.messages",
             "models[0].cache.mode",
             "models[0].guardrails",
             "models[0].strategy",

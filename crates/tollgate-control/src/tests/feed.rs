@@ -19,6 +19,7 @@ pub(super) fn provider_with_a_slash(id: ProviderId) -> NewProvider {
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     }
 }
 

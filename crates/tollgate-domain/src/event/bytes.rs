@@ -412,6 +412,7 @@ mod tests {
             "passthrough",
             "files",
             "batches",
+            "responses",
         ];
         assert_eq!(&Surface::ALL.map(Surface::name)[..surfaces.len()], &surfaces);
         for (place, surface) in Surface::ALL.into_iter().enumerate() {

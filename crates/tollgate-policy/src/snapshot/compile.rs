@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     BudgetOwner, Dialect, KeyPolicy, MarginRule, ModelPolicy, PolicyObject, ProjectPolicy, ProviderPolicy,
-    Settings, TenantPolicy, is_hold_slice,
+    Settings, TenantPolicy, is_hold_slice, responses,
 };
 use foldhash::HashMapExt as _;
 use std::collections::HashSet;
@@ -175,7 +175,9 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
     let mut facts = HashMap::new();
     let base_url = Some(provider.base_url.as_str()).filter(|url| !url.is_empty());
     let vendor = catalog.vendor_of_provider(&provider.name, base_url);
+    let service = responses::service_of(provider, vendor);
     for model in vendor.iter().flat_map(|vendor| vendor.models()) {
+        let responses = responses::of_model(service, vendor, Some(&model));
         for name in std::iter::once(&model.name).chain(&model.aliases) {
             rows.insert((*name).to_owned(), model.price_rows(&provider.name));
             let known = ModelFacts {
@@ -183,6 +185,7 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
                 context_tokens: Some(model.context_tokens).filter(|tokens| *tokens > 0),
                 tokenizer: model.tokenizer,
                 reasons: model.capabilities.contains(&Capability::Reasoning),
+                responses,
             };
             facts.insert((*name).to_owned(), known);
         }
@@ -196,6 +199,7 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
         facts,
         streams_thoughts: vendor.is_none_or(|vendor| vendor.streams_thoughts),
         quirks: Arc::new(vendor.map_or_else(VendorQuirks::default, |vendor| vendor.quirks.clone())),
+        responses: responses::of_model(service, vendor, None),
     }
 }
 

@@ -72,6 +72,7 @@ fn provider(id: ProviderId, name: &str) -> ProviderPolicy {
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     }
 }
 

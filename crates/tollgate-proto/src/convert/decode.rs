@@ -4,7 +4,7 @@ use tollgate_catalog::{PriceRow, ServiceTier};
 use tollgate_domain::{BasisPoints, KeyPepper, Meter, PricePerMillion, Secret, TimeZoneName, UnixMillis};
 use tollgate_policy::{
     BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, KeyPolicy, MarginRule, ModelPolicy, ProjectPolicy,
-    ProviderPolicy, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
+    ProviderPolicy, ResponsesMode, Retention, RetryPolicy, Settings, Target, TenantPolicy, Timeouts,
 };
 
 use super::ConvertError;
@@ -44,6 +44,8 @@ pub(super) fn provider(message: v1::Provider) -> Decoded<ProviderPolicy> {
     };
     let credentials = message.credentials.into_iter().map(|one| credential(&reading, one));
     let max_concurrent_requests = message.max_concurrent_requests;
+    let mode =
+        |name: &str| ResponsesMode::from_name(name).ok_or_else(|| reading.refuse("responses", "is unknown"));
     Ok(ProviderPolicy {
         id: reading.id("id", &message.id)?,
         credentials: credentials.collect::<Decoded<_>>()?,
@@ -53,6 +55,7 @@ pub(super) fn provider(message: v1::Provider) -> Decoded<ProviderPolicy> {
         max_concurrent_requests: max_concurrent_requests
             .map(|most| reading.positive("max_concurrent_requests", most))
             .transpose()?,
+        responses: message.responses.as_deref().map(mode).transpose()?,
         name: reading.text("name", message.name)?,
         dialect,
         base_url,

@@ -57,6 +57,7 @@ pub(super) fn provider(provider: &ProviderPolicy) -> v1::Provider {
         retention_days: provider.retention.map(|retention| retention.0),
         trains_on_data: provider.trains_on_data,
         max_concurrent_requests: provider.max_concurrent_requests,
+        responses: provider.responses.map(|mode| mode.name().to_owned()),
     }
 }
 

@@ -28,7 +28,7 @@ enum_pairs! {
     }
     surface_to_wire, surface_from_wire: Surface, Surface {
         Chat, Completions, Embeddings, Moderations, Rerank, Images, ImageEdits, ImageVariations, Speech,
-        Transcriptions, Translations, Passthrough, Files, Batches
+        Transcriptions, Translations, Passthrough, Files, Batches, Responses
     }
     dialect_to_wire, dialect_from_wire: Dialect, Dialect {
         Openai, AzureOpenai, Anthropic, Gemini, Cohere, Bedrock, Vertex, Demo

@@ -15,7 +15,7 @@ use tollgate_policy::{
     Billing, BudgetIncrease, BudgetOwner, BudgetPolicy, CredentialPolicy, DataPolicy, Dialect, EndUserBudget,
     EndUserCounter, EndUserRules, KeyPolicy, KeyState, MAX_HOLD_SLICE_TOKENS, MIN_HOLD_SLICE_TOKENS,
     MarginRule, ModelLimit, ModelPolicy, ObjectRef, OwnerRules, PolicyChange, PolicyObject, PolicySet,
-    ProjectPolicy, ProviderPolicy, RateLimits, Retention, RetryOn, RetryPolicy, Settings,
+    ProjectPolicy, ProviderPolicy, RateLimits, ResponsesMode, Retention, RetryOn, RetryPolicy, Settings,
     Strategy as TargetStrategy, Target, TenantPolicy, Timeouts,
 };
 
@@ -77,8 +77,14 @@ fn provider() -> impl Strategy<Value = PolicyObject> {
     let credential = (id(), name(), "[!-~]{1,40}", 1..u32::MAX).prop_map(|(id, name, secret, weight)| {
         CredentialPolicy { id, name, secret: Secret::new(secret), weight }
     });
-    let facts =
-        (option::of(name()), option::of(any::<u32>()), option::of(any::<bool>()), option::of(1..u32::MAX));
+    let mode = prop::sample::select(ResponsesMode::ALL.to_vec());
+    let facts = (
+        option::of(name()),
+        option::of(any::<u32>()),
+        option::of(any::<bool>()),
+        option::of(1..u32::MAX),
+        option::of(mode),
+    );
     (id(), name(), any::<bool>(), vec(credential, 0..3), facts).prop_map(
         |(id, name, is_demo, credentials, facts)| {
             PolicyObject::Provider(ProviderPolicy {
@@ -91,6 +97,7 @@ fn provider() -> impl Strategy<Value = PolicyObject> {
                 retention: facts.1.map(Retention),
                 trains_on_data: facts.2,
                 max_concurrent_requests: facts.3,
+                responses: facts.4,
             })
         },
     )
@@ -368,6 +375,7 @@ fn secrets_are_not_printed() {
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     });
     let settings = PolicyObject::Settings(Settings {
         key_pepper: KeyPepper::new([201; 32]),

@@ -101,6 +101,7 @@ async fn objects_are_read_as_written(fixture: &Fixture) {
     );
     assert_eq!((&found.region, found.retention), (&expected.region, expected.retention));
     assert_eq!(found.max_concurrent_requests, expected.max_concurrent_requests);
+    assert_eq!(found.responses, expected.responses);
     assert_eq!(found.trains_on_data, expected.trains_on_data);
     let credentials = [credential(11), credential(12)].map(|new| new.into_record(NEW_YEAR));
     assert_eq!(found.credentials, credentials);

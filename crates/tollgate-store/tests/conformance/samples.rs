@@ -134,6 +134,7 @@ pub(crate) fn provider(n: u128) -> NewProvider {
         retention: Some(Retention(30)),
         trains_on_data: Some(false),
         max_concurrent_requests: Some(500),
+        responses: Some(tollgate_policy::ResponsesMode::Native),
     }
 }
 

@@ -18,6 +18,8 @@ const TRAINS_ON_DATA: Argument =
     field("trains_on_data", Kind::Boolean, "Whether the vendor trains on the data");
 const MAX_CONCURRENT_REQUESTS: Argument =
     field("max_concurrent_requests", Kind::Whole, "Requests in flight per pod, at most");
+const RESPONSES: Argument =
+    field("responses", Kind::Text, "Whether it serves OpenAI's Responses: native or translated");
 
 pub(super) const PROVIDERS: Resource = Resource {
     name: "providers",
@@ -58,6 +60,7 @@ pub(super) const PROVIDERS: Resource = Resource {
                 RETENTION,
                 TRAINS_ON_DATA,
                 MAX_CONCURRENT_REQUESTS,
+                RESPONSES,
             ],
             columns: &[],
         },
@@ -78,6 +81,7 @@ pub(super) const PROVIDERS: Resource = Resource {
                 RETENTION,
                 TRAINS_ON_DATA,
                 MAX_CONCURRENT_REQUESTS,
+                RESPONSES,
             ],
             columns: &[],
         },
