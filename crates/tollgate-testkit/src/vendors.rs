@@ -20,6 +20,7 @@
 //! | `hang` | a stream that begins and never ends; plain requests are not answered |
 
 mod asked;
+mod kept;
 mod said;
 mod written;
 
@@ -27,6 +28,7 @@ use serde_json::json;
 
 use crate::mock_provider::{BreakKind, ReceivedRequest, Script, Usage};
 use asked::Asked;
+pub use kept::KeptResponses;
 
 /// What every answer reports, in OpenAI's terms; Cohere tells no cached tokens.
 pub const USAGE: Usage =

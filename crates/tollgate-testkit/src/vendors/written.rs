@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::said::{Call, SIGNATURE, Said};
 use super::{USAGE, Vendor};
 
-const ID: &str = "answer_1";
+pub(super) const ID: &str = "answer_1";
 const MODEL: &str = "vendor-model-1";
 const CREATED_UNIX_SECONDS: u64 = 1_700_000_000;
 

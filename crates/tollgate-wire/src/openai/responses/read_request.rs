@@ -30,7 +30,11 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
             request.tools.push(read_tool(&node)?);
         }
     }
-    request.tool_choice = members.take("tool_choice").map(|node| read_choice(&node)).transpose()?;
+    let choice = members.take("tool_choice");
+    let only_here = choice.as_ref().filter(|node| is_choice_of_several(node)).map(Node::raw);
+    if only_here.is_none() {
+        request.tool_choice = choice.map(|node| read_choice(&node)).transpose()?;
+    }
     request.parallel_tool_calls = members.flag("parallel_tool_calls")?;
     request.output_cap = members.count("max_output_tokens")?;
     request.sampling.temperature = members.number("temperature")?;
@@ -47,7 +51,11 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
     for known in ["truncation", "stream_options"] {
         members.take(known);
     }
+    // what says what its absence says
+    let background = members.take("background").filter(|node| node.kind() != Kind::False);
     request.rest = members.rest();
+    background.into_iter().for_each(|node| request.rest.push("background", node.raw()));
+    only_here.into_iter().for_each(|choice| request.rest.push("tool_choice", choice));
     Ok(request)
 }
 
@@ -66,6 +74,12 @@ fn read_tool(node: &Node<'_>) -> Result<Tool, FieldError> {
         cache: None,
         rest: members.rest(),
     }))
+}
+
+/// `{"type": "allowed_tools", "mode", "tools"}`: a choice that has no other words.
+fn is_choice_of_several(node: &Node<'_>) -> bool {
+    let kind = node.object().ok().and_then(|mut members| members.string("type").ok().flatten());
+    kind.as_deref() == Some("allowed_tools")
 }
 
 fn read_choice(node: &Node<'_>) -> Result<ToolChoice, FieldError> {
