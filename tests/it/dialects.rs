@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use tollgate_testkit::vendors;
+use tollgate_testkit::vendors::{self, KeptResponses};
+use tollgate_testkit::wait::eventually;
 
-use crate::installation::{Installation, KEY};
+use crate::installation::{Installation, KEY, SETTLE_TIMEOUT};
 
 /// The providers' names, their dialects, and what stands behind the address in their base URL.
 const PROVIDERS: [(&str, &str, &str); 4] = [
@@ -66,7 +67,8 @@ async fn installation() -> anyhow::Result<Installation> {
         keys.as_array_mut().expect("the project has keys").push(tight);
     })
     .await?;
-    installation.mock.set_responder(vendors::script);
+    let kept = KeptResponses::new();
+    installation.mock.set_responder(move |request| kept.answer(request).or_else(|| vendors::script(request)));
     Ok(installation)
 }
 
@@ -177,4 +179,28 @@ async fn the_anthropic_node_sdk_reaches_every_dialect() -> anyhow::Result<()> {
 async fn the_vercel_ai_sdk_reaches_every_dialect() -> anyhow::Result<()> {
     let clients = ["vercel, openai chat", "vercel, openai responses", "vercel, anthropic"];
     the_driver_passes(Runtime::Node, "vercel_client.mjs", &clients).await
+}
+
+/// A driver of what a provider of Responses keeps: everything is charged, and nothing stays held.
+async fn the_driver_keeps_responses(runtime: Runtime, script: &str) -> anyhow::Result<()> {
+    let installation = installation().await?;
+    let environment = [("BASE_URL", installation.traffic[0].as_str()), ("API_KEY", KEY)];
+    let report = run(runtime, script, &environment).await?;
+    ensure!(report["passed"].as_array().is_some_and(|passed| passed.len() == 6), "{report}");
+    eventually(SETTLE_TIMEOUT, "every hold to be settled", async || {
+        let holds = installation.admin.get("/holds").await.ok()?;
+        holds["data"].as_array()?.is_empty().then_some(())
+    })
+    .await?;
+    installation.mock.wait_for_idle().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_python_sdk_keeps_responses() -> anyhow::Result<()> {
+    the_driver_keeps_responses(Runtime::Python("venv"), "openai_responses.py").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_node_sdk_keeps_responses() -> anyhow::Result<()> {
+    the_driver_keeps_responses(Runtime::Node, "openai_responses.mjs").await
 }

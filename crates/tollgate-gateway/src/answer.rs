@@ -14,6 +14,7 @@ use tollgate_wire::neutral::ChatDialect;
 use crate::error::Refusal;
 use crate::idempotency::RecordedBody;
 use crate::json_array::ArrayBody;
+use crate::objects::KeptBody;
 use crate::relay::RelayBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -50,6 +51,8 @@ pub(crate) enum GatewayBody {
     Recorded(Box<RecordedBody>),
     /// One of these, as the array that some of Google's clients read.
     Array(Box<ArrayBody>),
+    /// A kept response, streamed again.
+    Kept(Box<KeptBody>),
 }
 
 /// An answer without events that is not whole: the connection is closed in the middle of it, which is the only way to
@@ -83,6 +86,7 @@ impl Body for GatewayBody {
                 Poll::Ready(framed(bytes, || recorded.was_cut()))
             }
             Self::Array(array) => array.poll(context),
+            Self::Kept(kept) => kept.poll(context),
         }
     }
 
@@ -93,7 +97,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Relay(_) | Self::Recorded(_) | Self::Array(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Recorded(_) | Self::Array(_) | Self::Kept(_) => SizeHint::default(),
         }
     }
 }

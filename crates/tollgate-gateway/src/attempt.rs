@@ -22,7 +22,7 @@ use crate::plan::PricedCandidate;
 use crate::relay::{StreamStart, stand_in_id, start_stream};
 use crate::settle::Reservation;
 use crate::vendor_keys::VendorKey;
-use crate::{bedrock, dialects, embeddings, quirks};
+use crate::{bedrock, dialects, embeddings, quirks, responses};
 
 /// A provider's error body is read this far.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
@@ -96,7 +96,8 @@ fn request_body(
         return body.map_err(|error| refused(Refusal::from(error)));
     }
     let embedding = embeddings::dialect(&priced.candidate, request.surface);
-    if embedding.is_some() || dialects::spoken(&priced.candidate) != ChatDialect::OpenAiChat {
+    let spoken = dialects::spoken(&request.client, &priced.candidate);
+    if embedding.is_some() || spoken != ChatDialect::OpenAiChat {
         let body = match embedding {
             Some(dialect) => embeddings::body(&priced.candidate, dialect, &request.body.0),
             None => {
@@ -135,7 +136,10 @@ async fn dispatch(
         VendorKey::read(&priced.candidate.provider, credential).map_err(|failed| failed.named(priced))?;
     let url = match &request.passthrough {
         Some(call) => call.url(&priced.candidate),
-        None => dialects::url(&priced.candidate, request.surface, request.skim.stream, key.as_ref()),
+        None => {
+            let spoken = dialects::spoken(&request.client, &priced.candidate);
+            dialects::url(&priced.candidate, spoken, request.surface, request.skim.stream, key.as_ref())
+        }
     };
     let url = url.map_err(|reason| {
         Failed::new(AttemptOutcome::ConnectFailed, false, ErrorKind::UpstreamError, reason)
@@ -242,6 +246,9 @@ async fn whole(
     if answer.is_error {
         return Err(bad("is an error with a success status"));
     }
+    if let Some(failed) = neutral.as_ref().and_then(|_| responses::failure(request, priced, &body)) {
+        return Err(Failed { status: Some(head.status), ..failed }.named(priced));
+    }
     if neutral.is_none() && is_translated(reservation, priced) {
         return Err(bad("is not what its dialect promises"));
     }
@@ -254,7 +261,7 @@ fn is_translated(reservation: &Reservation, priced: &PricedCandidate) -> bool {
         // what is not OpenAI's has been made OpenAI's
         return false;
     }
-    let provider = dialects::spoken(&priced.candidate);
+    let provider = dialects::spoken(&reservation.priced.client, &priced.candidate);
     reservation.priced.media.is_none()
         && (reservation.priced.client.dialect, provider) != (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat)
 }
@@ -269,7 +276,7 @@ fn read_whole(
     if !is_translated(reservation, priced) {
         return (read_answer(request.surface, body), None);
     }
-    let provider = dialects::spoken(&priced.candidate);
+    let provider = dialects::spoken(&request.client, &priced.candidate);
     let id = stand_in_id(reservation);
     match translate::read_answer(provider, body, &id, &priced.candidate.model) {
         Ok(neutral) => (Answer::of_neutral(&neutral), Some(Box::new(neutral))),

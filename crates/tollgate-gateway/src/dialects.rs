@@ -17,6 +17,7 @@ use tollgate_wire::translate::{
 
 use crate::edge::percent_decoded;
 use crate::error::Refusal;
+use crate::responses::{self, AskedResponse};
 use crate::vendor_keys::VendorKey;
 use crate::{bedrock, client_words, embeddings, quirks, vertex};
 
@@ -31,6 +32,8 @@ pub(crate) struct Foreign {
     pub(crate) incoming: Incoming,
     /// The body as the client sent it.
     pub(crate) body: tollgate_domain::PromptBytes<Bytes>,
+    /// What only a provider that speaks Responses itself understands.
+    pub(crate) responses: Option<AskedResponse>,
 }
 
 /// What the client speaks.
@@ -84,7 +87,8 @@ pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Cli
     let asked = Asked { model: &model, stream: call == "streamGenerateContent" };
     let incoming = read_request(dialect, asked, &body)?;
     let as_chat = incoming.as_chat.clone();
-    let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body) };
+    let responses = AskedResponse::read(dialect, &body)?;
+    let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body), responses };
     Ok((Client { dialect, foreign: Some(Arc::new(foreign)), chat: OnceLock::new() }, as_chat))
 }
 
@@ -93,13 +97,19 @@ pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
     if let Some(foreign) = &client.foreign {
         skim.has_unbounded_parts |= foreign.incoming.has_unbounded_parts;
         skim.n_unseen_bytes = foreign.incoming.n_unseen_bytes;
-        skim.has_provider_tools |= foreign.incoming.has_vendor_tools;
+        match &foreign.responses {
+            Some(asked) => asked.note(skim),
+            None => skim.has_provider_tools |= foreign.incoming.has_vendor_tools,
+        }
         skim.include_usage = skim.include_usage.or(Some(foreign.incoming.request.wants_stream_usage));
     }
 }
 
-/// The chat dialect that a candidate speaks.
-pub(crate) fn spoken(candidate: &Candidate) -> ChatDialect {
+/// The chat dialect that a candidate is asked in by such a client.
+pub(crate) fn spoken(client: &Client, candidate: &Candidate) -> ChatDialect {
+    if responses::is_spoken(client.dialect, candidate) {
+        return ChatDialect::OpenAiResponses;
+    }
     match candidate.provider.dialect {
         Dialect::Openai | Dialect::AzureOpenai | Dialect::Demo => ChatDialect::OpenAiChat,
         Dialect::Anthropic => ChatDialect::Anthropic,
@@ -112,7 +122,7 @@ pub(crate) fn spoken(candidate: &Candidate) -> ChatDialect {
 
 /// Whether what a client sends and what a provider takes are the same bytes but for a few members.
 pub(crate) fn is_same(client: &Client, candidate: &Candidate) -> bool {
-    client.dialect == spoken(candidate)
+    client.dialect == spoken(client, candidate)
 }
 
 /// Refuses a candidate whose dialect cannot say what is asked for; answers what is left out of the request, where
@@ -127,7 +137,8 @@ pub(crate) fn check(
     if let Some(dialect) = embeddings::dialect(candidate, skim.surface) {
         return embeddings::body(candidate, dialect, body).map(|_| Vec::new());
     }
-    let dialect = spoken(candidate);
+    responses::check(client, candidate)?;
+    let dialect = spoken(client, candidate);
     let is_openai = dialect == ChatDialect::OpenAiChat;
     let is_chat_only = !is_openai || candidate.provider.dialect == Dialect::Vertex;
     if is_chat_only && skim.surface != Surface::Chat {
@@ -168,20 +179,21 @@ pub(crate) fn provider_body(
     drops: bool,
 ) -> Result<Bytes, Refusal> {
     let written = match &client.foreign {
-        Some(foreign) if is_same(client, candidate) => {
-            pass_request(&foreign.body.0, &target(candidate, cap))?
-        }
+        Some(foreign) if is_same(client, candidate) => match &foreign.responses {
+            Some(asked) => asked.body_for(&foreign.body.0, candidate, cap)?,
+            None => pass_request(&foreign.body.0, &target(client, candidate, cap))?,
+        },
         _ => translated(client, candidate, cap, body, drops)?.body,
     };
-    if candidate.provider.dialect == Dialect::Vertex && spoken(candidate) == ChatDialect::Anthropic {
+    if candidate.provider.dialect == Dialect::Vertex && spoken(client, candidate) == ChatDialect::Anthropic {
         return Ok(vertex::anthropic_body(&written)?);
     }
     Ok(written)
 }
 
-fn target(candidate: &Candidate, output_cap: Option<u64>) -> RequestTarget<'_> {
+fn target<'a>(client: &Client, candidate: &'a Candidate, output_cap: Option<u64>) -> RequestTarget<'a> {
     RequestTarget {
-        dialect: spoken(candidate),
+        dialect: spoken(client, candidate),
         model: &candidate.model,
         output_cap,
         model_cap: candidate.max_output_tokens,
@@ -204,7 +216,7 @@ fn translated(
         }
     };
     let mode = if drops { Mode::DropHarmless } else { Mode::Refuse };
-    write_request(request, &target(candidate, cap), mode)
+    write_request(request, &target(client, candidate, cap), mode)
         .map_err(|lacks| client_words::unsupported(client.dialect, &lacks))
 }
 
@@ -223,6 +235,7 @@ impl From<ReadError> for Refusal {
 /// One sentence for the operator.
 pub(crate) fn url(
     candidate: &Candidate,
+    spoken: ChatDialect,
     surface: Surface,
     is_stream: bool,
     key: Option<&VendorKey>,
@@ -233,11 +246,15 @@ pub(crate) fn url(
         let text = embeddings::url(candidate, dialect, key)?;
         return Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned());
     }
+    let openai_path = match spoken {
+        ChatDialect::OpenAiResponses => "/responses",
+        _ => openai_path(surface),
+    };
     let text = match dialect {
-        Dialect::Openai | Dialect::Demo => joined(base, openai_path(surface)),
+        Dialect::Openai | Dialect::Demo => joined(base, openai_path),
         // the resource's own address, with or without the path that all of its calls share
-        Dialect::AzureOpenai if base.contains("/openai") => format!("{base}{}", openai_path(surface)),
-        Dialect::AzureOpenai => format!("{base}/openai/v1{}", openai_path(surface)),
+        Dialect::AzureOpenai if base.contains("/openai") => format!("{base}{openai_path}"),
+        Dialect::AzureOpenai => format!("{base}/openai/v1{openai_path}"),
         Dialect::Anthropic => format!("{}/v1/messages", without(base, "/v1")),
         Dialect::Cohere if surface == Surface::Rerank => format!("{}/v2/rerank", without(base, "/v2")),
         Dialect::Cohere => format!("{}/v2/chat", without(base, "/v2")),
@@ -277,7 +294,7 @@ const fn openai_path(surface: Surface) -> &'static str {
         Surface::Transcriptions => "/audio/transcriptions",
         Surface::Translations => "/audio/translations",
         // have paths of their own
-        Surface::Passthrough | Surface::Files | Surface::Batches => "",
+        Surface::Passthrough | Surface::Files | Surface::Batches | Surface::Responses => "",
     }
 }
 

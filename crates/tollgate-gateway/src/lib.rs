@@ -48,6 +48,7 @@ mod policy_feed;
 mod progress_io;
 mod quirks;
 mod quote;
+mod responses;
 mod seeder;
 mod usage_check;
 mod vendor_keys;

@@ -23,7 +23,7 @@ pub(crate) fn read_request(
     if !surface.is_media() {
         return Ok(None);
     }
-    if matches!(surface, Surface::Passthrough | Surface::Files | Surface::Batches) {
+    if matches!(surface, Surface::Passthrough | Surface::Files | Surface::Batches | Surface::Responses) {
         return Ok(Some(Arc::new(MediaRequest::passthrough())));
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! `/v1/files` and `/v1/batches`: things that a provider keeps for its caller.
+//! `/v1/files`, `/v1/batches` and `/v1/responses/{id}`: things that a provider keeps for its caller.
 //!
 //! Every call goes the way of all requests: it is admitted, sent with the credential of the account that the thing belongs
 //! to, and journaled. What comes back has our names in place of the provider's (`ids.rs`). Files cost nothing; a batch is
@@ -10,6 +10,8 @@ mod batches;
 pub(crate) use self::batch_watch::{WatchedBatches, run as watch_batches};
 pub(crate) use self::batches::lease_ms as batch_lease_ms;
 pub(crate) mod ids;
+mod responses;
+pub(crate) use self::responses::KeptBody;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,11 +67,16 @@ pub(crate) fn is_path(path: &str) -> bool {
     ["/v1/files", "/v1/batches"]
         .iter()
         .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        || responses::is_path(path)
 }
 
 /// The surface of a path of these.
 pub(crate) fn surface_of(path: &str) -> Surface {
-    if path.starts_with("/v1/files") { Surface::Files } else { Surface::Batches }
+    match path {
+        path if responses::is_path(path) => Surface::Responses,
+        path if path.starts_with("/v1/files") => Surface::Files,
+        _ => Surface::Batches,
+    }
 }
 
 pub(crate) async fn serve(
@@ -80,12 +87,15 @@ pub(crate) async fn serve(
     id: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
-    let call = read_call(&parts.method, parts.uri.path())?;
     let asking = Asking { gateway, caller, headers: &parts.headers, started };
+    if responses::is_path(parts.uri.path()) {
+        return Box::pin(responses::serve(&asking, &parts.method, &parts.uri, id)).await;
+    }
+    let call = read_call(&parts.method, parts.uri.path())?;
     let query = parts.uri.query();
     match call {
         Call::Make(Kind::File) => upload(&asking, query, body, id).await,
-        Call::Make(Kind::Batch) => batches::make(&asking, body, id).await,
+        Call::Make(_) => batches::make(&asking, body, id).await,
         Call::List(kind) => list(&asking, kind, query, id).await,
         Call::Get(Kind::File, name) => {
             let object = asking.open(Kind::File, &name)?;
@@ -103,7 +113,7 @@ pub(crate) async fn serve(
             let object = asking.open(Kind::File, &name)?;
             asking.content(&object, id).await
         }
-        Call::Get(Kind::Batch, name) => {
+        Call::Get(_, name) => {
             let object = asking.open(Kind::Batch, &name)?;
             let path = format!("/batches/{}", object.upstream);
             let response = asking.ask(Method::GET, &object, path, id).await?;
@@ -442,6 +452,8 @@ fn read_page(asking: &Asking<'_>, kind: Kind, body: &[u8], like: &ObjectId) -> R
                 file_name.is_some_and(|name| name.starts_with(&format!("tg-{mark}-")))
             }
             Kind::Batch => has_mark(&mut object, &mark),
+            // nobody lists them
+            Kind::Response => false,
         };
         if is_own {
             let claim = if kind == Kind::Batch { batch_end::claim_in(asking, &element) } else { None };

@@ -115,8 +115,7 @@ impl PassthroughCall {
             return Ok(());
         }
         if is_of_owners(&self.path) {
-            let message =
-                "files and batches belong to the project that made them: use /v1/files and /v1/batches";
+            let message = "files, batches and responses belong to the project that made them: use /v1/files, /v1/batches and /v1/responses";
             return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("path"));
         }
         let model = self.model();
@@ -143,7 +142,7 @@ impl PassthroughCall {
 fn is_of_owners(path: &str) -> bool {
     let path = crate::edge::percent_decoded(path).to_ascii_lowercase();
     let mut segments = path.split('/').filter(|segment| !matches!(*segment, "" | "v1" | "openai"));
-    segments.next().is_some_and(|first| matches!(first, "files" | "batches"))
+    segments.next().is_some_and(|first| matches!(first, "files" | "batches" | "responses"))
 }
 
 /// Google's clients write their key into the query; ours stays here.
@@ -222,7 +221,9 @@ mod tests {
 
     #[test]
     fn what_has_owners_is_known_in_every_spelling() {
-        for path in ["/files", "/files/x/content", "/v1/Files", "/batch%65s/x", "/openai/v1/batches/"] {
+        for path in
+            ["/files", "/files/x/content", "/v1/Files", "/batch%65s/x", "/openai/v1/batches/", "/responses/r"]
+        {
             assert!(is_of_owners(path), "{path}");
         }
         for path in ["/vector_stores/x/files", "/uploads", "/filesystem"] {
@@ -278,7 +279,7 @@ mod tests {
             let refused = PassthroughCall::read(&Method::POST, &uri).unwrap_err();
             assert_eq!(refused.kind, ErrorKind::InvalidRequest, "{path}");
         }
-        for path in ["fine_tuning/jobs", "vector_stores", "uploads", "responses/r1/cancel"] {
+        for path in ["fine_tuning/jobs", "vector_stores", "uploads"] {
             let uri = Uri::try_from(format!("/passthrough/openai/{path}")).unwrap();
             assert!(PassthroughCall::read(&Method::POST, &uri).is_ok(), "{path}");
         }

@@ -20,7 +20,7 @@ use crate::gateway::Pod;
 use crate::idempotency::OnceRun;
 use crate::passthrough::PassthroughCall;
 use crate::plan::{PlanInput, PricedPlan, price_plan};
-use crate::{media, provider, reserve};
+use crate::{media, provider, reserve, responses};
 
 // names that are looked for in every request: as constants they need not be read first
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-tollgate-timeout-ms");
@@ -99,7 +99,8 @@ pub(crate) async fn pay_and_send(
 pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
     let Received { request, started, surface, dialect, path, deployment, passthrough, .. } = received;
     let Received { caller, headers, body, mut trace, .. } = received;
-    let (client, body) = dialects::read(dialect, &path, body)?;
+    let (mut client, body) = dialects::read(dialect, &path, body)?;
+    responses::open(&mut client, &caller)?;
     let media = media::read_request(surface, &headers, &body)?;
     let mut skim = match &media {
         Some(media) => media.skim(),
@@ -112,13 +113,14 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
             call.model()
         }
         (None, Some(deployment)) => deployment,
-        (None, None) => requested_model(&caller, surface, &skim)?,
+        (None, None) => requested_model(&caller, surface, dialect, &skim)?,
     };
     let end_user = end_user(&caller.context, &headers, &skim)?;
     let input = PlanInput {
         snapshot: &caller.snapshot,
         context: &caller.context,
         now: caller.now,
+        surface,
         skim: &skim,
         requested_model: &requested_model,
         body: &body,
@@ -153,11 +155,19 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
     }))
 }
 
-fn requested_model(caller: &Authenticated, surface: Surface, skim: &RequestSkim) -> Result<String, Refusal> {
+fn requested_model(
+    caller: &Authenticated,
+    surface: Surface,
+    dialect: ChatDialect,
+    skim: &RequestSkim,
+) -> Result<String, Refusal> {
     if let Some(model) = skim.model.as_ref().filter(|model| !model.is_empty()) {
         return Ok(model.clone());
     }
-    caller.snapshot.default_model(surface).map(str::to_owned).ok_or_else(|| {
+    let own =
+        (dialect == ChatDialect::OpenAiResponses).then(|| caller.snapshot.default_model(Surface::Responses));
+    let default = own.flatten().or_else(|| caller.snapshot.default_model(surface));
+    default.map(str::to_owned).ok_or_else(|| {
         let message =
             format!("no model: name one, or ask your operator for a default for {}", surface.name());
         Refusal::new(ErrorKind::InvalidRequest, message).with_param("model")

@@ -16,6 +16,7 @@ pub(crate) use self::prompt::counted_tokens;
 use crate::GatewayConfig;
 use crate::dialects::{self, Client};
 use crate::error::Refusal;
+use crate::responses;
 
 /// Models that search and think as much as they like and bill it beside any cap: nothing bounds them.
 const UNBOUNDED_MODELS: &str = "deep-research";
@@ -136,6 +137,7 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) context: &'a KeyContext,
     pub(crate) now: UnixMillis,
+    pub(crate) surface: Surface,
     pub(crate) skim: &'a RequestSkim,
     pub(crate) requested_model: &'a str,
     pub(crate) body: &'a [u8],
@@ -149,8 +151,13 @@ pub(crate) struct PlanInput<'a> {
 
 /// Finds the candidates, drops those without a price, and bounds the cost over the rest.
 pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result<PricedPlan, Refusal> {
-    let mut plan = input.snapshot.plan(input.context, input.requested_model)?;
-    if input.skim.surface == Surface::Passthrough {
+    let mut plan = match input.requested_model.split_once('/') {
+        Some((provider, model)) if input.surface == Surface::Responses => {
+            input.snapshot.plan_of_kept(input.context, provider, model)?
+        }
+        _ => input.snapshot.plan(input.context, input.requested_model)?,
+    };
+    if input.skim.surface == Surface::Passthrough || responses::is_background(input.client) {
         // nobody knows whether it may be sent twice
         Arc::make_mut(&mut plan).retry.max_attempts = 1;
     }
@@ -211,7 +218,11 @@ fn price_candidates(
 ) -> Result<Vec<PricedCandidate>, Refusal> {
     let mut candidates = Vec::with_capacity(plan.candidates.len());
     let mut unpriced = None;
+    let pinned = responses::pinned(input.client).map(|kept| kept.provider);
     for candidate in &plan.candidates {
+        if pinned.is_some_and(|pinned| pinned != candidate.provider.id) {
+            continue;
+        }
         let priced = match input.media {
             Some(request) => media::price_candidate(candidate, input, request, shape),
             None => price_candidate(candidate, input, shape, config, plan.drop_unsupported),
@@ -231,7 +242,10 @@ fn price_candidates(
         }
     }
     if candidates.is_empty() {
-        return Err(unpriced.unwrap_or_else(|| not_priced(input.requested_model, "the model has no price")));
+        return Err(unpriced.unwrap_or_else(|| match pinned {
+            Some(_) => responses::elsewhere(input),
+            None => not_priced(input.requested_model, "the model has no price"),
+        }));
     }
     Ok(candidates)
 }
@@ -291,7 +305,8 @@ fn price_candidate(
         refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, &name())?;
     }
     let dropped = dialects::check(input.client, input.skim, candidate, input.body, drops)?;
-    let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)?;
+    let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)
+        .map_err(|refusal| responses::unbounded(input.client, candidate, refusal))?;
     let asked = input.skim.client_output_cap();
     let output_cap = match (asked, candidate.max_output_tokens) {
         (Some(asked), Some(most)) => asked.min(most),

@@ -22,8 +22,10 @@ use crate::dialects::spoken;
 use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
 use crate::objects::UsedCredential;
+use crate::objects::ids::BatchClaim;
 use crate::plan::PricedCandidate;
 use crate::relay::{RelayBody, StreamStart, created};
+use crate::responses;
 use crate::route::{AfterFailure, NextAttempt, Route};
 use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
 use crate::usage_check::{self, Shown};
@@ -34,7 +36,8 @@ const GEMINI_SERVICE_TIER: HeaderName = HeaderName::from_static("x-gemini-servic
 /// Sends a paid request until a candidate answers or none is left.
 pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
     let deadline = deadline(&reservation);
-    let pinned = reservation.priced.passthrough.as_ref().and_then(|call| call.credential);
+    let kept = reservation.priced.passthrough.as_ref().and_then(|call| call.credential);
+    let pinned = kept.or_else(|| responses::pinned(&reservation.priced.client)?.credential);
     let mut route = Route::new(seed(&reservation)).pinned_to(pinned);
     let mut previous: Option<Failed> = None;
     loop {
@@ -208,18 +211,20 @@ async fn whole(
     reservation.note_served_tier(answer.service_tier.as_deref().or_else(|| told_tier(&reservation, head)));
     let (usage, basis, span) = usage_of(&reservation, answer);
     let cost = reservation.price(&usage).cost;
+    let goes_on = responses::going_on(&reservation, &body);
     let body = match (neutral, span) {
-        (Some(neutral), _) => in_clients_dialect(&reservation, neutral, body, cost),
+        (Some(neutral), _) => in_clients_dialect(&reservation, neutral, body, cost, goes_on.as_ref()),
         (None, Some(span)) => Bytes::from(with_cost(&body, &span, cost)),
         (None, None) => body,
     };
-    let mut response = head_of(&reservation, head, Some(cost));
+    let mut response = head_of(&reservation, head, Some(cost).filter(|_| goes_on.is_none()));
     let keeping = reservation.priced.once.as_ref().and_then(|once| once.keep_whole(&response, &body));
     if let Some(kept) = keeping {
         Box::pin(kept).await;
     }
     let status = response.status().as_u16();
-    if reservation.priced.passthrough.as_ref().is_some_and(|call| call.keeps_hold) {
+    let keeps_hold = reservation.priced.passthrough.as_ref().is_some_and(|call| call.keeps_hold);
+    if keeps_hold || goes_on.is_some() {
         reservation.keep_hold(crate::objects::batch_lease_ms()).await;
         *response.body_mut() = GatewayBody::whole(body);
         return response;
@@ -238,11 +243,20 @@ fn told_tier<'a>(reservation: &Reservation, head: &'a http::response::Parts) -> 
 }
 
 /// The answer as the client reads it: the provider's own bytes where both speak the same.
-fn in_clients_dialect(reservation: &Reservation, neutral: &ChatAnswer, body: Bytes, cost: NanoUsd) -> Bytes {
+fn in_clients_dialect(
+    reservation: &Reservation,
+    neutral: &ChatAnswer,
+    body: Bytes,
+    cost: NanoUsd,
+    goes_on: Option<&BatchClaim>,
+) -> Bytes {
     let client = &reservation.priced.client;
-    let provider = reservation.current().map(|priced| spoken(&priced.candidate));
+    let provider = reservation.current().map(|priced| spoken(client, &priced.candidate));
     if provider == Some(client.dialect) {
-        return body;
+        return match client.dialect {
+            ChatDialect::OpenAiResponses => responses::passed_answer(reservation, body, cost, goes_on),
+            _ => body,
+        };
     }
     let nothing = ResponseEcho::default();
     let echo = client.foreign.as_ref().map_or(&nothing, |foreign| &foreign.incoming.echo);
@@ -330,7 +344,8 @@ fn stream(
     reservation.note_served_tier(tier);
     let mut response = head_of(&reservation, head, None);
     // whatever the provider's framing is, the client reads server-sent events
-    if reservation.current().is_some_and(|priced| spoken(&priced.candidate) == ChatDialect::Bedrock) {
+    let client = &reservation.priced.client;
+    if reservation.current().is_some_and(|priced| spoken(client, &priced.candidate) == ChatDialect::Bedrock) {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     }
     reservation.freeze_overhead();

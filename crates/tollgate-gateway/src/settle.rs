@@ -187,6 +187,14 @@ impl Reservation {
         self.lost.push(self.attempts.len() - 1, candidate, usage, charge);
     }
 
+    /// The credential of the attempt under way, or of the last one.
+    pub(crate) fn credential(&self) -> Option<CredentialId> {
+        match self.under_way {
+            Some(under_way) => under_way.credential,
+            None => self.attempts.last().and_then(|attempt| attempt.credential),
+        }
+    }
+
     pub(crate) fn current(&self) -> Option<&PricedCandidate> {
         self.candidate.and_then(|index| self.priced.plan.candidates.get(index))
     }

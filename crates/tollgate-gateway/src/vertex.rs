@@ -136,6 +136,7 @@ mod tests {
             retention: None,
             trains_on_data: None,
             max_concurrent_requests: None,
+            responses: None,
         }
     }
 

@@ -18,8 +18,9 @@ use super::batches::{CLAIM_MEMBER, lease_ms};
 use super::ids::{BatchClaim, CLAIM, Kind, ObjectId};
 use crate::answer::GatewayBody;
 use crate::error::Refusal;
+use crate::plan::needs_of;
 
-const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
+pub(super) const COST_USD: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 
 /// The claim that a batch of a list carries in its metadata.
 pub(super) fn claim_in(asking: &Asking<'_>, batch: &Node<'_>) -> Option<BatchClaim> {
@@ -63,7 +64,10 @@ pub(super) async fn look_and_settle(
 ) -> Option<NanoUsd> {
     let claim = object.batch.as_ref()?;
     match ending(asking, body, object, asked_by).await {
-        Ending::Ended(usage, basis) => settle(asking, claim, object, &usage, basis),
+        Ending::Ended(usage, basis) => {
+            let ended = Settled { usage, basis, surface: Surface::Batches, tier: ServiceTier::Batch };
+            settle(asking, claim, object, &ended)
+        }
         Ending::Running => {
             renew(asking, claim).await;
             None
@@ -73,6 +77,15 @@ pub(super) async fn look_and_settle(
             None
         }
     }
+}
+
+/// What something came to that went on after its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    pub(super) usage: Usage,
+    pub(super) basis: SettlementBasis,
+    pub(super) surface: Surface,
+    pub(super) tier: ServiceTier,
 }
 
 enum Ending {
@@ -148,38 +161,38 @@ fn usage_of_lines(text: &[u8]) -> (Usage, u64) {
 }
 
 /// Begins its lease anew: somebody is still waiting for it.
-async fn renew(asking: &Asking<'_>, claim: &BatchClaim) {
+pub(super) async fn renew(asking: &Asking<'_>, claim: &BatchClaim) {
     let hold = HoldId::from_uuid(claim.request.as_uuid());
     let tenant = asking.caller.context.tenant.id;
     if let Err(error) = asking.gateway.ledger.renew(&[(tenant, hold, NanoUsd::ZERO)], lease_ms()).await {
-        tracing::warn!(%error, request = %claim.request, "the lease of a batch could not be renewed");
+        tracing::warn!(%error, request = %claim.request, "a lease could not be renewed of what goes on after its request");
     }
 }
 
 /// Settles it; again it changes nothing. Answers its cost.
-fn settle(
+pub(super) fn settle(
     asking: &Asking<'_>,
     claim: &BatchClaim,
     object: &ObjectId,
-    usage: &Usage,
-    basis: SettlementBasis,
+    ended: &Settled,
 ) -> Option<NanoUsd> {
     let provider = asking.provider(object.provider).ok()?.name.clone();
     let context = &asking.caller.context;
-    let plan = asking.caller.snapshot.plan(context, &format!("{provider}/{}", claim.model)).ok()?;
-    let sheet = context.price_sheet(plan.candidates.first()?, claim.admitted_at);
+    let candidate = asking.caller.snapshot.candidate_of(&provider, &claim.model)?;
+    let sheet = context.price_sheet(&candidate, claim.admitted_at);
     let Some(sheet) = sheet else {
-        tracing::error!(request = %claim.request, "a batch has ended whose model has no price any more");
+        tracing::error!(request = %claim.request, "what has ended has a model without a price by now");
         return None;
     };
     let place = asking.gateway.settler.place()?;
-    let event = event_of(asking, claim, object, &provider, &sheet, (usage, basis));
+    let event = event_of(asking, claim, object, &provider, &sheet, ended);
     let cost = event.cost;
     place.settle(Settlement {
         tenant: event.tenant,
         hold: event.hold,
         actual: cost,
-        tokens: 0,
+        // the rate of batches is limited apart from that of requests
+        tokens: if ended.surface == Surface::Batches { 0 } else { ended.usage.total_tokens() },
         event: Some(Arc::new(event)),
     });
     Some(cost)
@@ -191,10 +204,13 @@ fn event_of(
     object: &ObjectId,
     provider: &str,
     sheet: &PriceSheet,
-    (usage, basis): (&Usage, SettlementBasis),
+    ended: &Settled,
 ) -> UsageEvent {
     let context = &asking.caller.context;
-    let charge = sheet.cost(usage, ServiceTier::Batch);
+    let Settled { usage, basis, surface, tier } = *ended;
+    let tier = if sheet.check(tier, needs_of(surface)).is_ok() { tier } else { ServiceTier::Standard };
+    let tier = if surface == Surface::Batches { ServiceTier::Batch } else { tier };
+    let charge = sheet.cost(&usage, tier);
     let cost = if claim.held > NanoUsd::ZERO { charge.total.min(claim.held) } else { charge.total };
     let finished_at = asking.gateway.clock.now();
     let duration_ms = u64::try_from(finished_at.0 - claim.admitted_at.0).unwrap_or(0);
@@ -208,7 +224,7 @@ fn event_of(
         key: claim.key,
         end_user: None,
         labels: context.labels.clone(),
-        surface: Surface::Batches,
+        surface,
         requested_model: format!("{provider}/{}", claim.model),
         provider: provider.to_owned(),
         model: claim.model.clone(),
@@ -218,7 +234,7 @@ fn event_of(
         held: claim.held,
         cost,
         provider_cost: charge.provider_total,
-        usage: *usage,
+        usage,
         charge: charge.lines,
         margin: charge.margin,
         provider_charge: charge.provider_lines,

@@ -73,6 +73,7 @@ pub(super) async fn make(
         held: if is_paid { lines.amount } else { NanoUsd::ZERO },
         admitted_at: asking.caller.now,
         model,
+        input_tokens: None,
     };
     let like = ObjectId { batch: Some(claim), upstream: String::new(), ..input.clone() };
     // for lists, which tell nothing but what the provider keeps

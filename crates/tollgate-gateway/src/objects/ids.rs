@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub(crate) enum Kind {
     File,
     Batch,
+    Response,
 }
 
 impl Kind {
@@ -20,6 +21,7 @@ impl Kind {
         match self {
             Self::File => "file-tg",
             Self::Batch => "batch_tg",
+            Self::Response => "resp_tg",
         }
     }
 
@@ -28,11 +30,13 @@ impl Kind {
         match self {
             Self::File => "file",
             Self::Batch => "batch",
+            Self::Response => "response",
         }
     }
 }
 
-/// The money side of a batch: what was held for it, under whose name.
+/// The money side of what goes on after its request, a batch or a response in the background: what was held for it, under
+/// whose name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BatchClaim {
     /// The request that made it, which is also its hold.
@@ -41,6 +45,8 @@ pub(crate) struct BatchClaim {
     pub(crate) held: NanoUsd,
     pub(crate) admitted_at: UnixMillis,
     pub(crate) model: String,
+    /// The prompt as an estimate, of a response.
+    pub(crate) input_tokens: Option<u64>,
 }
 
 /// A sealed name, opened.
@@ -121,13 +127,14 @@ impl ObjectId {
         match &self.batch {
             None => out.push(0),
             Some(claim) => {
-                out.push(1);
+                out.push(if claim.input_tokens.is_some() { 2 } else { 1 });
                 out.extend_from_slice(claim.request.as_uuid().as_bytes());
                 out.extend_from_slice(claim.key.as_uuid().as_bytes());
                 out.extend_from_slice(&claim.held.0.to_be_bytes());
                 out.extend_from_slice(&claim.admitted_at.0.to_be_bytes());
                 out.extend_from_slice(&u16::try_from(claim.model.len()).unwrap_or(0).to_be_bytes());
                 out.extend_from_slice(claim.model.as_bytes());
+                out.extend(claim.input_tokens.into_iter().flat_map(u64::to_be_bytes));
             }
         }
         out.extend_from_slice(self.upstream.as_bytes());
@@ -140,14 +147,17 @@ impl ObjectId {
         let credential = uuid(&mut rest).map(|id| (!id.is_nil()).then(|| CredentialId::from_uuid(id)))?;
         let batch = match take(&mut rest, 1)? {
             [0] => None,
-            _ => {
+            flag => {
+                let has_input = *flag == [2];
                 let (request, key) =
                     (RequestId::from_uuid(uuid(&mut rest)?), KeyId::from_uuid(uuid(&mut rest)?));
                 let held = NanoUsd(i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?));
                 let admitted_at = UnixMillis(i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?));
                 let n_bytes = u16::from_be_bytes(take(&mut rest, 2)?.try_into().ok()?);
                 let model = String::from_utf8(take(&mut rest, n_bytes.into())?.to_vec()).ok()?;
-                Some(BatchClaim { request, key, held, admitted_at, model })
+                let input = if has_input { Some(take(&mut rest, 8)?.try_into().ok()?) } else { None };
+                let input_tokens = input.map(u64::from_be_bytes);
+                Some(BatchClaim { request, key, held, admitted_at, model, input_tokens })
             }
         };
         Some(Self { provider, credential, batch, upstream: String::from_utf8(rest.to_vec()).ok()? })
@@ -182,8 +192,10 @@ mod tests {
             held: NanoUsd(3),
             admitted_at: UnixMillis(4),
             model: "gpt-5-mini".to_owned(),
+            input_tokens: None,
         };
-        for batch in [None, Some(claim)] {
+        let with_input = BatchClaim { input_tokens: Some(5), ..claim.clone() };
+        for batch in [None, Some(claim), Some(with_input)] {
             for credential in [None, Some(CredentialId::from_u128(9))] {
                 let upstream = "file-abc".to_owned();
                 let object = ObjectId {

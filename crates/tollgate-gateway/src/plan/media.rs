@@ -90,6 +90,6 @@ pub(super) const fn needs_of(surface: Surface) -> Needs {
         Surface::Transcriptions | Surface::Translations => {
             Needs::UnitsOr { units: &[Second], tokens: &[Input, Output] }
         }
-        Surface::Passthrough | Surface::Files | Surface::Batches => Needs::RequestOnly,
+        Surface::Passthrough | Surface::Files | Surface::Batches | Surface::Responses => Needs::RequestOnly,
     }
 }

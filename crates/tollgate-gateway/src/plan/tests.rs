@@ -30,6 +30,7 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     };
     PricedCandidate {
         candidate: Arc::new(Candidate {
@@ -42,6 +43,7 @@ fn priced(input: i64, output: i64, input_bound: u64, output_cap: u64) -> PricedC
             tokenizer: None,
             is_output_visible: true,
             quirks: Arc::default(),
+            responses: Default::default(),
         }),
         sheet: PriceSheet::from_rows(&[row(Meter::Input, input), row(Meter::Output, output)]),
         input_bound,

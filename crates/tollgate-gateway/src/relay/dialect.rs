@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tollgate_domain::{NanoUsd, Usage};
 use tollgate_wire::media::MediaRelay;
 use tollgate_wire::neutral::ChatDialect;
-use tollgate_wire::openai::responses::ResponseEcho;
+use tollgate_wire::openai::responses::{ResponseEcho, ResponsesRelay};
 use tollgate_wire::openai::stream::{
     CutNotice, CutUsage, RelayEvent, StreamEnd, StreamHead, StreamOptions, StreamRelay, collect_text,
     cut_events,
@@ -15,6 +15,7 @@ use tollgate_wire::sse::SseError;
 use tollgate_wire::translate::{RelayContext, TranslatingRelay};
 
 use crate::dialects::spoken;
+use crate::responses;
 use crate::settle::Reservation;
 
 /// One of the two relays: bytes that pass, or steps that are written anew.
@@ -27,6 +28,7 @@ pub(super) enum AnyRelay {
     OpenAi(StreamRelay),
     Translating(Box<TranslatingRelay>),
     Media(Box<MediaRelay>),
+    Responses(Box<ResponsesRelay>),
 }
 
 macro_rules! delegate {
@@ -35,6 +37,7 @@ macro_rules! delegate {
             Self::OpenAi($relay) => $call,
             Self::Translating($relay) => $call,
             Self::Media($relay) => $call,
+            Self::Responses($relay) => $call,
         }
     };
 }
@@ -49,7 +52,11 @@ impl AnyRelay {
         let skim = &request.skim;
         let client = request.client.dialect;
         let candidate = reservation.current().map(|priced| &priced.candidate);
-        let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(one));
+        let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(&request.client, one));
+        if (client, provider) == (ChatDialect::OpenAiResponses, ChatDialect::OpenAiResponses) {
+            let names = responses::names(reservation, None);
+            return Self::Responses(Box::new(ResponsesRelay::new(names)));
+        }
         let (wants_usage, n_choices) = (skim.include_usage == Some(true), skim.n_returned_choices());
         if (client, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
             let options = StreamOptions { client_wants_usage: wants_usage, n_choices };
@@ -79,7 +86,7 @@ impl AnyRelay {
     /// Whether an error can be told as an event.
     pub(super) const fn has_events(&self) -> bool {
         match self {
-            Self::OpenAi(_) | Self::Translating(_) => true,
+            Self::OpenAi(_) | Self::Translating(_) | Self::Responses(_) => true,
             Self::Media(relay) => relay.has_events(),
         }
     }
@@ -166,6 +173,7 @@ impl AnyRelay {
     pub(super) fn service_tier(&self) -> Option<&str> {
         match self {
             Self::OpenAi(relay) => relay.service_tier(),
+            Self::Responses(relay) => relay.service_tier(),
             Self::Translating(_) | Self::Media(_) => None,
         }
     }

@@ -24,6 +24,7 @@ fn provider(n: u128, weights: &[u32]) -> Arc<ProviderPolicy> {
         retention: None,
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     })
 }
 
@@ -39,6 +40,7 @@ fn candidates(providers: &[Arc<ProviderPolicy>]) -> Vec<PricedCandidate> {
             tokenizer: None,
             is_output_visible: true,
             quirks: Arc::default(),
+            responses: Default::default(),
         }),
         sheet: PriceSheet::from_rows(std::iter::empty::<&PriceRow>()),
         input_bound: 1,

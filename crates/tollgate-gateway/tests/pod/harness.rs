@@ -15,8 +15,8 @@ use tollgate_gateway::{Gateway, GatewayConfig, GatewayParts, PolicyState, Seeder
 use tollgate_ledger::{Ledger, Seed};
 use tollgate_policy::{
     Billing, BudgetIncrease, BudgetOwner, BudgetPolicy, DataPolicy, Dialect, KeyPolicy, KeyState,
-    ModelPolicy, OwnerRules, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits, Retention,
-    RetryPolicy, Settings, Strategy, Target, TenantPolicy, Timeouts,
+    ModelPolicy, OwnerRules, PolicyObject, PolicySet, ProjectPolicy, ProviderPolicy, RateLimits,
+    ResponsesMode, Retention, RetryPolicy, Settings, Strategy, Target, TenantPolicy, Timeouts,
 };
 use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_testkit::http::HttpClient;
@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) credential: Option<String>,
     /// Where the first provider's data goes.
     pub(crate) region: Option<String>,
+    /// How the first provider is asked for Responses.
+    pub(crate) responses: Option<ResponsesMode>,
     /// Instead of the built-in catalogue.
     pub(crate) catalog: Option<Catalog>,
     /// The model's name at both providers.
@@ -95,6 +97,7 @@ impl Default for Setup {
             dialect: Dialect::Openai,
             credential: None,
             region: None,
+            responses: None,
             catalog: None,
             model: "m".to_owned(),
             ledger: None,
@@ -338,6 +341,7 @@ fn account(setup: &Setup, pepper: &KeyPepper) -> [PolicyObject; 3] {
 fn first_provider(setup: &Setup, mock: &MockProvider) -> PolicyObject {
     let mut provider = provider(1, "mock", setup.dialect, mock);
     provider.region.clone_from(&setup.region);
+    provider.responses = setup.responses;
     if let Some(credential) = &setup.credential {
         provider.credentials[0].secret = tollgate_domain::Secret::new(credential.as_str());
     }
@@ -366,6 +370,7 @@ fn provider(n: u128, name: &str, dialect: Dialect, mock: &MockProvider) -> Provi
         retention: Some(Retention(0)),
         trains_on_data: None,
         max_concurrent_requests: None,
+        responses: None,
     }
 }
 

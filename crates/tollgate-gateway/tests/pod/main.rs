@@ -18,6 +18,7 @@ mod objects;
 mod openai_document;
 mod other_paths;
 mod passthrough;
+mod responses;
 mod rules;
 mod slices;
 mod vendor_errors;

@@ -1,0 +1,256 @@
+//! Clients of OpenAI's Responses at providers that speak it themselves: their requests pass, what the provider keeps is
+//! named by sealed ids, and what goes on in the background stays held for until its end is seen.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tollgate_domain::{AttemptOutcome, ErrorKind, NanoUsd};
+use tollgate_policy::{Candidate, ResponsesService};
+use tollgate_wire::json::{Node, ReadError};
+use tollgate_wire::neutral::ChatDialect;
+use tollgate_wire::openai::error::read_provider_error;
+use tollgate_wire::openai::request::RequestSkim;
+use tollgate_wire::openai::responses::{NativeEdits, NativeFacts, ResponseNames, pass_request};
+
+use crate::attempt::Failed;
+use crate::auth::Authenticated;
+use crate::dialects::{self, Client};
+use crate::error::Refusal;
+use crate::objects::ids::{BatchClaim, Kind, ObjectId, Owner};
+use crate::pipeline::Priced;
+use crate::plan::{PlanInput, PricedCandidate};
+use crate::settle::Reservation;
+
+/// What a tool of a grammar counts beside its bytes, in tools with a schema: there is no schema whose values would count.
+const TOOLS_PER_CUSTOM_TOOL: u64 = 2;
+
+/// What a client of Responses asks for beside what every dialect has words for.
+#[derive(Debug)]
+pub(crate) struct AskedResponse {
+    facts: NativeFacts,
+    /// The kept response that it continues.
+    previous: Option<ObjectId>,
+}
+
+/// Whether a candidate is asked in Responses by a client of that dialect.
+pub(crate) fn is_spoken(client: ChatDialect, candidate: &Candidate) -> bool {
+    let is_asked = client == ChatDialect::OpenAiResponses || candidate.responses.is_only;
+    is_asked && candidate.responses.is_native()
+}
+
+impl AskedResponse {
+    /// `None` for other dialects.
+    pub(crate) fn read(dialect: ChatDialect, body: &[u8]) -> Result<Option<Self>, ReadError> {
+        if dialect != ChatDialect::OpenAiResponses {
+            return Ok(None);
+        }
+        Ok(Some(Self { facts: NativeFacts::read(body)?, previous: None }))
+    }
+
+    /// What costs something though the same request as Chat Completions does not show it.
+    pub(crate) fn note(&self, skim: &mut RequestSkim) {
+        skim.has_provider_tools |= self.facts.has_billed_tools;
+        skim.has_unbounded_parts |= self.facts.has_unseen_parts;
+        skim.n_tools += self.facts.n_custom_tools * TOOLS_PER_CUSTOM_TOOL;
+        // templates may bring tools that are billed, compaction is another model's work
+        let billed =
+            [(self.facts.has_prompt_template, "prompt"), (self.facts.has_compaction, "context_management")];
+        skim.foreign_members
+            .extend(billed.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name));
+    }
+
+    /// The client's body as the provider takes it.
+    pub(crate) fn body_for(
+        &self,
+        body: &[u8],
+        candidate: &Candidate,
+        output_cap: Option<u64>,
+    ) -> Result<Bytes, ReadError> {
+        let is_stateless = candidate.responses.service == ResponsesService::Stateless;
+        let edits = NativeEdits {
+            model: &candidate.model,
+            output_cap,
+            previous_response_id: self.previous.as_ref().map(|kept| kept.upstream.as_str()),
+            forbid_store: is_stateless && self.facts.store == Some(true),
+        };
+        pass_request(body, &edits)
+    }
+}
+
+fn asked(client: &Client) -> Option<&AskedResponse> {
+    client.foreign.as_ref()?.responses.as_ref()
+}
+
+/// Finds the kept response that a request continues: its caller's, or there is none.
+pub(crate) fn open(client: &mut Client, caller: &Authenticated) -> Result<(), Refusal> {
+    let Some(asked) = client.foreign.as_mut().and_then(Arc::get_mut).and_then(|one| one.responses.as_mut())
+    else {
+        return Ok(());
+    };
+    let Some(name) = &asked.facts.previous_response_id else { return Ok(()) };
+    let kept = Owner::new(&caller.snapshot, &caller.context).open(Kind::Response, name);
+    asked.previous = Some(kept.filter(|kept| ObjectId::is_plain(&kept.upstream)).ok_or_else(|| {
+        let shown: String = name.chars().take(40).collect();
+        let message = format!(
+            "there is no kept response `{}`: send the whole conversation in `input` instead",
+            shown.escape_debug()
+        );
+        Refusal::new(ErrorKind::NotFound, message).with_param("previous_response_id")
+    })?);
+    Ok(())
+}
+
+/// Where the kept response is that a request continues: only there it can be continued.
+pub(crate) fn pinned(client: &Client) -> Option<&ObjectId> {
+    asked(client)?.previous.as_ref()
+}
+
+/// Whether it is answered before it is done.
+pub(crate) fn is_background(client: &Client) -> bool {
+    asked(client).is_some_and(|asked| asked.facts.background)
+}
+
+/// None of the requested model's candidates is where the continued response is kept.
+pub(crate) fn elsewhere(input: &PlanInput<'_>) -> Refusal {
+    let kept = pinned(input.client).map(|kept| kept.provider);
+    let provider = input.snapshot.providers().find(|provider| Some(provider.id) == kept);
+    let model = input.requested_model.escape_debug();
+    let message = match provider {
+        Some(provider) => format!(
+            "the response to continue is kept by the provider `{}`, where the model `{model}` does not lead: name one of its models, or send the whole conversation in `input`",
+            provider.name
+        ),
+        None => "the provider that keeps the response is no longer configured: send the whole conversation in `input`"
+            .to_owned(),
+    };
+    Refusal::new(ErrorKind::InvalidRequest, message).with_param("previous_response_id")
+}
+
+/// Refuses a candidate that cannot keep, continue or finish a response as it is asked to.
+pub(crate) fn check(client: &Client, candidate: &Candidate) -> Result<(), Refusal> {
+    let Some(asked) = asked(client) else { return Ok(()) };
+    let (facts, name) = (&asked.facts, &candidate.provider.name);
+    let refuse = |param: &str, message: String| {
+        Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param(param))
+    };
+    if facts.has_conversation {
+        let message = "conversations belong to the provider's account: continue with `previous_response_id`, or send the whole conversation in `input`";
+        return refuse("conversation", message.to_owned());
+    }
+    let keeps = candidate.responses.service == ResponsesService::Stored;
+    if facts.previous_response_id.is_some() && !keeps {
+        let message = format!(
+            "the provider `{name}` keeps no responses: send the whole conversation in `input` instead of `previous_response_id`"
+        );
+        return refuse("previous_response_id", message);
+    }
+    if !facts.background {
+        return Ok(());
+    }
+    if !keeps {
+        let message =
+            format!("the provider `{name}` answers nothing in the background: leave `background` out");
+        return refuse("background", message);
+    }
+    if facts.store == Some(false) {
+        return refuse(
+            "background",
+            "`background` needs `store`: what is not kept cannot be asked for".to_owned(),
+        );
+    }
+    if client.foreign.as_ref().is_some_and(|foreign| foreign.incoming.request.stream) {
+        let message = "`background` with `stream` is not supported: leave one of them out";
+        return refuse("background", message.to_owned());
+    }
+    Ok(())
+}
+
+/// What cannot be bounded, in the words of the request.
+pub(crate) fn unbounded(client: &Client, candidate: &Candidate, refusal: Refusal) -> Refusal {
+    if pinned(client).is_none() {
+        return refusal;
+    }
+    let (provider, model) = (&candidate.provider.name, &candidate.model);
+    let message = format!(
+        "what `previous_response_id` brings cannot be bounded for {provider}/{model}, whose context nobody knows: send the whole conversation in `input`"
+    );
+    Refusal::new(ErrorKind::InvalidRequest, message).with_param("previous_response_id")
+}
+
+// === answers ===
+
+/// An answer that says by itself that it failed.
+pub(crate) fn failure(request: &Priced, priced: &PricedCandidate, body: &[u8]) -> Option<Failed> {
+    if dialects::spoken(&request.client, &priced.candidate) != ChatDialect::OpenAiResponses {
+        return None;
+    }
+    let mut members = Node::parse(body).ok()?.object().ok()?;
+    if members.string("status").ok().flatten()? != "failed" {
+        return None;
+    }
+    let may_be_billed = members.take("usage").is_some();
+    let error = read_provider_error(0, body);
+    let message = format!("the provider failed: {}", error.message);
+    Some(Failed::new(AttemptOutcome::ServerError, may_be_billed, ErrorKind::UpstreamError, message))
+}
+
+/// The claim of an answer after which its provider goes on: what is held for it stays held.
+pub(crate) fn going_on(reservation: &Reservation, body: &[u8]) -> Option<BatchClaim> {
+    let request = &reservation.priced;
+    if !is_background(&request.client) || !is_under_way(body) {
+        return None;
+    }
+    let model = reservation.current()?.candidate.model.to_string();
+    Some(BatchClaim {
+        request: request.request,
+        key: request.caller.context.key.id,
+        held: if request.plan.is_paid { reservation.grant.granted } else { NanoUsd::ZERO },
+        admitted_at: reservation.grant.admitted_at,
+        model,
+        input_tokens: Some(request.plan.input_estimate),
+    })
+}
+
+/// Whether a response is still being made.
+pub(crate) fn is_under_way(body: &[u8]) -> bool {
+    let status = Node::parse(body).ok().and_then(|root| root.object().ok()?.string("status").ok()?);
+    matches!(status.as_deref(), Some("queued" | "in_progress"))
+}
+
+/// How the provider's ids are named for the client of a request; with the claim where it goes on.
+pub(crate) fn names(reservation: &Reservation, goes_on: Option<&BatchClaim>) -> ResponseNames {
+    let request = &reservation.priced;
+    let candidate = reservation.current().map(|priced| &priced.candidate);
+    let kept = candidate.filter(|one| one.responses.service == ResponsesService::Stored);
+    let like = kept.map(|one| ObjectId {
+        provider: one.provider.id,
+        credential: reservation.credential(),
+        batch: goes_on.cloned(),
+        upstream: String::new(),
+    });
+    let previous = asked(&request.client).and_then(|asked| asked.facts.previous_response_id.clone());
+    ResponseNames { name_of: sealing(request.caller.clone(), like), previous }
+}
+
+/// Seals the provider's ids as `like`; leaves them where nothing is kept.
+pub(crate) fn sealing(
+    caller: Authenticated,
+    like: Option<ObjectId>,
+) -> Box<dyn Fn(&str) -> Option<String> + Send + Sync> {
+    Box::new(move |id| {
+        let like = like.as_ref().filter(|_| ObjectId::is_plain(id))?;
+        let owner = Owner::new(&caller.snapshot, &caller.context);
+        Some(owner.seal(Kind::Response, &ObjectId { upstream: id.to_owned(), ..like.clone() }))
+    })
+}
+
+/// The provider's own answer, with our names and the cost in it.
+pub(crate) fn passed_answer(
+    reservation: &Reservation,
+    body: Bytes,
+    cost: NanoUsd,
+    goes_on: Option<&BatchClaim>,
+) -> Bytes {
+    let names = names(reservation, goes_on);
+    names.rename(&body, Some(cost)).map_or(body, Bytes::from)
+}
