@@ -196,7 +196,12 @@ async fn answer(
         Attempted::Whole { head, body, answer, neutral } => {
             whole(reservation, &head, body, &answer, neutral.as_deref()).await
         }
-        Attempted::Stream { head, start } => stream(reservation, &head, *start, place, deadline),
+        Attempted::Stream { head, start } => {
+            if responses::is_background(&reservation.priced.client) {
+                reservation.stand(crate::objects::batch_lease_ms()).await;
+            }
+            stream(reservation, &head, *start, place, deadline)
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::error::Refusal;
 use crate::gates::ProviderPlace;
 use crate::leases::RunningStream;
 use crate::provider::{LEFT, with_request};
+use crate::responses;
 use crate::settle::{Ending, Reservation};
 use crate::usage_check::{self, Shown};
 
@@ -364,6 +365,10 @@ impl RelayBody {
         }
         if let Some(running) = &self.running {
             running.ended();
+        }
+        if outcome != RequestOutcome::Ok && responses::is_background(&self.reservation.priced.client) {
+            // it goes on: whoever asks for it sees its end
+            return self.reservation.let_stand();
         }
         self.reservation.end_in_place(Ending { usage: with_request(usage), basis, outcome, status });
     }

@@ -158,10 +158,6 @@ pub(crate) fn check(client: &Client, candidate: &Candidate) -> Result<(), Refusa
             "`background` needs `store`: what is not kept cannot be asked for".to_owned(),
         );
     }
-    if client.foreign.as_ref().is_some_and(|foreign| foreign.incoming.request.stream) {
-        let message = "`background` with `stream` is not supported: leave one of them out";
-        return refuse("background", message.to_owned());
-    }
     Ok(())
 }
 
@@ -196,17 +192,19 @@ pub(crate) fn failure(request: &Priced, priced: &PricedCandidate, body: &[u8]) -
 
 /// The claim of an answer after which its provider goes on: what is held for it stays held.
 pub(crate) fn going_on(reservation: &Reservation, body: &[u8]) -> Option<BatchClaim> {
+    claim(reservation).filter(|_| is_under_way(body))
+}
+
+/// The claim of a request that is answered in the background.
+pub(crate) fn claim(reservation: &Reservation) -> Option<BatchClaim> {
     let request = &reservation.priced;
-    if !is_background(&request.client) || !is_under_way(body) {
-        return None;
-    }
-    let model = reservation.current()?.candidate.model.to_string();
+    let priced = reservation.current().filter(|_| is_background(&request.client))?;
     Some(BatchClaim {
         request: request.request,
         key: request.caller.context.key.id,
         held: if request.plan.is_paid { reservation.grant.granted } else { NanoUsd::ZERO },
         admitted_at: reservation.grant.admitted_at,
-        model,
+        model: priced.candidate.model.to_string(),
         input_tokens: Some(request.plan.input_estimate),
     })
 }

@@ -257,13 +257,24 @@ impl Reservation {
     /// Lets its hold stand beyond it: what it pays for has only begun. Somebody else settles it, in the end the control
     /// plane at the prompt's estimate.
     pub(crate) async fn keep_hold(mut self, lease_ms: u64) {
+        self.stand(lease_ms).await;
+        self.let_stand();
+    }
+
+    /// Makes its hold stand for what goes on whether anybody reads it or not; it is still settled by whoever sees its end.
+    pub(crate) async fn stand(&self, lease_ms: u64) {
         let hold = HoldId::from_uuid(self.priced.request.as_uuid());
+        // from here on nobody renews it for a shorter time
+        self.gateway.holds.close(hold);
         let (tenant, estimate) = (self.priced.caller.context.tenant.id, self.price(&self.lost_usage()).cost);
         if let Err(error) = self.gateway.ledger.renew(&[(tenant, hold, estimate)], lease_ms).await {
             tracing::error!(%error, request = %self.priced.request, "a hold that is to stand has a short lease only");
         }
+    }
+
+    /// Nobody sees its end here: its hold stands until somebody does.
+    pub(crate) fn let_stand(&mut self) {
         drop(self.place.take());
-        self.gateway.holds.close(hold);
     }
 
     /// Ends a request that failed: free where no provider can have billed it, else at the prompt's estimate.

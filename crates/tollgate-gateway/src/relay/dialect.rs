@@ -54,7 +54,8 @@ impl AnyRelay {
         let candidate = reservation.current().map(|priced| &priced.candidate);
         let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(&request.client, one));
         if (client, provider) == (ChatDialect::OpenAiResponses, ChatDialect::OpenAiResponses) {
-            let names = responses::names(reservation, None);
+            let claim = responses::claim(reservation);
+            let names = responses::names(reservation, claim.as_ref());
             return Self::Responses(Box::new(ResponsesRelay::new(names)));
         }
         let (wants_usage, n_choices) = (skim.include_usage == Some(true), skim.n_returned_choices());

@@ -272,7 +272,6 @@ async fn what_cannot_be_kept_or_paid_is_refused_before_it_is_sent() {
             "previous_response_id",
             "provider `mock`",
         ),
-        (json!({"background": true, "stream": true}), 400, "background", "leave one of them out"),
         (json!({"background": true, "store": false}), 400, "background", "needs `store`"),
         (json!({"background": true, "model": "second/m"}), 400, "background", "`second` answers nothing"),
         (json!({"Max_Output_Tokens": 9}), 400, "max_output_tokens", "lower case"),
@@ -439,4 +438,47 @@ async fn a_client_that_leaves_pays_for_what_came() {
     assert!(event.cost > NanoUsd::ZERO);
     pod.mock.wait_for_disconnects(1).await.unwrap();
     pod.wait_until_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn a_stream_in_the_background_goes_on_without_its_client() {
+    let (pod, _) = native().await;
+    let text = sse(&spoken());
+    let whole = json!({"id": "resp_1", "status": "completed", "output": [], "usage": {"input_tokens": 21, "output_tokens": 9}});
+    let script = {
+        let more = [text.clone(), text.clone()].concat();
+        Script::new().body("text/event-stream", more).break_after_bytes(text.len(), BreakKind::Stall)
+    };
+    pod.mock.set_responder(move |request| {
+        Some(if request.method() == "POST" { script.clone() } else { Script::new().json(&whole) })
+    });
+    let ask = ask(json!({"stream": true, "background": true}));
+    let mut stream = pod.http.post_stream(&pod.url("/v1/responses"), &ask).await.unwrap();
+    let first: Value = serde_json::from_str(&stream.next_data().await.unwrap().unwrap()).unwrap();
+    let id = first["response"]["id"].as_str().unwrap().to_owned();
+    drop(stream);
+    pod.mock.wait_for_disconnects(1).await.unwrap();
+    let (settled, held) = pod.spent_and_held().await;
+    assert!(settled == NanoUsd::ZERO && held > NanoUsd(100 * OUTPUT_PRICE), "{held}");
+    for _ in 0..2 {
+        let ended = get(&pod.http, &pod, &id).await;
+        assert_eq!(ended.header("x-tollgate-cost-usd"), Some(COST.to_string().as_str()), "{}", ended.text());
+    }
+    check_charge(&next_charge(&pod).await);
+    assert_eq!(pod.spent_and_held().await, (COST, NanoUsd::ZERO));
+}
+
+#[tokio::test]
+async fn a_stream_in_the_background_that_is_read_to_its_end_is_settled_there() {
+    let (pod, _) = native().await;
+    let ask = ask(json!({"stream": true, "background": true}));
+    let mut stream = pod.http.post_stream(&pod.url("/v1/responses"), &ask).await.unwrap();
+    let last: Value = serde_json::from_str(&stream.collect_data().await.unwrap().pop().unwrap()).unwrap();
+    check_charge(&pod.next_event().await);
+    let id = last["response"]["id"].as_str().unwrap();
+    for _ in 0..2 {
+        assert_eq!(get(&pod.http, &pod, id).await.status.as_u16(), 200);
+        assert_eq!(pod.next_event().await.cost, NanoUsd::ZERO);
+    }
+    assert_eq!(pod.spent_and_held().await, (COST, NanoUsd::ZERO));
 }
