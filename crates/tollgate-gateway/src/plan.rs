@@ -233,7 +233,8 @@ fn price_candidates(
                     // it may answer with pictures though nobody asked for one
                     shape.reach = reach_of(input.skim, true);
                 }
-                if input.media.is_none() {
+                // what goes on without its client is held for as a whole
+                if input.media.is_none() && !responses::is_background(input.client) {
                     priced.slice_tokens = slices::slice_tokens(plan, &priced, input, shape);
                 }
                 candidates.push(priced);

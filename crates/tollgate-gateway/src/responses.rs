@@ -10,7 +10,7 @@ use tollgate_wire::json::{Node, ReadError};
 use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::error::read_provider_error;
 use tollgate_wire::openai::request::RequestSkim;
-use tollgate_wire::openai::responses::{NativeEdits, NativeFacts, ResponseNames, pass_request};
+use tollgate_wire::openai::responses::{NameOf, NativeEdits, NativeFacts, ResponseNames, pass_request};
 
 use crate::attempt::Failed;
 use crate::auth::Authenticated;
@@ -231,10 +231,7 @@ pub(crate) fn names(reservation: &Reservation, goes_on: Option<&BatchClaim>) -> 
 }
 
 /// Seals the provider's ids as `like`; leaves them where nothing is kept.
-pub(crate) fn sealing(
-    caller: Authenticated,
-    like: Option<ObjectId>,
-) -> Box<dyn Fn(&str) -> Option<String> + Send + Sync> {
+pub(crate) fn sealing(caller: Authenticated, like: Option<ObjectId>) -> NameOf {
     Box::new(move |id| {
         let like = like.as_ref().filter(|_| ObjectId::is_plain(id))?;
         let owner = Owner::new(&caller.snapshot, &caller.context);

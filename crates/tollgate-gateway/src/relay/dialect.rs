@@ -55,8 +55,11 @@ impl AnyRelay {
         let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(&request.client, one));
         if (client, provider) == (ChatDialect::OpenAiResponses, ChatDialect::OpenAiResponses) {
             let claim = responses::claim(reservation);
-            let names = responses::names(reservation, claim.as_ref());
-            return Self::Responses(Box::new(ResponsesRelay::new(names)));
+            let mut relay = ResponsesRelay::new(responses::names(reservation, claim.as_ref()));
+            if is_counted_exactly(reservation) {
+                relay.collect_text();
+            }
+            return Self::Responses(Box::new(relay));
         }
         let (wants_usage, n_choices) = (skim.include_usage == Some(true), skim.n_returned_choices());
         if (client, provider) == (ChatDialect::OpenAiChat, ChatDialect::OpenAiChat) {
@@ -76,9 +79,7 @@ impl AnyRelay {
                 candidate.map_or_else(String::new, |one| one.model.to_string()),
             ),
         });
-        // its tokens are counted where it is held for in slices and its tokenizer is public
-        let is_sliced = reservation.current().is_some_and(|priced| priced.slice_tokens.is_some());
-        if is_sliced && candidate.is_some_and(|one| one.tokenizer.is_some()) {
+        if is_counted_exactly(reservation) {
             relay.collect_text();
         }
         Self::Translating(Box::new(relay))
@@ -121,7 +122,8 @@ impl AnyRelay {
         match self {
             Self::OpenAi(relay) => relay.has_text_since_usage(),
             Self::Translating(relay) => relay.has_text_since_usage(),
-            Self::Media(_) => false,
+            // usage is told at the end
+            Self::Media(_) | Self::Responses(_) => false,
         }
     }
 
@@ -129,7 +131,7 @@ impl AnyRelay {
     pub(super) const fn has_unreadable(&self) -> bool {
         match self {
             Self::OpenAi(relay) => relay.has_unreadable(),
-            Self::Translating(_) | Self::Media(_) => false,
+            Self::Translating(_) | Self::Media(_) | Self::Responses(_) => false,
         }
     }
 
@@ -138,6 +140,7 @@ impl AnyRelay {
         match self {
             Self::OpenAi(_) => events.iter().for_each(|event| collect_text(event.frames(), into)),
             Self::Translating(relay) => relay.take_text(into),
+            Self::Responses(relay) => relay.take_text(into),
             Self::Media(_) => {}
         }
     }
@@ -158,6 +161,7 @@ impl AnyRelay {
                 Some(cut_events(head, skim.surface, skim.n_returned_choices(), notice, counts))
             }
             Self::Translating(relay) => Some(relay.cut(usage, cost, notice)),
+            Self::Responses(relay) => relay.cut(usage, cost, notice),
             Self::Media(_) => None,
         }
     }
@@ -178,6 +182,13 @@ impl AnyRelay {
             Self::Translating(_) | Self::Media(_) => None,
         }
     }
+}
+
+/// Whether a stream's tokens are counted as they come: where it is held for in slices and its tokenizer is public.
+fn is_counted_exactly(reservation: &Reservation) -> bool {
+    reservation
+        .current()
+        .is_some_and(|priced| priced.slice_tokens.is_some() && priced.candidate.tokenizer.is_some())
 }
 
 /// Now, in Unix seconds.

@@ -13,7 +13,7 @@ mod write_request;
 mod write_stream;
 
 pub use echo::ResponseEcho;
-pub use native::{NativeEdits, NativeFacts, ResponseNames, pass_request};
+pub use native::{NameOf, NativeEdits, NativeFacts, ResponseNames, pass_request};
 pub use read_answer::read_answer;
 pub use read_request::read_request;
 pub use read_stream::ResponsesStreamReader;

@@ -154,10 +154,13 @@ pub fn pass_request(body: &[u8], edits: &NativeEdits<'_>) -> Result<Bytes, ReadE
     Ok(Bytes::from(set_members(body, &root, &changes)?))
 }
 
+/// The client's name for one of the provider's ids; `None` leaves it.
+pub type NameOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// How the ids of responses are named for the client.
 pub struct ResponseNames {
     /// The client's name for one of the provider's; `None` leaves it.
-    pub name_of: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub name_of: NameOf,
     /// The response that the request continues, in the client's own words.
     pub previous: Option<String>,
 }

@@ -5,19 +5,24 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use tollgate_domain::Usage;
+use serde_json::json;
+use tollgate_domain::{NanoUsd, Usage};
 
 use super::ResponsesStreamReader;
 use super::native::{ResponseNames, with_cost};
-use crate::json::{Kind, Node, ReadError};
-use crate::neutral::StreamEvent;
+use super::write_answer::write_usage;
+use crate::json::{JsonWriter, Kind, Node, RawJson, ReadError};
+use crate::neutral::{PartStart, StreamEvent};
 use crate::openai::chat::read_usage;
 use crate::openai::error::ProviderError;
-use crate::openai::stream::{RelayEvent, StreamEnd, UsageFrame};
+use crate::openai::stream::{CutNotice, RelayEvent, StreamEnd, UsageFrame};
 use crate::sse::{Decoder, Frame, Piece, SseError, data_event, frame_data, named_event};
 
 /// Bytes of one event: the last one repeats the whole answer and the request's instructions and tools.
 pub const MAX_RESPONSE_EVENT_BYTES: usize = 8 << 20;
+
+/// The event with which an answer ends whose cap was reached.
+const CUT: &str = "response.incomplete";
 
 /// The relay of one streamed answer.
 #[derive(Debug)]
@@ -33,9 +38,15 @@ pub struct ResponsesRelay {
     service_tier: Option<String>,
     text_bytes: u64,
     n_text_events: u64,
+    /// The text since it was last taken, where somebody counts it.
+    text: Option<String>,
+    n_events: u64,
+    /// The response as it was when it began, with the client's names.
+    begun: Option<RawJson>,
 }
 
 /// What becomes of an event.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is moved on at once")]
 enum Look {
     Forward,
     Instead(RelayEvent),
@@ -57,7 +68,56 @@ impl ResponsesRelay {
             service_tier: None,
             text_bytes: 0,
             n_text_events: 0,
+            text: None,
+            n_events: 0,
+            begun: None,
         }
+    }
+
+    /// Keeps the text that comes for [`Self::take_text`].
+    pub fn collect_text(&mut self) {
+        self.text = Some(String::new());
+    }
+
+    /// Appends the text since the last time to `into`.
+    pub fn take_text(&mut self, into: &mut String) {
+        if let Some(text) = &mut self.text {
+            into.push_str(text);
+            text.clear();
+        }
+    }
+
+    /// The last event of a stream that ends in the middle, as if its cap had been reached; `notice` says why. `None` where
+    /// nothing had begun. Nothing of the provider's is relayed any more.
+    pub fn cut(&mut self, usage: &Usage, cost: NanoUsd, notice: Option<&CutNotice<'_>>) -> Option<Bytes> {
+        self.is_over = true;
+        let begun = self.begun.take()?;
+        let mut members = begun.node().ok()?.object().ok()?;
+        for changed in ["status", "incomplete_details", "usage"] {
+            members.take(changed);
+        }
+        let members = members.rest();
+        let event = JsonWriter::document(512, |writer| {
+            writer.member_string("type", CUT);
+            writer.member_count("sequence_number", self.n_events);
+            writer.member_object("response", |writer| {
+                writer.rest(&members);
+                writer.member_string("status", "incomplete");
+                writer.member_object("incomplete_details", |writer| {
+                    writer.member_string("reason", "max_output_tokens");
+                });
+                write_usage(writer, usage, Some(cost));
+            });
+            if let Some(notice) = notice {
+                let mut why = json!({"code": notice.code, "message": notice.message});
+                if let Some(metadata) = notice.metadata {
+                    why["metadata"] = metadata.clone();
+                }
+                writer.key("tollgate");
+                writer.literal(&why.to_string());
+            }
+        });
+        Some(named_event(CUT, &event))
     }
 
     /// Takes the next chunk and appends what it leads to. After the end or an error everything is dropped.
@@ -123,6 +183,7 @@ impl ResponsesRelay {
     }
 
     fn look_at(&mut self, raw: &Bytes, data: &[u8]) -> Result<Look, ReadError> {
+        self.n_events += 1;
         let mut steps = std::mem::take(&mut self.steps);
         let read = self.reader.data(data, &mut steps);
         let mut error = None;
@@ -141,6 +202,10 @@ impl ResponsesRelay {
             return Ok(Look::Instead(RelayEvent::ProviderError(error)));
         }
         let Some(renamed) = renamed else { return Ok(Look::Forward) };
+        if self.begun.is_none() {
+            let response = Node::parse(&renamed)?.object()?.take("response");
+            self.begun = response.filter(|node| node.kind() == Kind::Object).map(|node| node.raw());
+        }
         let name = Frame { raw: raw.clone() }.event().and_then(|name| String::from_utf8(name.to_vec()).ok());
         let written = move |json: &[u8]| match &name {
             Some(name) => named_event(name, json),
@@ -165,11 +230,18 @@ impl ResponsesRelay {
             }
             StreamEvent::End => self.is_over = true,
             StreamEvent::Usage(usage) => self.usage = Some(usage),
-            StreamEvent::PartStart { .. } => self.content_begun = true,
+            StreamEvent::PartStart { start, .. } => {
+                self.content_begun = true;
+                if let PartStart::ToolCall { name, .. } = start {
+                    self.text_bytes += name.len() as u64;
+                    self.text.iter_mut().for_each(|all| all.push_str(&name));
+                }
+            }
             StreamEvent::Delta { text, .. } => {
                 self.content_begun = true;
                 self.text_bytes += text.len() as u64;
                 self.n_text_events += 1;
+                self.text.iter_mut().for_each(|all| all.push_str(&text));
             }
             _ => {}
         }
@@ -245,7 +317,7 @@ fn flush(chunk: &Bytes, untouched: &mut Range<usize>, out: &mut Vec<RelayEvent>)
 
 #[cfg(test)]
 mod tests {
-    use tollgate_domain::{Meter, NanoUsd};
+    use tollgate_domain::Meter;
 
     use super::*;
 
@@ -314,6 +386,32 @@ mod tests {
         // without the last blank line
         let (out, end) = collected(&mut relay(), &[stream.trim_end().as_bytes()]);
         assert_eq!((out, end), (expected, StreamEnd::Complete));
+    }
+
+    #[test]
+    fn a_stream_is_cut_as_if_its_cap_had_been_reached() {
+        let stream = stream();
+        let cut = stream.find("event: response.completed").unwrap();
+        let mut relay = relay();
+        relay.collect_text();
+        let mut events = Vec::new();
+        relay.push(Bytes::copy_from_slice(&stream.as_bytes()[..cut]), &mut events).unwrap();
+        let mut text = String::new();
+        relay.take_text(&mut text);
+        assert_eq!(text, "Hé");
+        let usage = Usage::ZERO.with(Meter::Input, 3).with(Meter::Output, 4);
+        let notice = CutNotice { code: "budget_exceeded", message: "no more", metadata: None };
+        let last = relay.cut(&usage, NanoUsd::from_usd(1), Some(&notice)).unwrap();
+        let data = frame_data(&last).unwrap().into_owned();
+        let last: serde_json::Value = serde_json::from_slice(&data).unwrap();
+        assert_eq!((&last["type"], &last["response"]["id"]), (&json!(CUT), &json!("ours-resp_1")));
+        assert_eq!(last["response"]["incomplete_details"]["reason"], "max_output_tokens");
+        assert_eq!(last["response"]["usage"]["output_tokens"], 4);
+        assert_eq!(
+            (&last["sequence_number"], &last["tollgate"]["code"]),
+            (&json!(4), &json!("budget_exceeded"))
+        );
+        assert!(relay.done_seen());
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn write_item(writer: &mut JsonWriter, response: &str, index: usize, part: &Part
 }
 
 /// The `usage` member: cached tokens stand inside the input, reasoning inside the output.
-fn write_usage(writer: &mut JsonWriter, usage: &Usage, cost: Option<NanoUsd>) {
+pub(super) fn write_usage(writer: &mut JsonWriter, usage: &Usage, cost: Option<NanoUsd>) {
     writer.member_object("usage", |writer| {
         writer.member_count("input_tokens", usage.input_tokens());
         writer.member_object("input_tokens_details", |writer| {
