@@ -57,6 +57,28 @@ fn an_anthropic_conversation_becomes_converse() {
 }
 
 #[test]
+fn schemas_are_followed_where_they_are_asked_for() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let body = json!({
+        "model": "m", "messages": [],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema, "strict": true}}],
+        "response_format": {"type": "json_schema",
+            "json_schema": {"name": "s", "description": "d", "strict": true, "schema": schema}}
+    });
+    let request = chat::read_request(body.to_string().as_bytes()).unwrap();
+    let mut fidelity = Fidelity::new(Mode::Refuse);
+    let written = write_request(&request, &TARGET, &mut fidelity).unwrap();
+    let written: Value = serde_json::from_slice(&written).unwrap();
+    let format = &written["outputConfig"]["textFormat"];
+    assert_eq!(format["type"], "json_schema");
+    let named = &format["structure"]["jsonSchema"];
+    assert_eq!((&named["name"], &named["description"]), (&json!("s"), &json!("d")));
+    assert_eq!(serde_json::from_str::<Value>(named["schema"].as_str().unwrap()).unwrap(), schema);
+    let tool = &written["toolConfig"]["tools"][0]["toolSpec"];
+    assert_eq!((&tool["strict"], &tool["inputSchema"]["json"]), (&json!(true), &schema));
+}
+
+#[test]
 fn what_the_target_lacks_is_refused_by_name() {
     let other = BedrockTarget { is_anthropic: false, ..TARGET };
     let cases = [
@@ -65,10 +87,6 @@ fn what_the_target_lacks_is_refused_by_name() {
         (json!({"top_k": 1}), Feature::TopK),
         (json!({"reasoning_effort": "low"}), Feature::ReasoningEffort),
         (json!({"response_format": {"type": "json_object"}}), Feature::JsonObject),
-        (
-            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}}}),
-            Feature::JsonSchema,
-        ),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}]}),
             Feature::ImageUrl,

@@ -7,14 +7,14 @@ use crate::neutral::writing::{
     write_temperature_up_to_one,
 };
 use crate::neutral::{
-    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, Part, ToolChoice, Unsupported,
+    ChatDialect, ChatRequest, Effort, Feature, Fidelity, FunctionTool, OutputFormat, Part, ToolChoice,
+    Unsupported,
 };
 
 const DIALECT: ChatDialect = ChatDialect::Bedrock;
 /// What nothing here stands for.
 const LACKING: &[Feature] = &[
     Feature::JsonObject,
-    Feature::JsonSchema,
     Feature::AudioOutput,
     Feature::ImageOutput,
     Feature::Store,
@@ -59,6 +59,7 @@ fn write_members(
     write_turns(writer, request, fidelity)?;
     write_inference(writer, request, target, fidelity);
     write_tools(writer, request, fidelity)?;
+    write_format(writer, request);
     write_additional(writer, request, target, fidelity)?;
     refuse_others(request, fidelity)
 }
@@ -139,9 +140,6 @@ fn write_tools(
     if request.parallel_tool_calls == Some(false) {
         fidelity.cannot_forbid_parallel_calls(DIALECT, request)?;
     }
-    if functions.iter().any(|function| function.strict == Some(true)) {
-        fidelity.approximates(Feature::StrictTools, "declarations are followed without a strict mode");
-    }
     writer.member_object("toolConfig", |writer| {
         writer.member_array("tools", |writer| {
             functions.iter().for_each(|function| write_function(writer, function));
@@ -169,11 +167,31 @@ fn write_function(writer: &mut JsonWriter, function: &FunctionTool) {
                 Some(parameters) => writer.member_raw("json", parameters),
                 None => writer.member_object("json", |writer| writer.member_string("type", "object")),
             });
+            if function.strict == Some(true) {
+                writer.member_flag("strict", true);
+            }
         });
     });
     if function.cache.is_some() {
         write_cache_point(writer);
     }
+}
+
+/// The schema that the answer follows: as JSON in a string, which is how Converse takes it.
+fn write_format(writer: &mut JsonWriter, request: &ChatRequest) {
+    let Some(OutputFormat::JsonSchema { name, description, schema, .. }) = &request.format else { return };
+    writer.member_object("outputConfig", |writer| {
+        writer.member_object("textFormat", |writer| {
+            writer.member_string("type", "json_schema");
+            writer.member_object("structure", |writer| {
+                writer.member_object("jsonSchema", |writer| {
+                    writer.member_string_if("name", name.as_deref());
+                    writer.member_string_if("description", description.as_deref());
+                    writer.member_string("schema", schema.text());
+                });
+            });
+        });
+    });
 }
 
 /// What only some models know: their own members, beside the common ones.

@@ -153,6 +153,7 @@ fn every_feature_has_a_case() {
         Feature::Tools,
         Feature::Stop,
         Feature::TopP,
+        Feature::JsonSchema,
         Feature::Citations,
     ];
     let missing: Vec<_> = Feature::ALL
