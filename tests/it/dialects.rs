@@ -13,13 +13,18 @@ use tollgate_testkit::wait::eventually;
 
 use crate::installation::{Installation, KEY, SETTLE_TIMEOUT};
 
-/// The providers' names, their dialects, and what stands behind the address in their base URL.
-const PROVIDERS: [(&str, &str, &str); 4] = [
-    ("openai", "openai", "/v1"),
-    ("anthropic", "anthropic", ""),
-    ("gemini", "gemini", ""),
-    ("cohere", "cohere", ""),
+/// The providers' names, their dialects, what stands behind the address in their base URL, and their model.
+const PROVIDERS: [(&str, &str, &str, &str); 8] = [
+    ("openai", "openai", "/v1", "m"),
+    ("azure", "azure_openai", "", "m"),
+    ("anthropic", "anthropic", "", "m"),
+    ("gemini", "gemini", "", "m"),
+    ("cohere", "cohere", "", "m"),
+    ("bedrock", "bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("vertex-gemini", "vertex", VERTEX_PATH, "gemini-2.5-pro"),
+    ("vertex-claude", "vertex", VERTEX_PATH, "claude-sonnet-4-5@20250929"),
 ];
+const VERTEX_PATH: &str = "/v1/projects/p-1/locations/us-east5";
 /// A driver takes a few seconds; importing its packages on a loaded machine more.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -44,21 +49,26 @@ async fn installation() -> anyhow::Result<Installation> {
         let mut add = |list: &str, row: Value| {
             configuration[list].as_array_mut().expect("the configuration has the list").push(row);
         };
-        for (name, dialect, path) in PROVIDERS {
+        for (name, dialect, path, model) in PROVIDERS {
+            let secret = match dialect {
+                "bedrock" => json!({ "access_key_id": "AKIDEXAMPLE", "secret_access_key": "bedrock-secret" })
+                    .to_string(),
+                _ => format!("{name}-secret"),
+            };
             add(
                 "providers",
                 json!({
                     "name": name, "dialect": dialect, "base_url": format!("http://{address}{path}"),
-                    "credentials": [{ "name": "main", "secret": format!("{name}-secret"), "weight": 1 }],
+                    "region": "us-east-1", "credentials": [{ "name": "main", "secret": secret, "weight": 1 }],
                 }),
             );
             add(
                 "prices",
                 json!({
-                    "provider": name, "model": "m", "input": "1", "cached_input": "0.5", "output": "2",
+                    "provider": name, "model": model, "input": "1", "cached_input": "0.5", "output": "2",
                 }),
             );
-            let targets = json!([{ "provider": name, "model": "m" }]);
+            let targets = json!([{ "provider": name, "model": model }]);
             add("models", json!({ "name": format!("chat-{name}"), "targets": targets }));
         }
         let budget = json!({ "limit": "0.000001", "window": "total" });

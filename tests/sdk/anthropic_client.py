@@ -74,7 +74,7 @@ def tools_stream(model):
         n_deltas = sum(event.type == "input_json" for event in events)
         answer = events.get_final_message()
     s.same(calls_of(answer), [(s.TOOL, arguments) for arguments in s.CALLS])
-    assert n_deltas >= (2 if model == "chat-gemini" else 5), n_deltas
+    assert n_deltas >= (2 if model in s.GEMINIS else 5), n_deltas
 
 
 def results(model):
@@ -102,7 +102,7 @@ def reasoning(model):
     answer = main.messages.create(**asked)
     thoughts = [block for block in answer.content if block.type == "thinking"]
     s.same((text_of(answer), [block.thinking for block in thoughts]), (s.REASON_TEXT, [s.THINKING]))
-    if model == "chat-anthropic":
+    if model in s.ANTHROPICS:
         s.same(thoughts[0].signature, s.SIGNATURE)
     thought = ""
     with main.messages.stream(**asked) as events:

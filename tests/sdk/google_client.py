@@ -75,7 +75,7 @@ def stream(model):
 def tools(model):
     answer = main.models.generate_content(model=model, **ask("tools", **TOOLS))
     s.same([(call.name, call.args) for call in answer.function_calls], [(s.TOOL, call) for call in s.CALLS])
-    if model == "chat-gemini":
+    if model in s.GEMINIS:
         signatures = [part.thought_signature for part in answer.candidates[0].content.parts if part.function_call]
         s.same(signatures[0], base64.b64decode(s.SIGNATURE))
 
@@ -92,7 +92,7 @@ def results(model):
     told = [types.Part.from_function_response(name=s.TOOL, response={"result": text}) for text in s.RESULTS]
     contents = [turn("user", "scenario:results please"), turn("model", *calls), turn("user", *told)]
     answer = main.models.generate_content(model=model, contents=contents, config=config(**TOOLS))
-    if model in ("chat-gemini",):
+    if model in s.GEMINIS:
         s.same(answer.text, s.RESULTS_TEXT)
     else:
         # other vendors' tools answer in text: the object as JSON

@@ -109,7 +109,7 @@ def tools_stream(model):
         n_deltas = sum(event.type == "tool_calls.function.arguments.delta" for event in events)
         calls = events.get_final_completion().choices[0].message.tool_calls
     s.same([json.loads(call.function.arguments) for call in calls], s.CALLS)
-    assert n_deltas >= (2 if model == "chat-gemini" else 5), n_deltas
+    assert n_deltas >= (2 if model in s.GEMINIS else 5), n_deltas
 
 
 def results(model):
@@ -222,7 +222,7 @@ def responses_tools_stream(model):
             n_deltas += event.type == "response.function_call_arguments.delta"
         answer = events.get_final_response()
     s.same(calls_of(answer), s.CALLS)
-    assert n_deltas >= (2 if model == "chat-gemini" else 5), n_deltas
+    assert n_deltas >= (2 if model in s.GEMINIS else 5), n_deltas
 
 
 def responses_results(model):

@@ -39,6 +39,11 @@ SIGNATURE = "c2lnbmF0dXJl"
 _report = {"passed": {}, "absent": {}, "failed": {}, "seconds": {}}
 
 
+# the models whose provider sends Gemini's dialect, and Anthropic's: pieces of arguments come at once, thinking is signed
+GEMINIS = ("chat-gemini", "chat-vertex-gemini")
+ANTHROPICS = ("chat-anthropic", "chat-vertex-claude")
+
+
 def cached_tokens(model):
     """Cohere tells no cached tokens."""
     return 0 if model == "chat-cohere" else 5

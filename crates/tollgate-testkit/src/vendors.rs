@@ -20,6 +20,7 @@
 //! | `hang` | a stream that begins and never ends; plain requests are not answered |
 
 mod asked;
+mod bedrock;
 mod kept;
 mod said;
 mod written;
@@ -47,6 +48,8 @@ pub enum Vendor {
     Gemini,
     /// Cohere's chat, version 2.
     Cohere,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
 }
 
 impl Vendor {
@@ -58,10 +61,13 @@ impl Vendor {
             path if path.ends_with("/chat/completions") => Self::OpenAiChat,
             path if path.ends_with("/responses") => Self::OpenAiResponses,
             path if path.ends_with("/messages") => Self::Anthropic,
+            // on Vertex
+            path if path.ends_with(":rawPredict") || path.ends_with(":streamRawPredict") => Self::Anthropic,
             path if path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent") => {
                 Self::Gemini
             }
             path if path.ends_with("/v2/chat") => Self::Cohere,
+            path if path.ends_with("/converse") || path.ends_with("/converse-stream") => Self::Bedrock,
             _ => return None,
         })
     }
@@ -80,13 +86,20 @@ pub fn script(request: &ReceivedRequest) -> Option<Script> {
         "limit" => error(vendor, 429, "the vendor is busy: slow down"),
         "fail" => error(vendor, 500, "the vendor is broken"),
         "hang" if asked.is_stream => {
-            let frames = written::frames(vendor, &said::said(&asked));
-            Script::new().sse_frames(frames).break_after_chunks(HANG_AFTER_FRAMES, BreakKind::Stall)
+            streamed(vendor, &asked).break_after_chunks(HANG_AFTER_FRAMES, BreakKind::Stall)
         }
         "hang" => Script::hang(),
-        _ if asked.is_stream => Script::new().sse_frames(written::frames(vendor, &said::said(&asked))),
+        _ if asked.is_stream => streamed(vendor, &asked),
         _ => Script::new().json(&written::whole(vendor, &said::said(&asked))),
     })
+}
+
+fn streamed(vendor: Vendor, asked: &Asked) -> Script {
+    let said = said::said(asked);
+    match vendor {
+        Vendor::Bedrock => Script::new().frames(bedrock::CONTENT_TYPE, bedrock::frames(&said)),
+        _ => Script::new().sse_frames(written::frames(vendor, &said)),
+    }
 }
 
 /// By then each dialect has sent the first piece of its text.
@@ -114,6 +127,15 @@ pub fn error(vendor: Vendor, status: u16, message: &str) -> Script {
             json!({"error": {"code": status, "message": message, "status": name}})
         }
         Vendor::Cohere => json!({"id": "e1", "message": message}),
+        Vendor::Bedrock => {
+            let kind = match status {
+                400 => "ValidationException",
+                429 => "ThrottlingException",
+                _ => "InternalServerException",
+            };
+            let body = json!({"message": message});
+            return Script::new().status(status).json(&body).header("x-amzn-errortype", kind);
+        }
     };
     Script::new().status(status).json(&body)
 }

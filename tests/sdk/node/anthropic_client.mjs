@@ -86,7 +86,7 @@ await s.run("anthropic node", {
     const answer = await create(body);
     const thoughts = answer.content.filter((block) => block.type === "thinking");
     s.same([textOf(answer), thoughts.map((block) => block.thinking)], [s.REASON_TEXT, [s.THINKING]]);
-    if (model === "chat-anthropic") s.same(thoughts[0].signature, s.SIGNATURE);
+    if (s.isAnthropics(model)) s.same(thoughts[0].signature, s.SIGNATURE);
     let thought = "";
     await main.messages.stream(body).on("thinking", (text) => (thought += text)).finalMessage();
     s.same(thought, s.THINKING);

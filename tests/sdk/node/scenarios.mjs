@@ -40,7 +40,10 @@ export function counts(model, prompt, completion, cached) {
 }
 
 // How many pieces the arguments of two calls come in at least: Gemini sends them whole.
-export const leastPieces = (model) => (model === "chat-gemini" ? 2 : 5);
+export const leastPieces = (model) => (["chat-gemini", "chat-vertex-gemini"].includes(model) ? 2 : 5);
+
+// The models whose provider sends Anthropic's dialect, with its signatures.
+export const isAnthropics = (model) => ["chat-anthropic", "chat-vertex-claude"].includes(model);
 
 export async function raises(error, call, check = () => {}) {
   try {

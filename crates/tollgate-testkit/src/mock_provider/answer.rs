@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::generation::{Generation, ToolCall, split_evenly};
 use super::request::ReceivedRequest;
-use super::script::{Script, ScriptedUsage, error_body};
+use super::script::{EVENT_STREAM_TYPE, Script, ScriptedUsage, error_body};
 
 /// The time in every answer, so that two answers to one request are equal: 2023-11-14T22:13:20Z.
 const CREATED_UNIX_SECONDS: u64 = 1_700_000_000;
@@ -41,9 +41,9 @@ pub(super) fn answer(
     if let Some(body) = &script.body {
         return whole(status, &body.content_type, body.bytes.to_vec());
     }
-    if let Some(frames) = &script.sse_frames {
-        let piece = |frame: &String| Piece { bytes: frame.clone().into_bytes(), is_chunk: true };
-        return stream(status, frames.iter().map(piece).collect());
+    if let Some(scripted) = &script.frames {
+        let piece = |frame: &Vec<u8>| Piece { bytes: frame.clone(), is_chunk: true };
+        return stream(status, &scripted.content_type, scripted.frames.iter().map(piece).collect());
     }
     if status >= 400 {
         return whole_json(
@@ -79,8 +79,8 @@ fn whole_json(status: u16, value: &Value) -> Answer {
     whole(status, "application/json", value.to_string().into_bytes())
 }
 
-fn stream(status: u16, pieces: Vec<Piece>) -> Answer {
-    Answer { status, content_type: "text/event-stream; charset=utf-8".to_owned(), is_stream: true, pieces }
+fn stream(status: u16, content_type: &str, pieces: Vec<Piece>) -> Answer {
+    Answer { status, content_type: content_type.to_owned(), is_stream: true, pieces }
 }
 
 fn event(payload: &str, is_chunk: bool) -> Piece {
@@ -160,7 +160,11 @@ impl<'a> Completion<'a> {
         if ask.stream == Some(true) {
             let asks_for_usage = ask.includes_usage();
             let has_usage_chunk = asks_for_usage || script.forces_usage_chunk;
-            return stream(status, self.events(asks_for_usage, has_usage_chunk, !script.omits_done));
+            return stream(
+                status,
+                EVENT_STREAM_TYPE,
+                self.events(asks_for_usage, has_usage_chunk, !script.omits_done),
+            );
         }
         let object = if self.is_chat { "chat.completion" } else { "text_completion" };
         let finish_reason = quoted(&self.generation.finish_reason);

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::gate::Gate;
 
+/// What streams of events are sent as.
+pub(super) const EVENT_STREAM_TYPE: &str = "text/event-stream; charset=utf-8";
+
 /// How a script breaks an answer off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakKind {
@@ -70,6 +73,12 @@ pub(super) struct ScriptedBody {
     pub(super) bytes: Bytes,
 }
 
+#[derive(Clone, Debug)]
+pub(super) struct ScriptedFrames {
+    pub(super) content_type: String,
+    pub(super) frames: Vec<Vec<u8>>,
+}
+
 /// One answer; made by chaining: `Script::new().n_chunks(100).delay_between_chunks(ms)`. The default is
 /// the answer that the module documentation describes.
 ///
@@ -81,7 +90,7 @@ pub struct Script {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Option<ScriptedBody>,
     pub(super) raw: Option<Bytes>,
-    pub(super) sse_frames: Option<Vec<String>>,
+    pub(super) frames: Option<ScriptedFrames>,
     pub(super) text: Option<String>,
     pub(super) n_chunks: Option<usize>,
     pub(super) finish_reason: Option<String>,
@@ -176,8 +185,15 @@ impl Script {
     /// Streams exactly these frames, one chunk each, whatever the request asks for: what stands in them
     /// beside `data:` lines is the caller's.
     #[must_use]
-    pub fn sse_frames(mut self, frames: impl IntoIterator<Item = String>) -> Self {
-        self.sse_frames = Some(frames.into_iter().collect());
+    pub fn sse_frames(self, frames: impl IntoIterator<Item = String>) -> Self {
+        self.frames(EVENT_STREAM_TYPE, frames.into_iter().map(String::into_bytes))
+    }
+
+    /// Streams exactly these frames under that content type, one chunk each, whatever the request asks for.
+    #[must_use]
+    pub fn frames(mut self, content_type: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let frames = frames.into_iter().collect();
+        self.frames = Some(ScriptedFrames { content_type: content_type.to_owned(), frames });
         self
     }
 

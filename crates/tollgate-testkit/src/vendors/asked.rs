@@ -29,6 +29,10 @@ impl Asked {
             Vendor::OpenAiChat | Vendor::Cohere => asked.chat(body),
             Vendor::OpenAiResponses => asked.responses(body),
             Vendor::Anthropic => asked.anthropic(body),
+            Vendor::Bedrock => {
+                asked.is_stream = path.ends_with("/converse-stream");
+                asked.bedrock(body);
+            }
             Vendor::Gemini => {
                 asked.is_stream = path.contains(":streamGenerateContent");
                 asked.gemini(body);
@@ -136,6 +140,34 @@ impl Asked {
         let thinking = text_at(&body["thinking"], "type");
         self.wants_reasoning =
             matches!(thinking, "enabled" | "adaptive") || body["output_config"]["effort"].is_string();
+    }
+
+    // === Amazon Bedrock ===
+
+    fn bedrock(&mut self, body: &Value) {
+        self.system = plain(&body["system"]);
+        for message in items(&body["messages"]) {
+            self.n_turns += 1;
+            for block in items(&message["content"]) {
+                if message["role"] == "user" {
+                    self.user_text(text_at(block, "text"));
+                }
+                if block["image"].is_object() {
+                    let media_type = format!("image/{}", text_at(&block["image"], "format"));
+                    self.picture(&media_type, text_at(&block["image"]["source"], "bytes"));
+                }
+                if block["toolResult"].is_object() {
+                    self.results.push(plain(&block["toolResult"]["content"]));
+                }
+            }
+        }
+        let tools = items(&body["toolConfig"]["tools"]).filter(|tool| tool["toolSpec"].is_object());
+        self.tools = tools.map(|tool| text_at(&tool["toolSpec"], "name").to_owned()).collect();
+        let format = &body["outputConfig"]["textFormat"];
+        let schema = text_at(&format["structure"]["jsonSchema"], "schema");
+        self.has_schema = format["type"] == "json_schema"
+            && serde_json::from_str::<Value>(schema).is_ok_and(|schema| schema.is_object());
+        self.wants_reasoning = body["additionalModelRequestFields"]["thinking"]["type"] == "enabled";
     }
 
     // === Google ===

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::said::{Call, SIGNATURE, Said};
-use super::{USAGE, Vendor};
+use super::{USAGE, Vendor, bedrock};
 
 pub(super) const ID: &str = "answer_1";
 const MODEL: &str = "vendor-model-1";
@@ -17,10 +17,11 @@ pub(super) fn whole(vendor: Vendor, said: &Said) -> Value {
         Vendor::Anthropic => anthropic_whole(said),
         Vendor::Gemini => gemini_chunk(&gemini_parts(said), true),
         Vendor::Cohere => cohere_whole(said),
+        Vendor::Bedrock => bedrock::whole(said),
     }
 }
 
-/// A streamed answer, frame by frame.
+/// A streamed answer as server-sent events, frame by frame; Bedrock has none, its framing is binary.
 pub(super) fn frames(vendor: Vendor, said: &Said) -> Vec<String> {
     let named =
         |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
@@ -35,6 +36,7 @@ pub(super) fn frames(vendor: Vendor, said: &Said) -> Vec<String> {
         Vendor::Anthropic => anthropic_events(said).iter().map(named).collect(),
         Vendor::Gemini => gemini_events(said).iter().map(|event| format!("data: {event}\r\n\r\n")).collect(),
         Vendor::Cohere => cohere_events(said).iter().map(named).collect(),
+        Vendor::Bedrock => Vec::new(),
     }
 }
 
