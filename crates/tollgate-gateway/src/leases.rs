@@ -43,6 +43,8 @@ pub(crate) struct RunningStream {
     granted: AtomicI64,
     text_bytes: AtomicU64,
     n_text_events: AtomicU64,
+    /// What the provider itself has told so far.
+    told: Mutex<Option<Usage>>,
     has_ended: AtomicBool,
 }
 
@@ -56,13 +58,17 @@ impl RunningStream {
     ) -> Self {
         let (text_bytes, n_text_events) = (AtomicU64::new(0), AtomicU64::new(0));
         let (has_ended, granted) = (AtomicBool::new(false), AtomicI64::new(granted.0));
-        Self { stop, sheet, tier, input_tokens, lost, granted, text_bytes, n_text_events, has_ended }
+        let told = Mutex::new(None);
+        Self { stop, sheet, tier, input_tokens, lost, granted, text_bytes, n_text_events, told, has_ended }
     }
 
-    /// Notes how far the stream has come.
-    pub(crate) fn progressed(&self, text_bytes: u64, n_text_events: u64) {
+    /// Notes how far the stream has come, and what the provider has told of it.
+    pub(crate) fn progressed(&self, text_bytes: u64, n_text_events: u64, told: Option<Usage>) {
         self.text_bytes.store(text_bytes, Ordering::Relaxed);
         self.n_text_events.store(n_text_events, Ordering::Relaxed);
+        if told.is_some() {
+            *self.told.lock() = told;
+        }
     }
 
     /// Its hold has grown.
@@ -75,14 +81,21 @@ impl RunningStream {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
+    /// By what was relayed, or by what the provider has told where that is more: what is lost with this pod is
+    /// charged so much.
     fn cost_so_far(&self) -> NanoUsd {
         let (bytes, events) =
             (self.text_bytes.load(Ordering::Relaxed), self.n_text_events.load(Ordering::Relaxed));
-        let usage = Usage::ZERO
+        let output = counted_output(bytes, events);
+        let counted = Usage::ZERO
             .with(Meter::Input, self.input_tokens)
-            .with(Meter::Output, counted_output(bytes, events))
+            .with(Meter::Output, output)
             .with(Meter::Request, 1);
-        let cost = self.sheet.total(&usage, self.tier).saturating_add(self.lost);
+        let told = self.told.lock().map_or(NanoUsd::ZERO, |told| {
+            let told = told.with(Meter::Output, told.get(Meter::Output).max(output)).with(Meter::Request, 1);
+            self.sheet.total(&told, self.tier)
+        });
+        let cost = self.sheet.total(&counted, self.tier).max(told).saturating_add(self.lost);
         cost.min(NanoUsd(self.granted.load(Ordering::Relaxed)))
     }
 
@@ -275,6 +288,63 @@ impl Renewer {
                 tracing::warn!(%error, holds = holds.len(), "leases could not be renewed; it is tried again");
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_catalog::PriceRow;
+    use tollgate_domain::{PricePerMillion, UnixMillis};
+
+    use super::*;
+
+    fn row(meter: Meter, price: &str) -> PriceRow {
+        PriceRow {
+            id: None,
+            tenant: None,
+            provider: "p".into(),
+            model: "m".into(),
+            effective_from: UnixMillis(0),
+            meter: Some(meter),
+            service_tier: ServiceTier::Standard,
+            context_from: 0,
+            price: PricePerMillion::parse(price).unwrap(),
+            source: "operator".into(),
+        }
+    }
+
+    /// A stream with a prompt of 100 tokens, of which 10 text events were relayed.
+    fn cost_where(told: Option<Usage>, granted: i64) -> i64 {
+        let rows = [row(Meter::Input, "1"), row(Meter::CacheWrite1h, "2"), row(Meter::Output, "10")];
+        let (sheet, stop) = (PriceSheet::from_rows(&rows), CancellationToken::new());
+        let stream =
+            RunningStream::new(stop, sheet, ServiceTier::Standard, 100, (NanoUsd::ZERO, NanoUsd(granted)));
+        stream.progressed(0, 0, told);
+        // What was told stays so where nothing more is told.
+        stream.progressed(40, 10, None);
+        stream.cost_so_far().0
+    }
+
+    #[test]
+    fn a_stream_has_cost_what_its_provider_has_told_where_that_is_more_than_what_was_counted() {
+        let output = i64::try_from(counted_output(40, 10)).unwrap() * 10_000;
+        let told = |input, written, output| {
+            let usage = Usage::ZERO.with(Meter::Input, input).with(Meter::CacheWrite1h, written);
+            Some(usage.with(Meter::Output, output))
+        };
+        let plenty = 1_000_000_000;
+        let cases = [
+            (None, plenty, 100_000 + output),
+            // a prompt that was estimated too low, and was written into a cache; what was relayed is counted on
+            (told(120, 300, 1), plenty, 120_000 + 600_000 + output),
+            (told(120, 0, 5_000), plenty, 120_000 + 50_000_000),
+            // the estimate was higher
+            (told(3, 0, 0), plenty, 100_000 + output),
+            (told(120, 300, 5_000), 777, 777),
+        ];
+        for (told, granted, expected) in cases {
+            assert_eq!(cost_where(told, granted), expected, "{told:?} {granted}");
         }
     }
 }

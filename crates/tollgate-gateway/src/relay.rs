@@ -239,7 +239,7 @@ impl RelayBody {
         }
         self.take_events();
         if let Some(running) = &self.running {
-            running.progressed(self.relay.text_bytes(), self.relay.n_text_events());
+            running.progressed(self.relay.text_bytes(), self.relay.n_text_events(), self.relay.usage());
         }
         self.settle_if_done();
     }

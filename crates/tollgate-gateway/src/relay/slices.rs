@@ -276,7 +276,7 @@ impl RelayBody {
         }
         self.take_events();
         if let Some(running) = &self.running {
-            running.progressed(relayed.0, relayed.1);
+            running.progressed(relayed.0, relayed.1, self.relay.usage());
         }
         self.settle_if_done();
     }
