@@ -38,7 +38,7 @@ fn stream_chunks() -> Vec<Bytes> {
     chunks
 }
 
-#[divan::bench(args = [1_024, 32_768])]
+#[divan::bench(args = [1_024, 32_768, 1_048_576])]
 fn skim_chat(bencher: Bencher<'_, '_>, n_bytes: usize) {
     let body = chat_body(n_bytes);
     bencher.bench(|| {
@@ -47,19 +47,19 @@ fn skim_chat(bencher: Bencher<'_, '_>, n_bytes: usize) {
     });
 }
 
-#[divan::bench(args = [1_024, 32_768])]
+#[divan::bench(args = [1_024, 32_768, 1_048_576])]
 fn validate_chat(bencher: Bencher<'_, '_>, n_bytes: usize) {
     let body = chat_body(n_bytes);
     bencher.bench(|| tollgate_wire::json::validate(black_box(&body)));
 }
 
-#[divan::bench(args = [1_024, 32_768])]
+#[divan::bench(args = [1_024, 32_768, 1_048_576])]
 fn serde_json_ignored_any(bencher: Bencher<'_, '_>, n_bytes: usize) {
     let body = chat_body(n_bytes);
     bencher.bench(|| serde_json::from_slice::<serde::de::IgnoredAny>(black_box(&body)).is_ok());
 }
 
-#[divan::bench(args = [1_024, 32_768])]
+#[divan::bench(args = [1_024, 32_768, 1_048_576])]
 fn splice_chat(bencher: Bencher<'_, '_>, n_bytes: usize) {
     let body = chat_body(n_bytes);
     let skim = skim(Surface::Chat, &body).expect("the body is valid");

@@ -18,10 +18,12 @@ mod load;
 mod measure;
 mod mock;
 mod report;
+mod scan;
 mod scenario;
 mod system_calls;
 mod target;
 mod tollgate_processes;
+mod verdicts;
 
 /// The product's allocator, so that the floor differs from it in nothing but the work done.
 #[global_allocator]

@@ -1,5 +1,6 @@
 //! The run: starts everything, measures in rounds, reports.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,16 @@ use anyhow::Context as _;
 use crate::client::AnswerShape;
 use crate::cores::Cores;
 use crate::report::{self, TargetFigures};
-use crate::scenario::{N_CHUNKS, Scenario};
+use crate::scenario::Scenario;
 use crate::target::{Target, probe, start_mock};
-use crate::{Only, Plan, load, system_calls, tollgate_processes};
+use crate::{Only, Plan, load, scan, system_calls, tollgate_processes};
 
 /// Connections of the throughput slices.
 const N_CONNECTIONS: usize = 64;
 /// Streams open at once: with the mock's pace 16,000 chunks a second, which no target is saturated by.
 const N_STREAMS: usize = 32;
+/// Connections of the slice with the largest bodies: each holds one, in every process.
+const N_HUGE_CONNECTIONS: usize = 16;
 /// What a server gets before its idle memory is read: start-up work is over then.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
@@ -27,10 +30,11 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
         report::say("no `taskset` or no second core: nothing is pinned, figures are rough");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let scans = scan::time_each()?;
     let measured = runtime.block_on(measure(plan, cores))?;
-    report::print_table(&measured)?;
+    report::print_table(&measured, &scans)?;
     if let Some(path) = &plan.json {
-        let text = serde_json::to_string_pretty(&report::to_json(&measured))?;
+        let text = serde_json::to_string_pretty(&report::to_json(&measured, &scans))?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -53,7 +57,7 @@ async fn measure(plan: &Plan, cores: Cores) -> anyhow::Result<Vec<TargetFigures>
         report::say(&format!("round {round} of {}", plan.rounds));
         // Another goes first in every round: no target always follows the same one.
         measured.rotate_left(1);
-        for scenario in [Scenario::Small, Scenario::Large, Scenario::Stream] {
+        for scenario in Scenario::ALL {
             for (target, expected, figures) in &mut measured {
                 measure_slice(target, scenario, expected.of(scenario), plan.slice, figures)
                     .await
@@ -76,7 +80,7 @@ async fn measure(plan: &Plan, cores: Cores) -> anyhow::Result<Vec<TargetFigures>
     }
     if plan.counts_system_calls {
         for (target, expected, figures) in &mut measured {
-            let counted = system_calls::per_request(target, expected.small, plan.slice).await;
+            let counted = system_calls::per_request(target, expected.of(Scenario::Small), plan.slice).await;
             figures.system_calls = Some(counted.with_context(|| target.name)?);
         }
     }
@@ -116,7 +120,11 @@ async fn measure_slice(
     figures: &mut TargetFigures,
 ) -> anyhow::Result<()> {
     let request: Arc<[u8]> = scenario.request().into();
-    let n_connections = if scenario == Scenario::Stream { N_STREAMS } else { N_CONNECTIONS };
+    let n_connections = match scenario {
+        Scenario::Stream => N_STREAMS,
+        Scenario::Huge => N_HUGE_CONNECTIONS,
+        _ => N_CONNECTIONS,
+    };
     let (cpu_before, redis_before) = (target.cpu_time()?, target.redis_cpu_time()?);
     let kernel_before = target.split_cpu_time()?.kernel;
     let done = load::closed_loop(target.address, request, expected, n_connections, duration).await?;
@@ -126,46 +134,30 @@ async fn measure_slice(
     let n_answers = done.n_answers as f64;
     let cpu_us = (target.cpu_time()? - cpu_before).as_secs_f64() * 1e6 / n_answers;
     let redis_us = (target.redis_cpu_time()? - redis_before).as_secs_f64() * 1e6 / n_answers;
-    let per_second = n_answers / done.elapsed.as_secs_f64();
-    match scenario {
-        Scenario::Small => {
-            figures.small_cpu_us.push(cpu_us);
-            figures.small_per_second.push(per_second);
-            figures.redis_cpu_us.push(redis_us);
-            let kernel = target.split_cpu_time()?.kernel.saturating_sub(kernel_before);
-            figures.small_kernel_us.push(kernel.as_secs_f64() * 1e6 / n_answers);
-        }
-        Scenario::Large => {
-            figures.large_cpu_us.push(cpu_us);
-            figures.large_per_second.push(per_second);
-        }
-        Scenario::Stream => figures.chunk_cpu_us.push(cpu_us / N_CHUNKS as f64),
-    }
+    let kernel = target.split_cpu_time()?.kernel.saturating_sub(kernel_before);
+    let of_scenario = figures.scenarios.entry(scenario).or_default();
+    of_scenario.cpu_us.push(cpu_us);
+    of_scenario.kernel_us.push(kernel.as_secs_f64() * 1e6 / n_answers);
+    of_scenario.redis_cpu_us.push(redis_us);
+    of_scenario.per_second.push(n_answers / done.elapsed.as_secs_f64());
     Ok(())
 }
 
 /// The shapes a target's answers must have, learnt from one answer that was looked at whole.
-struct Expected {
-    small: AnswerShape,
-    large: AnswerShape,
-    stream: AnswerShape,
-}
+struct Expected(BTreeMap<Scenario, AnswerShape>);
 
 impl Expected {
     async fn probe(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self {
-            small: probe(address, Scenario::Small).await?,
-            large: probe(address, Scenario::Large).await?,
-            stream: probe(address, Scenario::Stream).await?,
-        })
+        let mut shapes = BTreeMap::new();
+        for scenario in Scenario::ALL {
+            let shape = probe(address, scenario).await.with_context(|| scenario.name())?;
+            shapes.insert(scenario, shape);
+        }
+        Ok(Self(shapes))
     }
 
     fn of(&self, scenario: Scenario) -> AnswerShape {
-        match scenario {
-            Scenario::Small => self.small,
-            Scenario::Large => self.large,
-            Scenario::Stream => self.stream,
-        }
+        self.0[&scenario]
     }
 }
 

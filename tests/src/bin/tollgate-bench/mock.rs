@@ -38,9 +38,14 @@ async fn serve(port: u16) -> anyhow::Result<()> {
     }
 }
 
+/// How a request of Anthropic's dialect begins.
+const MESSAGES: &[u8] = b"POST /v1/messages ";
+
 /// Every byte that is ever sent, made once.
 struct Answers {
     whole: Vec<u8>,
+    /// The same in Anthropic's dialect.
+    message: Vec<u8>,
     stream_head: Vec<u8>,
     chunks: Vec<Vec<u8>>,
     usage_chunk: Vec<u8>,
@@ -50,7 +55,7 @@ struct Answers {
 impl Answers {
     fn new() -> Self {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_0123456789\r\n";
-        let whole = format!("{head}content-length: {ANSWER_BYTES}\r\n\r\n{}", answer_body());
+        let whole = |body: &str| format!("{head}content-length: {ANSWER_BYTES}\r\n\r\n{body}").into_bytes();
         let event = |choices: &str, usage: &str| {
             let stem = r#""id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000"#;
             framed(&format!("data: {{{stem},\"model\":\"bench-model\",\"choices\":[{choices}]{usage}}}\n\n"))
@@ -63,7 +68,8 @@ impl Answers {
         let mut last_chunk = framed("data: [DONE]\n\n");
         last_chunk.extend_from_slice(b"0\r\n\r\n");
         Self {
-            whole: whole.into_bytes(),
+            whole: whole(&answer_body()),
+            message: whole(&message_body()),
             stream_head:
                 b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
                     .to_vec(),
@@ -78,6 +84,17 @@ impl Answers {
 fn answer_body() -> String {
     let head = r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench-model","choices":[{"index":0,"message":{"role":"assistant","content":""#;
     let tail = format!(r#""}},"logprobs":null,"finish_reason":"stop"}}],{USAGE}}}"#);
+    padded(head, &tail)
+}
+
+/// The same in Anthropic's dialect.
+fn message_body() -> String {
+    let head = r#"{"id":"msg_bench","type":"message","role":"assistant","model":"bench-model","content":[{"type":"text","text":""#;
+    let tail = r#""}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":200,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":100}}"#;
+    padded(head, tail)
+}
+
+fn padded(head: &str, tail: &str) -> String {
     let padding = "x".repeat(ANSWER_BYTES - head.len() - tail.len());
     format!("{head}{padding}{tail}")
 }
@@ -103,7 +120,9 @@ async fn serve_connection(mut stream: TcpStream, answers: &Answers) -> anyhow::R
             }
         };
         let body = &buffer[head_length..length];
-        if finders.is_true(body, &finders.stream) {
+        if buffer.starts_with(MESSAGES) {
+            stream.write_all(&answers.message).await?;
+        } else if finders.is_true(body, &finders.stream) {
             let wants_usage = finders.is_true(body, &finders.include_usage);
             send_stream(&mut stream, answers, wants_usage).await?;
         } else {

@@ -1,18 +1,12 @@
 //! Figures, their medians, and how they are shown.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-/// What this milestone asks for: the factor over the floor in process, with Redis and per chunk, a gateway's
-/// idle memory in MiB, and milliseconds from start to ready.
-const DUE_IN_PROCESS: f64 = 2.0;
-const DUE_REDIS: f64 = 3.0;
-/// Of what is due in one process.
-const DUE_SLABS: f64 = 1.3;
-const DUE_CHUNK: f64 = 2.0;
-const DUE_IDLE_MIB: f64 = 40.0;
-const DUE_START_MS: f64 = 500.0;
+use crate::scenario::{N_CHUNKS, Scenario};
+use crate::verdicts::against_due;
 
 /// One figure, once per round.
 pub(crate) type Rounds = Vec<f64>;
@@ -21,16 +15,9 @@ pub(crate) type Rounds = Vec<f64>;
 #[derive(Clone, Debug)]
 pub(crate) struct TargetFigures {
     pub(crate) name: &'static str,
-    has_redis: bool,
-    has_slabs: bool,
-    pub(crate) small_cpu_us: Rounds,
-    /// The kernel's part of it.
-    pub(crate) small_kernel_us: Rounds,
-    pub(crate) small_per_second: Rounds,
-    pub(crate) large_cpu_us: Rounds,
-    pub(crate) large_per_second: Rounds,
-    pub(crate) chunk_cpu_us: Rounds,
-    pub(crate) redis_cpu_us: Rounds,
+    pub(crate) has_redis: bool,
+    pub(crate) has_slabs: bool,
+    pub(crate) scenarios: BTreeMap<Scenario, ScenarioFigures>,
     pub(crate) added_p50_us: Rounds,
     pub(crate) added_p99_us: Rounds,
     pub(crate) idle_mib: f64,
@@ -47,13 +34,7 @@ impl TargetFigures {
             name,
             has_redis,
             has_slabs,
-            small_cpu_us: Rounds::new(),
-            small_kernel_us: Rounds::new(),
-            small_per_second: Rounds::new(),
-            large_cpu_us: Rounds::new(),
-            large_per_second: Rounds::new(),
-            chunk_cpu_us: Rounds::new(),
-            redis_cpu_us: Rounds::new(),
+            scenarios: BTreeMap::new(),
             added_p50_us: Rounds::new(),
             added_p99_us: Rounds::new(),
             idle_mib: 0.0,
@@ -63,10 +44,33 @@ impl TargetFigures {
             system_calls: None,
         }
     }
+
+    /// CPU microseconds per request.
+    pub(crate) fn cpu_us(&self, scenario: Scenario) -> &[f64] {
+        self.of(scenario).map_or(&[], |figures| &figures.cpu_us)
+    }
+
+    fn of(&self, scenario: Scenario) -> Option<&ScenarioFigures> {
+        self.scenarios.get(&scenario)
+    }
+
+    fn per_second(&self, scenario: Scenario) -> f64 {
+        self.of(scenario).map_or(0.0, |figures| median(&figures.per_second))
+    }
+}
+
+/// Everything measured of one target under one kind of load, per request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScenarioFigures {
+    pub(crate) cpu_us: Rounds,
+    /// The kernel's part of it.
+    pub(crate) kernel_us: Rounds,
+    pub(crate) redis_cpu_us: Rounds,
+    pub(crate) per_second: Rounds,
 }
 
 /// The middle of the rounds; of an even number the mean of the two in the middle.
-fn median(rounds: &[f64]) -> f64 {
+pub(crate) fn median(rounds: &[f64]) -> f64 {
     let mut sorted = rounds.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     match sorted.len() {
@@ -83,7 +87,7 @@ fn ratio_of_best(own: &[f64], floor: &[f64]) -> f64 {
 }
 
 /// The median of the ratios within each round: what troubled a round troubled both.
-fn ratio(own: &[f64], floor: &[f64]) -> f64 {
+pub(crate) fn ratio(own: &[f64], floor: &[f64]) -> f64 {
     let ratios: Rounds = own.iter().zip(floor).map(|(own, floor)| own / floor).collect();
     median(&ratios)
 }
@@ -95,41 +99,42 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Prints the table, then how it stands against what is due.
-pub(crate) fn print_table(measured: &[TargetFigures]) -> anyhow::Result<()> {
+pub(crate) fn print_table(measured: &[TargetFigures], scans: &[(Scenario, f64)]) -> anyhow::Result<()> {
     let Some(floor) = measured.first() else { return Ok(()) };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", headings())?;
     for figures in measured {
         writeln!(out, "{}", row(figures, floor))?;
     }
+    for (scenario, us) in scans {
+        writeln!(out, "one scan of {}: {us:.2} µs", scenario.name())?;
+    }
     for figures in measured {
-        let (all, kernel) = (median(&figures.small_cpu_us), median(&figures.small_kernel_us));
-        let user = all - kernel;
-        writeln!(
-            out,
-            "{}: of {all:.1} µs at 1 KiB {user:.1} its own and {kernel:.1} the kernel's",
-            figures.name
-        )?;
+        for (scenario, of_scenario) in &figures.scenarios {
+            let (all, kernel) = (median(&of_scenario.cpu_us), median(&of_scenario.kernel_us));
+            let (name, scenario, user) = (figures.name, scenario.name(), all - kernel);
+            writeln!(
+                out,
+                "{name}: of {all:.1} µs at {scenario} {user:.1} its own and {kernel:.1} the kernel's"
+            )?;
+        }
         if let Some(n_calls) = figures.system_calls {
             writeln!(out, "{}: {n_calls:.1} system calls per request", figures.name)?;
         }
     }
     for figures in &measured[1..] {
-        if figures.has_redis {
-            writeln!(
-                out,
-                "{}: Redis itself used {:.1} µs per request",
-                figures.name,
-                median(&figures.redis_cpu_us)
-            )?;
+        let small = figures.of(Scenario::Small).filter(|_| figures.has_redis);
+        if let Some(small) = small {
+            let redis = median(&small.redis_cpu_us);
+            writeln!(out, "{}: Redis itself used {redis:.1} µs per request", figures.name)?;
         }
         if let Some(start) = figures.start_to_ready_ms {
             writeln!(out, "{}: {start:.0} ms from start to ready", figures.name)?;
         }
-        let best = ratio_of_best(&figures.small_cpu_us, &floor.small_cpu_us);
+        let best = ratio_of_best(figures.cpu_us(Scenario::Small), floor.cpu_us(Scenario::Small));
         writeln!(out, "{}: {best:.2} × floor at 1 KiB, best round against best round", figures.name)?;
         writeln!(out, "{}: at rest at most {:.0} ms after a slice", figures.name, figures.longest_settle_ms)?;
-        for line in against_due(figures, floor) {
+        for line in against_due(figures, floor, scans) {
             writeln!(out, "{}: {line}", figures.name)?;
         }
     }
@@ -142,6 +147,10 @@ fn headings() -> String {
         "× floor",
         "CPU µs 32 KiB",
         "× floor",
+        "CPU µs 1 MiB",
+        "× floor",
+        "CPU µs transl.",
+        "× 1 KiB",
         "CPU µs/chunk",
         "× floor",
         "req/s 1 KiB",
@@ -156,15 +165,22 @@ fn headings() -> String {
 }
 
 fn row(figures: &TargetFigures, floor: &TargetFigures) -> String {
+    use Scenario::{Huge, Large, Small, Stream, Translated};
+    let cpu_us = |scenario| median(figures.cpu_us(scenario));
+    let over_floor = |scenario| ratio(figures.cpu_us(scenario), floor.cpu_us(scenario));
     let cells = [
-        format!("{:.1}", median(&figures.small_cpu_us)),
-        format!("{:.2}", ratio(&figures.small_cpu_us, &floor.small_cpu_us)),
-        format!("{:.1}", median(&figures.large_cpu_us)),
-        format!("{:.2}", ratio(&figures.large_cpu_us, &floor.large_cpu_us)),
-        format!("{:.1}", median(&figures.chunk_cpu_us)),
-        format!("{:.2}", ratio(&figures.chunk_cpu_us, &floor.chunk_cpu_us)),
-        format!("{:.0}", median(&figures.small_per_second)),
-        format!("{:.0}", median(&figures.large_per_second)),
+        format!("{:.1}", cpu_us(Small)),
+        format!("{:.2}", over_floor(Small)),
+        format!("{:.1}", cpu_us(Large)),
+        format!("{:.2}", over_floor(Large)),
+        format!("{:.0}", cpu_us(Huge)),
+        format!("{:.2}", over_floor(Huge)),
+        format!("{:.1}", cpu_us(Translated)),
+        format!("{:.2}", ratio(figures.cpu_us(Translated), figures.cpu_us(Small))),
+        format!("{:.1}", cpu_us(Stream) / N_CHUNKS as f64),
+        format!("{:.2}", over_floor(Stream)),
+        format!("{:.0}", figures.per_second(Small)),
+        format!("{:.0}", figures.per_second(Large)),
         format!("{:.0}", median(&figures.added_p50_us)),
         format!("{:.0}", median(&figures.added_p99_us)),
         format!("{:.1}", figures.idle_mib),
@@ -174,41 +190,21 @@ fn row(figures: &TargetFigures, floor: &TargetFigures) -> String {
     format!("{:<26}{}", figures.name, cells.concat())
 }
 
-fn against_due(figures: &TargetFigures, floor: &TargetFigures) -> Vec<String> {
-    if !figures.name.starts_with("tollgate") {
-        return Vec::new();
-    }
-    let due_cpu = match (figures.has_redis, figures.has_slabs) {
-        (_, true) => DUE_SLABS * DUE_IN_PROCESS,
-        (true, false) => DUE_REDIS,
-        (false, false) => DUE_IN_PROCESS,
-    };
-    let rules = [
-        ("× floor at 1 KiB", ratio(&figures.small_cpu_us, &floor.small_cpu_us), due_cpu),
-        ("× floor per chunk", ratio(&figures.chunk_cpu_us, &floor.chunk_cpu_us), DUE_CHUNK),
-        ("ms from start to ready", figures.start_to_ready_ms.unwrap_or(0.0), DUE_START_MS),
-    ];
-    // of a gateway: one process for all has the control plane and its database in it
-    let idle = figures.has_redis.then_some(("MiB idle", figures.idle_mib, DUE_IDLE_MIB));
-    let line = |(what, own, due): (&str, f64, f64)| {
-        let verdict = if own <= due { "meets" } else { "MISSES" };
-        format!("{own:.2} {what} {verdict} the {due} that are due")
-    };
-    rules.into_iter().chain(idle).map(line).collect()
-}
-
 /// Every figure of every round.
-pub(crate) fn to_json(measured: &[TargetFigures]) -> Value {
+pub(crate) fn to_json(measured: &[TargetFigures], scans: &[(Scenario, f64)]) -> Value {
     let target = |figures: &TargetFigures| {
+        let scenario = |(scenario, figures): (&Scenario, &ScenarioFigures)| {
+            let value = json!({
+                "cpu_us_per_request": figures.cpu_us,
+                "kernel_us_per_request": figures.kernel_us,
+                "redis_cpu_us_per_request": figures.redis_cpu_us,
+                "requests_per_second": figures.per_second,
+            });
+            (scenario.name().to_owned(), value)
+        };
         json!({
             "name": figures.name,
-            "cpu_us_per_request_1kib": figures.small_cpu_us,
-            "kernel_us_per_request_1kib": figures.small_kernel_us,
-            "cpu_us_per_request_32kib": figures.large_cpu_us,
-            "cpu_us_per_chunk": figures.chunk_cpu_us,
-            "redis_cpu_us_per_request_1kib": figures.redis_cpu_us,
-            "requests_per_second_1kib": figures.small_per_second,
-            "requests_per_second_32kib": figures.large_per_second,
+            "scenarios": figures.scenarios.iter().map(scenario).collect::<serde_json::Map<_, _>>(),
             "added_p50_us": figures.added_p50_us,
             "added_p99_us": figures.added_p99_us,
             "idle_mib": figures.idle_mib,
@@ -218,7 +214,11 @@ pub(crate) fn to_json(measured: &[TargetFigures]) -> Value {
             "system_calls_per_request": figures.system_calls,
         })
     };
-    json!({ "targets": measured.iter().map(target).collect::<Vec<_>>() })
+    let scan = |(scenario, us): &(Scenario, f64)| (scenario.name().to_owned(), json!(us));
+    json!({
+        "targets": measured.iter().map(target).collect::<Vec<_>>(),
+        "scan_us": scans.iter().map(scan).collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 #[cfg(test)]

@@ -6,34 +6,46 @@ pub(crate) const ANSWER_BYTES: usize = 552;
 pub(crate) const N_CHUNKS: usize = 100;
 /// The key that every request presents; the floor and the mock do not look at it.
 pub(crate) const KEY: &str = "sk-bench-key-0000";
-/// The virtual model that every request names.
+/// The virtual model that most requests name: its provider speaks what the client speaks.
 pub(crate) const MODEL: &str = "chat-bench";
+/// The virtual model whose provider speaks Anthropic's dialect.
+pub(crate) const TRANSLATED_MODEL: &str = "chat-bench-messages";
 
 /// A kind of request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scenario {
     /// A body of 1 KiB, a whole answer.
     Small,
     /// A body of 32 KiB, a whole answer.
     Large,
+    /// A body of 1 MiB, a whole answer.
+    Huge,
+    /// A body of 1 KiB, a whole answer, translated on both ways. The floor translates nothing.
+    Translated,
     /// A body of 1 KiB, a streamed answer.
     Stream,
 }
 
 impl Scenario {
+    /// Every one, in the order in which they are measured.
+    pub(crate) const ALL: [Self; 5] = [Self::Small, Self::Large, Self::Huge, Self::Translated, Self::Stream];
+
     /// How it is called in the output.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Small => "1 KiB",
             Self::Large => "32 KiB",
+            Self::Huge => "1 MiB",
+            Self::Translated => "1 KiB translated",
             Self::Stream => "stream",
         }
     }
 
     const fn body_bytes(self) -> usize {
         match self {
-            Self::Small | Self::Stream => 1024,
+            Self::Small | Self::Translated | Self::Stream => 1024,
             Self::Large => 32 * 1024,
+            Self::Huge => 1024 * 1024,
         }
     }
 
@@ -50,10 +62,11 @@ impl Scenario {
     }
 
     /// Several messages, as in a conversation, padded to the exact length.
-    fn body(self) -> String {
+    pub(crate) fn body(self) -> String {
+        let model = if self == Self::Translated { TRANSLATED_MODEL } else { MODEL };
         let stream = if self == Self::Stream { r#","stream":true"# } else { "" };
         let head = format!(
-            r#"{{"model":"{MODEL}"{stream},"temperature":0.2,"max_tokens":256,"messages":[{{"role":"system","content":"You are a helpful assistant."}}"#
+            r#"{{"model":"{model}"{stream},"temperature":0.2,"max_tokens":256,"messages":[{{"role":"system","content":"You are a helpful assistant."}}"#
         );
         let tail = "]}";
         let turn = |role: &str, text: &str| format!(r#",{{"role":"{role}","content":"{text}"}}"#);
@@ -78,7 +91,7 @@ mod tests {
 
     #[test]
     fn bodies_are_valid_json_of_the_exact_length() {
-        for scenario in [Scenario::Small, Scenario::Large, Scenario::Stream] {
+        for scenario in Scenario::ALL {
             let body = scenario.body();
             assert_eq!(body.len(), scenario.body_bytes(), "{scenario:?}");
             let value: serde_json::Value = serde_json::from_str(&body).unwrap();

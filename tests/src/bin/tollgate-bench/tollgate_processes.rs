@@ -15,7 +15,7 @@ use tollgate_testkit::process::{ChildProcess, ChildProcessBuilder, Signal, tollg
 use tollgate_testkit::redis::RedisServer;
 
 use crate::cores::Cores;
-use crate::scenario::{KEY, MODEL};
+use crate::scenario::{KEY, MODEL, TRANSLATED_MODEL};
 use crate::target::{READY_TIMEOUT, Target, address_of_url, probe_until_answered, under_test};
 
 /// Keys in the installation; requests use the first.
@@ -29,7 +29,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to apply the configuration.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The configuration file: one provider at `mock`, one tenant, project and virtual model, many keys.
+/// The configuration file: one provider at `mock` in two dialects with a virtual model each, one tenant and project,
+/// many keys.
 fn configuration(mock: SocketAddr) -> String {
     let mut text = format!(
         r#"version: 1
@@ -38,11 +39,19 @@ providers:
     dialect: openai
     base_url: http://{mock}/v1
     credentials: [{{ name: main, secret: "sk-mock-provider", weight: 1 }}]
+  - name: mock-messages
+    dialect: anthropic
+    base_url: http://{mock}
+    credentials: [{{ name: main, secret: "sk-mock-provider", weight: 1 }}]
 models:
   - name: {MODEL}
     strategy: priority
     targets: [{{ provider: mock, model: bench-model, priority: 0 }}]
+  - name: {TRANSLATED_MODEL}
+    strategy: priority
+    targets: [{{ provider: mock-messages, model: bench-model, priority: 0 }}]
 prices:
+  - {{ provider: mock-messages, model: bench-model, input: "0.25", cached_input: "0.025", output: "2.00" }}
   - {{ provider: mock, model: bench-model, input: "0.25", cached_input: "0.025", output: "2.00" }}
 tenants:
   - name: bench
