@@ -3,7 +3,7 @@
 use tollgate_domain::{Surface, Usage};
 
 use super::blocks::read_content;
-use crate::json::{Node, ReadError};
+use crate::json::{Members, ReadError};
 use crate::neutral::{ChatAnswer, Choice, FinishReason};
 use crate::openai::usage::normalise;
 
@@ -12,8 +12,7 @@ use crate::openai::usage::normalise;
 /// # Errors
 /// Invalid JSON, or members of the wrong type. Counts that make no sense are left out, not an error.
 pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, ReadError> {
-    let document = Node::parse(body)?;
-    let mut members = document.object()?;
+    let mut members = Members::document(body)?;
     for known in ["type", "role"] {
         members.take(known);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read_answer::{read_stop, usage_of};
-use crate::json::{FieldError, JsonWriter, Members, Node, RawJson, ReadError};
+use crate::json::{FieldError, JsonWriter, Members, RawJson, ReadError};
 use crate::neutral::{FinishReason, PartStart, StreamEvent};
 use crate::openai::error::read_provider_error;
 
@@ -21,8 +21,7 @@ impl AnthropicStreamReader {
     /// # Errors
     /// The data is no JSON, or has members of the wrong type.
     pub fn data(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ReadError> {
-        let document = Node::parse(data)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(data)?;
         match members.string("type")?.as_deref() {
             Some("message_start") => self.start(&mut members.required("message")?.object()?, out)?,
             Some("content_block_start") => begin(&mut members, out)?,

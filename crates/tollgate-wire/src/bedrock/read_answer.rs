@@ -11,8 +11,7 @@ use crate::openai::usage::MAX_PLAUSIBLE_TOKENS;
 /// # Errors
 /// Invalid JSON, or members of the wrong type. Counts that make no sense are left out, not an error.
 pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, ReadError> {
-    let document = Node::parse(body)?;
-    let mut members = document.object()?;
+    let mut members = Members::document(body)?;
     let mut choice = Choice {
         index: 0,
         parts: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::event_stream::Message;
 use super::read_answer::{read_stop, read_usage};
-use crate::json::{FieldError, Members, Node, ReadError};
+use crate::json::{FieldError, Members, ReadError};
 use crate::neutral::{PartStart, StreamEvent};
 use crate::openai::error::read_provider_error;
 
@@ -27,8 +27,7 @@ impl BedrockStreamReader {
             out.push(StreamEvent::Error { message: error.message, kind: Some(message.name.clone()) });
             return Ok(());
         }
-        let document = Node::parse(&message.payload)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(&message.payload)?;
         match message.name.as_str() {
             "messageStart" => {
                 out.push(StreamEvent::Start { id: String::new(), model: String::new(), created: None });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read_answer::{read_finish, read_usage};
-use crate::json::{FieldError, Members, Node, ReadError};
+use crate::json::{FieldError, Members, ReadError};
 use crate::neutral::{PartStart, StreamEvent};
 use crate::openai::error::read_provider_error;
 
@@ -29,8 +29,7 @@ impl CohereStreamReader {
     /// # Errors
     /// The data is no JSON, or has members of the wrong type.
     pub fn data(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ReadError> {
-        let document = Node::parse(data)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(data)?;
         let kind = members.string("type")?.unwrap_or_default();
         let index = members.count("index")?.unwrap_or(0);
         match kind.as_str() {

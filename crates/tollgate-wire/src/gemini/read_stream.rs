@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::parts::{CallIds, read_part, string_of};
 use super::read_answer::{is_blocked, read_finish};
 use super::usage::read_usage;
-use crate::json::{FieldError, Node, ReadError};
+use crate::json::{FieldError, Members, Node, ReadError};
 use crate::neutral::{FinishReason, Media, Part, PartKind, PartStart, StreamEvent};
 use crate::openai::error::read_provider_error;
 
@@ -33,8 +33,7 @@ impl GeminiStreamReader {
     /// # Errors
     /// The data is no JSON, or has members of the wrong type.
     pub fn data(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ReadError> {
-        let document = Node::parse(data)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(data)?;
         if members.take("error").is_some() {
             let error = read_provider_error(0, data);
             out.push(StreamEvent::Error { message: error.message, kind: error.error_type });

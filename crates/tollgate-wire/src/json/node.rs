@@ -18,8 +18,14 @@ pub struct Node<'a> {
 pub struct Members<'a> {
     root: &'a [u8],
     start: usize,
-    list: Vec<Option<(Cow<'a, str>, Node<'a>)>>,
+    list: MemberList<'a>,
 }
+
+/// What is there, and empty places for what was taken.
+type MemberList<'a> = Vec<Option<(Cow<'a, str>, Node<'a>)>>;
+
+/// Room for the members of a usual object: the list need not grow.
+const USUAL_MEMBERS: usize = 8;
 
 /// A value kept as it came. `Debug` shows its length only.
 #[derive(Clone, PartialEq, Eq)]
@@ -160,18 +166,9 @@ impl<'a> Node<'a> {
         if self.value.kind != Kind::Object {
             return Err(self.error("must be an object"));
         }
-        let root = self.root;
-        let mut list = Vec::with_capacity(8);
-        let mut keys = KeySet::default();
-        let mut scanner = Scanner::at_offset(root, self.value.span.start);
-        let walked = scanner.object(|scanner, key| {
-            keys.insert(root, &key)?;
-            let name = decode_string(&root[key.span.clone()]);
-            list.push(Some((name, Self { root, value: scanner.skip()? })));
-            Ok::<_, Fault>(())
-        });
-        walked.map_err(|fault| self.fault(fault))?;
-        Ok(Members { root, start: self.value.span.start, list })
+        let (root, start) = (self.root, self.value.span.start);
+        let list = list_members(&mut Scanner::at_offset(root, start)).map_err(|fault| self.fault(fault))?;
+        Ok(Members { root, start, list })
     }
 
     /// An object's members, of which none may stand twice, in `camelCase` and in `snake_case`: Google's servers take
@@ -217,9 +214,44 @@ impl fmt::Debug for Node<'_> {
     }
 }
 
+/// Walks over the object at hand.
+fn list_members<'a>(scanner: &mut Scanner<'a>) -> Result<MemberList<'a>, Fault> {
+    let root = scanner.bytes();
+    let mut list = Vec::with_capacity(USUAL_MEMBERS);
+    let mut keys = KeySet::default();
+    scanner.object(|scanner, key| {
+        keys.insert(root, &key)?;
+        let name = decode_string(&root[key.span.clone()]);
+        list.push(Some((name, Node { root, value: scanner.skip()? })));
+        Ok::<_, Fault>(())
+    })?;
+    Ok(list)
+}
+
 // === impl Members ===
 
 impl<'a> Members<'a> {
+    /// The members of a text that is one object: as [`Node::parse`] and [`Node::object`], in one pass.
+    ///
+    /// # Errors
+    /// What is not JSON, no object, or has a member twice.
+    pub fn document(text: &'a [u8]) -> Result<Self, ReadError> {
+        match Self::in_one_pass(text) {
+            Ok(members) => Ok(members),
+            // the two passes tell what is wrong
+            Err(_) => Ok(Node::parse(text)?.object()?),
+        }
+    }
+
+    fn in_one_pass(text: &'a [u8]) -> Result<Self, Fault> {
+        let mut scanner = Scanner::new(text)?;
+        scanner.peek()?;
+        let start = scanner.position();
+        let list = list_members(&mut scanner)?;
+        scanner.end()?;
+        Ok(Self { root: text, start, list })
+    }
+
     /// Takes a member; `null` counts as absent.
     pub fn take(&mut self, name: &str) -> Option<Node<'a>> {
         self.take_any(name).filter(|node| node.kind() != Kind::Null)

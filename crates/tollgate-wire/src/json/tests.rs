@@ -138,6 +138,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
+    fn written_strings_are_read_as_they_were(
+        text in prop::collection::vec(prop_oneof![any::<char>(), prop::sample::select(
+            vec!['"', '\\', '\n', '\0', '\u{1f}', '\u{7f}', '\u{85}', '\u{86}', '\u{2027}', '\u{2028}', '\u{2029}', '\u{e2}']
+        )], 0..20).prop_map(String::from_iter),
+    ) {
+        let mut out = Vec::new();
+        write_string(&mut out, &text);
+        let written = String::from_utf8(out).unwrap();
+        prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+        prop_assert!(!written.contains(['\u{2028}', '\u{2029}', '\u{85}', '\r', '\n']), "{}", written);
+    }
+
+    #[test]
     fn accepts_exactly_what_serde_accepts(
         value in json_value(),
         pretty in any::<bool>(),

@@ -75,20 +75,68 @@ fn hex_unit(raw: &[u8]) -> Option<u16> {
 /// Appends `text` as a JSON string with its quotes; U+0085, U+2028 and U+2029 are escaped, as clients that
 /// split lines by Unicode's rules break on them.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut buffer = [0; 4];
-    for character in text.chars() {
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\0'..='\u{1f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => {
-                out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
-            }
-            _ => out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes()),
+    let (mut n_written, mut at) = (0, 0);
+    while let Some(n_plain) = bytes[at..].iter().position(|byte| MAY_NEED_ESCAPE[usize::from(*byte)]) {
+        at += n_plain;
+        let n_bytes = escaped_len(&bytes[at..]);
+        if n_bytes == 0 {
+            at += 1;
+            continue;
+        }
+        out.extend_from_slice(&bytes[n_written..at]);
+        write_escape(out, &bytes[at..at + n_bytes]);
+        at += n_bytes;
+        n_written = at;
+    }
+    out.extend_from_slice(&bytes[n_written..]);
+    out.push(b'"');
+}
+
+/// What begins something that is escaped: quotes, backslashes, control characters, and the first bytes of the three
+/// line ends beyond ASCII.
+const MAY_NEED_ESCAPE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table[0xc2] = true;
+    table[0xe2] = true;
+    table
+};
+
+/// Bytes of the character that `bytes` begin with where it is escaped, else zero.
+const fn escaped_len(bytes: &[u8]) -> usize {
+    match bytes {
+        [0xc2, 0x85, ..] => 2,
+        [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+        [0xc2 | 0xe2, ..] => 0,
+        _ => 1,
+    }
+}
+
+fn write_escape(out: &mut Vec<u8>, character: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match character {
+        b"\"" => out.extend_from_slice(b"\\\""),
+        b"\\" => out.extend_from_slice(b"\\\\"),
+        b"\n" => out.extend_from_slice(b"\\n"),
+        b"\r" => out.extend_from_slice(b"\\r"),
+        b"\t" => out.extend_from_slice(b"\\t"),
+        [0xc2, ..] => out.extend_from_slice(b"\\u0085"),
+        [_, _, 0xa8] => out.extend_from_slice(b"\\u2028"),
+        [_, _, 0xa9] => out.extend_from_slice(b"\\u2029"),
+        control => {
+            let byte = control.first().copied().unwrap_or_default();
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&digits);
         }
     }
-    out.push(b'"');
 }

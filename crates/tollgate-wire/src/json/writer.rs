@@ -1,5 +1,7 @@
 //! Writing JSON without a tree: commas are the writer's business, nesting the caller's.
 
+use std::io::Write as _;
+
 use super::{RawJson, Rest, write_string};
 
 /// A JSON text that grows. Values follow each other; inside an object each is preceded by its key.
@@ -92,7 +94,9 @@ impl JsonWriter {
 
     /// A whole number.
     pub fn count(&mut self, count: u64) {
-        self.literal(&count.to_string());
+        self.separate();
+        // writing to a vector does not fail
+        let _ = write!(self.out, "{count}");
     }
 
     /// `true` or `false`.

@@ -30,7 +30,13 @@ pub fn comment(text: &str) -> Bytes {
 
 fn write_data(out: &mut Vec<u8>, json: &[u8]) {
     out.extend_from_slice(b"data: ");
+    // as most are: in ASCII, on one line
+    let is_plain = json.is_ascii() && memchr::memchr2(b'\r', b'\n', json).is_none();
     let mut rest = json;
+    if is_plain {
+        out.extend_from_slice(json);
+        rest = &[];
+    }
     while let Some(&first) = rest.first() {
         let (text, n_bytes): (&[u8], usize) = match (first, rest) {
             // In JSON these bytes stand in strings only, so an escape means the same.

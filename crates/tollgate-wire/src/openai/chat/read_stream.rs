@@ -43,8 +43,7 @@ impl ChatStreamReader {
             out.push(StreamEvent::End);
             return Ok(());
         }
-        let document = Node::parse(data)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(data)?;
         if members.take("error").is_some() {
             let error = read_provider_error(0, data);
             out.push(StreamEvent::Error { message: error.message, kind: error.error_type });

@@ -11,8 +11,7 @@ use crate::neutral::{
 /// # Errors
 /// Invalid JSON, a missing member, one of the wrong type.
 pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
-    let document = Node::parse(body)?;
-    let mut members = document.object()?;
+    let mut members = Members::document(body)?;
     let mut request = ChatRequest { dialect: ChatDialect::OpenAiResponses, ..ChatRequest::default() };
     request.model = members.string("model")?.unwrap_or_default();
     if let Some(text) = members.string("instructions")? {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read_answer::read_status;
-use crate::json::{FieldError, Members, Node, ReadError};
+use crate::json::{FieldError, Members, ReadError};
 use crate::neutral::{PartStart, StreamEvent};
 use crate::openai::chat::read_usage;
 use crate::openai::error::read_provider_error;
@@ -26,8 +26,7 @@ impl ResponsesStreamReader {
         if data == b"[DONE]" {
             return Ok(());
         }
-        let document = Node::parse(data)?;
-        let mut members = document.object()?;
+        let mut members = Members::document(data)?;
         let kind = members.string("type")?.unwrap_or_default();
         let item = members.count("output_index")?.unwrap_or(0);
         match kind.as_str() {
