@@ -9,10 +9,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
 use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
-use tollgate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers};
+use tollgate_upstream::{
+    RequestBody, UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers,
+};
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
-use tollgate_wire::openai::request::{Edits, splice};
+use tollgate_wire::openai::request::{Edits, splice_pieces};
 use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
 use tollgate_wire::translate;
 
@@ -85,7 +87,7 @@ fn request_body(
     reservation: &Reservation,
     priced: &PricedCandidate,
     cap: Option<u64>,
-) -> Result<Bytes, Failed> {
+) -> Result<RequestBody, Failed> {
     let request = &reservation.priced;
     let refused = |refusal: Refusal| {
         let (outcome, kind) = (AttemptOutcome::Refused, refusal.kind);
@@ -93,7 +95,7 @@ fn request_body(
     };
     if let Some(media) = &request.media {
         let body = media.body_for(&request.body.0, &priced.candidate.model);
-        return body.map_err(|error| refused(Refusal::from(error)));
+        return body.map(RequestBody::from).map_err(|error| refused(Refusal::from(error)));
     }
     let embedding = embeddings::dialect(&priced.candidate, request.surface);
     let spoken = dialects::spoken(&request.client, &priced.candidate);
@@ -105,7 +107,7 @@ fn request_body(
                 dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0, drops)
             }
         };
-        return body.map_err(refused);
+        return body.map(RequestBody::from).map_err(refused);
     }
     let edits = Edits {
         model: Some(&priced.candidate.model),
@@ -113,24 +115,25 @@ fn request_body(
         output_cap_field: quirks::output_cap_field(&priced.candidate),
         include_usage: request.skim.stream && priced.candidate.quirks.takes_stream_options,
     };
-    let body = match splice(&request.body.0, &request.skim, &edits) {
-        std::borrow::Cow::Borrowed(_) => request.body.0.clone(),
-        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-    };
-    Ok(quirks::applied(&priced.candidate.quirks, request.surface, body))
+    let body: RequestBody = splice_pieces(&request.body.0, &request.skim, &edits).into_iter().collect();
+    let quirks = &priced.candidate.quirks;
+    if !quirks::may_change(quirks, request.surface) {
+        return Ok(body);
+    }
+    Ok(RequestBody::from(quirks::applied(quirks, request.surface, body.to_bytes())))
 }
 
 async fn dispatch(
     reservation: &Reservation,
     priced: &PricedCandidate,
     credential: Option<&CredentialPolicy>,
-    body: Bytes,
+    body: RequestBody,
     timeouts: &Timeouts,
     deadline: Instant,
 ) -> Result<Response<UpstreamBody>, Failed> {
     let request = &reservation.priced;
     if priced.candidate.provider.dialect == Dialect::Demo {
-        return Ok(demo::answer(request.surface, &body));
+        return Ok(demo::answer(request.surface, &body.to_bytes()));
     }
     let key =
         VendorKey::read(&priced.candidate.provider, credential).map_err(|failed| failed.named(priced))?;
@@ -149,7 +152,8 @@ async fn dispatch(
     if let Some(key) = &key {
         let pod = reservation.gateway();
         let provider = &priced.candidate.provider;
-        let authorizing = Box::pin(key.authorize(pod, provider, (&method, &url), &body, &mut headers));
+        let signed = body.to_bytes();
+        let authorizing = Box::pin(key.authorize(pod, provider, (&method, &url), &signed, &mut headers));
         let authorized = tokio::time::timeout_at(deadline.into(), authorizing).await;
         authorized
             .unwrap_or_else(|_| Err(Failed::timeout("no access token came within the request's time limit")))

@@ -282,27 +282,26 @@ async fn read_body(gateway: &Pod, body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
+/// The whole body. One that comes in one piece is not copied; of others no piece is held while the next is read, so
+/// that all are read into one and the same buffer.
 async fn collect(mut body: Incoming, max: usize, announced: u64) -> Result<Bytes, Refusal> {
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
+    let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::new(ErrorKind::InvalidRequest, "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if rest.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > max {
+        if all.len() + data.len() > max {
             return Err(too_large(max));
         }
-        match first.take() {
-            None if rest.is_empty() => first = Some(data),
-            None => rest.extend_from_slice(&data),
-            Some(head) => {
-                let room = announced.min(MAX_PREALLOCATED_BYTES);
-                rest.reserve(usize::try_from(room).unwrap_or(0).max(head.len() + data.len()));
-                rest.extend_from_slice(&head);
-                rest.extend_from_slice(&data);
+        if all.is_empty() {
+            if body.is_end_stream() {
+                return Ok(data);
             }
+            let room = announced.min(MAX_PREALLOCATED_BYTES);
+            all.reserve(usize::try_from(room).unwrap_or(0).max(data.len()));
         }
+        all.extend_from_slice(&data);
     }
-    Ok(first.unwrap_or_else(|| rest.freeze()))
+    Ok(all.freeze())
 }
 
 fn too_large(max: usize) -> Refusal {

@@ -82,10 +82,15 @@ fn may_refuse_members(quirks: &VendorQuirks) -> bool {
         || !quirks.takes_json_schema
 }
 
+/// Whether a vendor's quirks can change a body of the surface.
+pub(crate) fn may_change(quirks: &VendorQuirks, surface: Surface) -> bool {
+    is_text(surface) && quirks.concern_members()
+}
+
 /// The body as the vendor takes it; the same where nothing in it concerns a quirk. What is refused was refused before:
 /// what is still there may be left out.
 pub(crate) fn applied(quirks: &VendorQuirks, surface: Surface, body: Bytes) -> Bytes {
-    if !is_text(surface) || !quirks.concern_members() {
+    if !may_change(quirks, surface) {
         return body;
     }
     let Ok(members) = members(&body) else { return body };

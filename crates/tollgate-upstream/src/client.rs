@@ -7,11 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connector::{ATTEMPT, AttemptScope, TimedConnector};
 use crate::plain::PlainClient;
-use crate::{ConfigError, UpstreamBody, UpstreamError};
+use crate::{ConfigError, RequestBody, UpstreamBody, UpstreamError};
 
 /// An idle connection is closed before the vendors' load balancers (60 s and more) close it under us.
 pub(crate) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -61,7 +59,7 @@ pub struct UpstreamRequest {
     /// As they go out; `host`, `content-length` and `accept-encoding: identity` are added.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub body: RequestBody,
     /// From here to a usable connection (name look-up, TCP, TLS).
     pub connect_timeout: Duration,
     /// From the dispatch (the connection, where a new one is made) to the answer's head.
@@ -86,7 +84,7 @@ impl fmt::Debug for UpstreamRequest {
 #[derive(Clone, Debug)]
 pub struct UpstreamClient {
     /// For `https`.
-    client: Client<TimedConnector, Full<Bytes>>,
+    client: Client<TimedConnector, RequestBody>,
     /// For `http`.
     plain: PlainClient,
 }
@@ -140,7 +138,7 @@ impl UpstreamClient {
     async fn send_secured(&self, request: UpstreamRequest) -> Result<Response<UpstreamBody>, UpstreamError> {
         let UpstreamRequest { method, url, mut headers, body, .. } = request;
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut outgoing = Request::new(Full::new(body));
+        let mut outgoing = Request::new(body);
         *outgoing.method_mut() = method;
         *outgoing.uri_mut() = url;
         *outgoing.headers_mut() = headers;

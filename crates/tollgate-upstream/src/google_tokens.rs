@@ -193,7 +193,7 @@ async fn ask(
         method: Method::POST,
         url,
         headers,
-        body,
+        body: body.into(),
         connect_timeout: ENDPOINT_TIMEOUT,
         first_byte_timeout: ENDPOINT_TIMEOUT,
         idle_timeout: ENDPOINT_TIMEOUT,

@@ -11,6 +11,7 @@ mod google_tokens;
 pub mod headers;
 mod outbound;
 mod plain;
+mod request_body;
 pub mod sigv4;
 
 pub use body::UpstreamBody;
@@ -18,6 +19,7 @@ pub use client::{UpstreamClient, UpstreamConfig, UpstreamRequest};
 pub use error::{ConfigError, UpstreamError, UpstreamErrorKind};
 pub use google_tokens::{GoogleTokens, TokenAccount, TokenError};
 pub use outbound::OutboundClient;
+pub use request_body::RequestBody;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ fn request(url: &str) -> UpstreamRequest {
         method: Method::POST,
         url: url.parse().unwrap(),
         headers,
-        body: Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"canary"}]}"#),
+        body: Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"canary"}]}"#).into(),
         connect_timeout: AMPLE,
         first_byte_timeout: AMPLE,
         idle_timeout: AMPLE,

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::{ProjectId, TenantId};
-use tollgate_upstream::UpstreamRequest;
+use tollgate_upstream::{RequestBody, UpstreamRequest};
 use tollgate_wire::json::Node;
 
 use super::Asking;
@@ -128,7 +128,7 @@ impl Asking<'_> {
             method: Method::GET,
             url: url.parse().ok()?,
             headers,
-            body: Bytes::new(),
+            body: RequestBody::default(),
             connect_timeout: LOOK_TIMEOUT,
             first_byte_timeout: LOOK_TIMEOUT,
             idle_timeout: LOOK_TIMEOUT,

@@ -15,10 +15,13 @@ use tokio::time::{Instant, Sleep};
 use super::body::PlainBody;
 use super::head::{self, AnswerHead};
 use super::{Host, is_too_old};
-use crate::{UpstreamError, UpstreamErrorKind};
+use crate::{RequestBody, UpstreamError, UpstreamErrorKind};
 
 /// Room made for each read: most answers fit.
 const READ_BYTES: usize = 8 * 1024;
+
+/// Pieces handed to the kernel at once: a head, and a body in which a few members were changed.
+const MAX_SLICES: usize = 16;
 
 /// An open connection.
 pub(super) struct Connection {
@@ -53,7 +56,7 @@ pub(super) enum Broken {
 /// A request on its way out.
 struct Outgoing<'r> {
     head: &'r [u8],
-    body: &'r [u8],
+    body: &'r RequestBody,
     n_sent: usize,
     has_failed: bool,
 }
@@ -90,7 +93,7 @@ impl Connection {
     pub(super) async fn exchange(
         &mut self,
         head: &[u8],
-        body: &[u8],
+        body: &RequestBody,
         has_no_body: bool,
         limit: Duration,
     ) -> Result<Answer, Broken> {
@@ -153,10 +156,11 @@ impl Outgoing<'_> {
     fn poll_send(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) {
         while !self.has_failed && !self.is_sent() {
             let head = self.head.get(self.n_sent..).unwrap_or_default();
-            let body = self.body.get(self.n_sent.saturating_sub(self.head.len())..).unwrap_or_default();
-            let parts = [IoSlice::new(head), IoSlice::new(body)];
-            let parts = if head.is_empty() { &parts[1..] } else { &parts[..] };
-            match Pin::new(&mut *stream).poll_write_vectored(context, parts) {
+            let mut parts = [IoSlice::new(head); MAX_SLICES];
+            let n_head = usize::from(!head.is_empty());
+            let n_before = self.n_sent.saturating_sub(self.head.len());
+            let n_parts = n_head + self.body.slices_after(n_before, &mut parts[n_head..]);
+            match Pin::new(&mut *stream).poll_write_vectored(context, &parts[..n_parts]) {
                 Poll::Ready(Ok(n @ 1..)) => self.n_sent += n,
                 Poll::Ready(_) => self.has_failed = true,
                 Poll::Pending => return,

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::decoder::{Decoded, Decoder, Framing};
 use super::head;
-use crate::{UpstreamClient, UpstreamConfig, UpstreamErrorKind, UpstreamRequest};
+use crate::{RequestBody, UpstreamClient, UpstreamConfig, UpstreamErrorKind, UpstreamRequest};
 
 /// Far above what anything here takes on a loaded machine.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ fn request(url: &str) -> UpstreamRequest {
         method: Method::POST,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
-        body: Bytes::from_static(b"{}"),
+        body: Bytes::from_static(b"{}").into(),
         connect_timeout: AMPLE,
         first_byte_timeout: AMPLE,
         idle_timeout: AMPLE,
@@ -88,7 +88,8 @@ fn a_request_is_framed_by_its_length_and_by_nothing_a_caller_says() {
     let expected = "POST /a?b=c HTTP/1.1\r\nhost: Host:8080\r\naccept-encoding: identity\r\ncontent-length: 2\r\nx-b: 1\r\n\r\n";
     assert_eq!(String::from_utf8(head::write(&request)).unwrap(), expected);
 
-    let get = UpstreamRequest { method: Method::GET, body: Bytes::new(), ..self::request("http://h:80") };
+    let get =
+        UpstreamRequest { method: Method::GET, body: RequestBody::default(), ..self::request("http://h:80") };
     let expected = "GET / HTTP/1.1\r\nhost: h\r\naccept-encoding: identity\r\n\r\n";
     assert_eq!(String::from_utf8(head::write(&get)).unwrap(), expected);
 }
@@ -258,7 +259,7 @@ async fn an_answer_that_comes_before_the_request_is_sent_whole_is_taken() {
     let server = Server::start().await;
     let client = client();
     // More than two sockets' buffers hold.
-    let body = Bytes::from(vec![b'x'; 64 << 20]);
+    let body = RequestBody::from(Bytes::from(vec![b'x'; 64 << 20]));
     let refusing = async {
         let (mut stream, _) = server.listener.accept().await.unwrap();
         stream.read_u8().await.unwrap();

@@ -23,7 +23,7 @@ pub use exact::{CountedText, MAX_COUNTED_TEXT_BYTES, count_text};
 pub use images::{IMAGE_TOKENS_BOUND, ImageDetail, ImagePart, ImageRates, image_rates};
 pub(crate) use skim::empty;
 pub use skim::skim;
-pub use splice::{Edits, OutputCapField, splice};
+pub use splice::{Edits, OutputCapField, splice, splice_pieces};
 
 use crate::json::{Fault, JsonError};
 

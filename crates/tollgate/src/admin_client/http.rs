@@ -140,7 +140,7 @@ impl AdminClient {
             method: request.method.clone(),
             url: url.as_str().parse()?,
             headers,
-            body: request.body.as_ref().map_or_else(Bytes::new, |json| Bytes::from(json.to_string())),
+            body: request.body.as_ref().map_or_else(Bytes::new, |json| Bytes::from(json.to_string())).into(),
             connect_timeout: CONNECT_TIMEOUT,
             first_byte_timeout: ANSWER_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tollgate_admin::{ProviderProbe, ProviderTest};
 use tollgate_control::PolicyVersion;
 use tollgate_policy::{Dialect, PolicyObject, ProviderPolicy};
-use tollgate_upstream::{UpstreamClient, UpstreamConfig, UpstreamRequest};
+use tollgate_upstream::{RequestBody, UpstreamClient, UpstreamConfig, UpstreamRequest};
 
 /// An operator is waiting: a provider that takes longer has failed the test.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ async fn test(client: &UpstreamClient, provider: &ProviderPolicy) -> ProviderTes
         method: Method::GET,
         url,
         headers: headers(provider),
-        body: Bytes::new(),
+        body: RequestBody::default(),
         connect_timeout: PROBE_TIMEOUT,
         first_byte_timeout: PROBE_TIMEOUT,
         idle_timeout: PROBE_TIMEOUT,

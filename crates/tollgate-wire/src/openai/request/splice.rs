@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
 use tollgate_domain::Surface;
 
 use super::RequestSkim;
 use crate::json::write_string;
+
+/// Shorter bodies are copied: that costs less than handing over pieces.
+const MIN_SLICED_BYTES: usize = 16 << 10;
 
 /// The one name under which the provider obeys the output cap. What the client wrote under the other name moves: many
 /// refuse both together, OpenAI's newer models refuse `max_tokens`, and some servers ignore `max_completion_tokens` and
@@ -44,6 +48,32 @@ struct Patch {
 /// the body's own.
 #[must_use]
 pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<'a, [u8]> {
+    apply(body, patches(body, skim, edits))
+}
+
+/// The same in pieces that follow each other: slices of the body where it is long, so that it is not copied.
+#[must_use]
+pub fn splice_pieces(body: &Bytes, skim: &RequestSkim, edits: &Edits<'_>) -> Vec<Bytes> {
+    let patches = patches(body, skim, edits);
+    if body.len() < MIN_SLICED_BYTES || patches.is_empty() {
+        return vec![match apply(body, patches) {
+            Cow::Borrowed(_) => body.clone(),
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        }];
+    }
+    let mut pieces = Vec::with_capacity(2 * patches.len() + 1);
+    let mut copied = 0;
+    for patch in patches {
+        pieces.push(body.slice(copied..patch.at.start));
+        pieces.push(Bytes::from(patch.text));
+        copied = patch.at.end;
+    }
+    pieces.push(body.slice(copied..));
+    pieces
+}
+
+/// What `edits` change, in the body's order.
+fn patches(body: &[u8], skim: &RequestSkim, edits: &Edits<'_>) -> Vec<Patch> {
     let mut patches = Vec::with_capacity(4);
     if let Some(model) = edits.model
         && skim.model.as_deref() != Some(model)
@@ -58,7 +88,9 @@ pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<
     if edits.include_usage && skim.stream && skim.include_usage != Some(true) {
         patches.push(include_usage(skim));
     }
-    apply(body, patches)
+    // what is inserted comes before what is taken away at the same place
+    patches.sort_by_key(|patch| (patch.at.start, patch.at.end));
+    patches
 }
 
 /// Writes the cap under one name, and nothing under the other.
@@ -142,12 +174,10 @@ fn set_member(skim: &RequestSkim, name: &str, span: Option<Range<usize>>, value:
     Patch { at: at..at, text }
 }
 
-fn apply(body: &[u8], mut patches: Vec<Patch>) -> Cow<'_, [u8]> {
+fn apply(body: &[u8], patches: Vec<Patch>) -> Cow<'_, [u8]> {
     if patches.is_empty() {
         return Cow::Borrowed(body);
     }
-    // what is inserted comes before what is taken away at the same place
-    patches.sort_by_key(|patch| (patch.at.start, patch.at.end));
     let n_added: usize = patches.iter().map(|patch| patch.text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + n_added);
     let mut copied = 0;

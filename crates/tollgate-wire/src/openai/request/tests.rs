@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -495,6 +496,11 @@ proptest! {
         let edits = Edits { model: model.as_deref(), output_cap, output_cap_field, include_usage };
         let request = skim(Surface::Chat, &body).unwrap();
         let out = splice(&body, &request, &edits);
+        // long bodies go out in pieces that are not copied
+        let long = Bytes::from([vec![b' '; 20_000], body.clone()].concat());
+        let in_pieces = splice_pieces(&long, &skim(Surface::Chat, &long).unwrap(), &edits).concat();
+        prop_assert_eq!(in_pieces.trim_ascii_start(), &*out);
+        prop_assert_eq!(splice_pieces(&Bytes::from(body.clone()), &request, &edits).concat(), &*out);
         prop_assert_eq!(&serde_json::from_slice::<Value>(&out).unwrap(), &edited(value, &edits));
         // What comes out can be read again, and a second splice has nothing left to do.
         let again = skim(Surface::Chat, &out).unwrap();

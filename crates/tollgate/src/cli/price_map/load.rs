@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{HeaderMap, Method, Uri};
 use tollgate_catalog::{PriceMap, PriceMapError};
-use tollgate_upstream::{UpstreamClient, UpstreamConfig, UpstreamRequest};
+use tollgate_upstream::{RequestBody, UpstreamClient, UpstreamConfig, UpstreamRequest};
 
 use crate::cli::UsageError;
 use crate::config::read_bounded_text;
@@ -60,7 +59,7 @@ async fn fetch(url: Uri) -> anyhow::Result<String> {
         method: Method::GET,
         url,
         headers: HeaderMap::new(),
-        body: Bytes::new(),
+        body: RequestBody::default(),
         connect_timeout: CONNECT_TIMEOUT,
         first_byte_timeout: ANSWER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
