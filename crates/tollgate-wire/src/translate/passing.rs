@@ -10,13 +10,13 @@ pub(super) struct WholeEvents {
 
 impl WholeEvents {
     /// The whole events up to the end of `chunk`; one that ends where an event does is not copied.
-    pub(super) fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+    pub(super) fn push(&mut self, chunk: &Bytes) -> Option<Bytes> {
         if !self.partial.is_empty() {
-            self.partial.extend_from_slice(&chunk);
+            self.partial.extend_from_slice(chunk);
             let n_whole = whole_bytes(&self.partial);
             return (n_whole > 0).then(|| self.partial.split_to(n_whole).freeze());
         }
-        let n_whole = whole_bytes(&chunk);
+        let n_whole = whole_bytes(chunk);
         self.partial.extend_from_slice(&chunk[n_whole..]);
         (n_whole > 0).then(|| chunk.slice(..n_whole))
     }
@@ -50,7 +50,7 @@ mod tests {
                 let (left, right) = text.as_bytes().split_at(cut);
                 let mut passed = Vec::new();
                 for part in [left, right] {
-                    if let Some(bytes) = events.push(Bytes::copy_from_slice(part)) {
+                    if let Some(bytes) = events.push(&Bytes::copy_from_slice(part)) {
                         let mark = format!("{line_end}{line_end}");
                         assert!(bytes.ends_with(mark.as_bytes()), "{text:?} cut at {cut}");
                         passed.extend_from_slice(&bytes);
@@ -60,7 +60,7 @@ mod tests {
             }
         }
         let mut events = WholeEvents::default();
-        assert_eq!(events.push(Bytes::from_static(b"data: a\n\ndata: b")).unwrap().as_ref(), b"data: a\n\n");
+        assert_eq!(events.push(&Bytes::from_static(b"data: a\n\ndata: b")).unwrap().as_ref(), b"data: a\n\n");
         assert_eq!(events.take_rest().unwrap().as_ref(), b"data: b");
     }
 }

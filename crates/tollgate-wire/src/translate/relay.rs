@@ -116,7 +116,7 @@ impl TranslatingRelay {
             && !self.has_failed
             && outcome.is_ok()
         {
-            out.extend(events.push(chunk).map(RelayEvent::Forward));
+            out.extend(events.push(&chunk).map(RelayEvent::Forward));
         }
         outcome
     }
