@@ -81,7 +81,7 @@ pub(crate) async fn run(pod: Weak<Shared>, every: Duration, stop: CancellationTo
         let round = pod.batches.0.lock().len();
         for _ in 0..round {
             let Some(watched) = pod.batches.0.lock().pop_front() else { break };
-            let look = tokio::time::timeout(LOOK_TIMEOUT, look(&pod, &watched));
+            let look = tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&pod, &watched)));
             let Some(looked) = stop.run_until_cancelled(look).await else { return };
             if !looked.unwrap_or(false) && watched.since.elapsed() < GIVE_UP_AFTER {
                 pod.batches.0.lock().push_back(watched);

@@ -23,7 +23,9 @@ fn frame(event: &Value) -> String {
 }
 
 /// What comes before the text, one piece of it, and the end with these counts.
-fn frames_of(dialect: Dialect) -> (Vec<Value>, Value, fn(u64, u64) -> Vec<Value>) {
+type Said = (Vec<Value>, Value, fn(u64, u64) -> Vec<Value>);
+
+fn frames_of(dialect: Dialect) -> Said {
     match dialect {
         Dialect::Anthropic => (
             vec![
