@@ -21,6 +21,7 @@ model_files! {
     "demo" "openai" "anthropic" "gemini" "groq" "mistral" "deepseek" "xai" "openrouter" "together" "fireworks"
     "cerebras" "perplexity" "cohere" "moonshot" "zai" "minimax" "dashscope" "voyage" "deepinfra" "sambanova"
     "nebius" "novita" "baseten" "meta" "scaleway" "ovhcloud" "wandb" "inception" "xiaomi_mimo"
+    "bedrock" "vertex"
 }
 
 /// Why catalogue data was refused.
@@ -135,6 +136,12 @@ impl Catalog {
         self.vendors.iter().find(|vendor| vendor.name == name)
     }
 
+    /// The cloud whose dialect a provider speaks: it has an address in every region, and any name.
+    #[must_use]
+    pub fn cloud(&self, dialect: &str) -> Option<&CatalogVendor> {
+        self.vendors.iter().find(|vendor| vendor.is_cloud() && vendor.dialect == dialect)
+    }
+
     /// The vendor a configured provider stands for: by its URL's host, else by its name.
     #[must_use]
     pub fn vendor_of_provider(&self, provider_name: &str, base_url: Option<&str>) -> Option<&CatalogVendor> {
@@ -165,6 +172,12 @@ impl VendorRecord {
 }
 
 impl CatalogVendor {
+    /// Whether it is a cloud that sells others' models, told by its dialect.
+    #[must_use]
+    pub fn is_cloud(&self) -> bool {
+        matches!(self.dialect.as_str(), "bedrock" | "vertex")
+    }
+
     /// Its models, read anew: whoever needs them more than once keeps what it needs of them.
     #[must_use]
     pub fn models(&self) -> Vec<CatalogModel<'_>> {

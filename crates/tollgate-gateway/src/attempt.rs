@@ -12,6 +12,7 @@ use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
 use tollgate_upstream::{
     RequestBody, UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers,
 };
+use tollgate_wire::embeddings::EmbeddingDialect;
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
 use tollgate_wire::openai::request::{Edits, splice_pieces};
@@ -101,7 +102,12 @@ fn request_body(
     let spoken = dialects::spoken(&request.client, &priced.candidate);
     if embedding.is_some() || spoken != ChatDialect::OpenAiChat {
         let body = match embedding {
-            Some(dialect) => embeddings::body(&priced.candidate, dialect, &request.body.0),
+            Some(dialect) => match &request.client.embedding {
+                Some(google) if dialect == EmbeddingDialect::Gemini => {
+                    Ok(Bytes::from(google.write(&priced.candidate.model)))
+                }
+                _ => embeddings::body(&priced.candidate, dialect, &request.body.0),
+            },
             None => {
                 let drops = request.plan.plan.drop_unsupported;
                 dialects::provider_body(&request.client, &priced.candidate, cap, &request.body.0, drops)

@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use tollgate_domain::{ErrorKind, Secret, Surface};
 use tollgate_policy::{Candidate, Dialect, ProviderPolicy};
+use tollgate_wire::embeddings::GoogleEmbedding;
 use tollgate_wire::json::ReadError;
 use tollgate_wire::neutral::{ChatDialect, ChatRequest, Mode};
 use tollgate_wire::openai::request::RequestSkim;
@@ -42,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) dialect: ChatDialect,
     /// Where it is not Chat Completions.
     pub(crate) foreign: Option<Arc<Foreign>>,
+    /// Texts to embed, as Google's clients ask.
+    pub(crate) embedding: Option<Arc<GoogleEmbedding>>,
     /// What a request of Chat Completions says, once a provider of another dialect is looked at.
     chat: OnceLock<Arc<ChatRequest>>,
 }
@@ -49,7 +52,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client of OpenAI's older surfaces.
     pub(crate) fn openai() -> Self {
-        Self { dialect: ChatDialect::OpenAiChat, foreign: None, chat: OnceLock::new() }
+        Self { dialect: ChatDialect::OpenAiChat, foreign: None, embedding: None, chat: OnceLock::new() }
     }
 }
 
@@ -84,16 +87,27 @@ pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Cli
     }
     let (model, call) = google_call(path).unwrap_or_default();
     let model = percent_decoded(model);
+    let is_batch = call == "batchEmbedContents";
+    if is_batch || call == "embedContent" {
+        let embedding = GoogleEmbedding::read(&model, is_batch, &body)?;
+        let as_openai = Bytes::from(embedding.as_openai.clone());
+        let client = Client { dialect, embedding: Some(Arc::new(embedding)), ..Client::openai() };
+        return Ok((client, as_openai));
+    }
     let asked = Asked { model: &model, stream: call == "streamGenerateContent" };
     let incoming = read_request(dialect, asked, &body)?;
     let as_chat = incoming.as_chat.clone();
     let responses = AskedResponse::read(dialect, &body)?;
     let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body), responses };
-    Ok((Client { dialect, foreign: Some(Arc::new(foreign)), chat: OnceLock::new() }, as_chat))
+    Ok((Client { dialect, foreign: Some(Arc::new(foreign)), ..Client::openai() }, as_chat))
 }
 
 /// What Chat Completions has no word for counts all the same.
 pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
+    if let Some(google) = &client.embedding {
+        // what only Google knows, titles of documents among it, counts as text
+        skim.n_unseen_bytes = google.n_unseen_bytes;
+    }
     if let Some(foreign) = &client.foreign {
         skim.has_unbounded_parts |= foreign.incoming.has_unbounded_parts;
         skim.n_unseen_bytes = foreign.incoming.n_unseen_bytes;
@@ -134,7 +148,11 @@ pub(crate) fn check(
     body: &[u8],
     drops: bool,
 ) -> Result<Vec<String>, Refusal> {
-    if let Some(dialect) = embeddings::dialect(candidate, skim.surface) {
+    let embedding = embeddings::dialect(candidate, skim.surface);
+    if let Some(google) = &client.embedding {
+        google.check(embedding).map_err(ReadError::from)?;
+    }
+    if let Some(dialect) = embedding {
         return embeddings::body(candidate, dialect, body).map(|_| Vec::new());
     }
     responses::check(client, candidate)?;

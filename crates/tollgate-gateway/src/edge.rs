@@ -243,6 +243,9 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
             Some((_, "generateContent" | "streamGenerateContent")) => {
                 (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::Gemini))
             }
+            Some((_, "embedContent" | "batchEmbedContents")) => {
+                (Method::POST, Endpoint::Inference(Surface::Embeddings, ChatDialect::Gemini))
+            }
             Some((_, "countTokens")) => (Method::POST, Endpoint::CountTokens(ChatDialect::Gemini)),
             _ => return Err(unknown_path()),
         },

@@ -219,6 +219,7 @@ async fn whole(
     let goes_on = responses::going_on(&reservation, &body);
     let body = match (neutral, span) {
         (Some(neutral), _) => in_clients_dialect(&reservation, neutral, body, cost, goes_on.as_ref()),
+        _ if reservation.priced.client.embedding.is_some() => as_google(&reservation, body),
         (None, Some(span)) => Bytes::from(with_cost(&body, &span, cost)),
         (None, None) => body,
     };
@@ -245,6 +246,12 @@ fn told_tier<'a>(reservation: &Reservation, head: &'a http::response::Parts) -> 
     let priced = reservation.current()?;
     let tells = matches!(priced.candidate.provider.dialect, Dialect::Gemini | Dialect::Vertex);
     head.headers.get(GEMINI_SERVICE_TIER).filter(|_| tells)?.to_str().ok()
+}
+
+/// Vectors as Google's clients read them; an answer that has none is told as it is.
+fn as_google(reservation: &Reservation, body: Bytes) -> Bytes {
+    let google = reservation.priced.client.embedding.as_ref();
+    google.and_then(|google| google.answer(&body).ok()).map_or(body, Bytes::from)
 }
 
 /// The answer as the client reads it: the provider's own bytes where both speak the same.

@@ -288,6 +288,28 @@ async fn applying_needs_the_permission_and_a_document_that_holds() {
 }
 
 #[tokio::test]
+async fn what_may_be_dropped_is_applied_and_exported() {
+    let world = World::new().await;
+    let dropping = |drops: bool| {
+        let mut value = example();
+        value["models"][0]["drop_unsupported"] = json!(drops);
+        value
+    };
+    let exported = async || {
+        let exported = world.app().export_config(&world.admin).await.unwrap();
+        exported.models.iter().find(|model| model.name == "chat-default").unwrap().drop_unsupported
+    };
+    apply(&world, example(), PLAIN).await;
+    assert!(!exported().await, "nothing is dropped unless somebody says so");
+    let report = apply(&world, dropping(true), PLAIN).await;
+    assert_eq!(changed(&report), ["Update model chat-default drop_unsupported"]);
+    assert!(exported().await);
+    assert!(!apply(&world, dropping(true), PLAIN).await.has_changes());
+    apply(&world, example(), PLAIN).await;
+    assert!(!exported().await, "what a file does not say of a model is the default");
+}
+
+#[tokio::test]
 async fn slices_of_holds_are_applied_and_exported_for_a_model_and_for_all() {
     let world = World::new().await;
     let sliced = |default: Value, model: Value| {

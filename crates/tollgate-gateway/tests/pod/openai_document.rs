@@ -40,7 +40,7 @@ const APART: &[(&str, &str, &str)] = &[
     (
         "*",
         "/responses",
-        "another dialect: translated member by member, in tests/translation and the pod's dialects",
+        "passed where the provider serves it, else translated: the pod's responses and dialects",
     ),
     ("*", "/responses/", "stored responses belong to their tenant: answered by the gateway"),
     ("*", "/models", "the gateway's own models"),

@@ -96,6 +96,55 @@ async fn every_provider_that_embeds_answers_openais_clients() {
 }
 
 #[tokio::test]
+async fn googles_clients_embed_at_every_provider() {
+    let content = json!({"parts": [{"text": "hello"}]});
+    let one = ("/v1beta/models/one:embedContent", json!({"content": content}));
+    let many = (
+        "/v1/models/one:batchEmbedContents",
+        json!({"requests": [{"model": "models/one", "content": content}]}),
+    );
+    let openai = json!({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1]}],
+        "model": "m", "usage": {"prompt_tokens": 7, "total_tokens": 7}});
+    let google = json!({"embeddings": [{"values": [0.5, 1]}], "usageMetadata": {"promptTokenCount": 7}});
+    for (dialect, answer, asked_at) in [
+        (Dialect::Openai, openai, "/v1/embeddings"),
+        (Dialect::Gemini, google, "/v1beta/models/m:batchEmbedContents"),
+    ] {
+        let pod = Pod::start(Setup { dialect, ..Setup::default() }).await;
+        pod.mock.set_default(Script::new().json(&answer));
+        for (path, body) in [&one, &many] {
+            let answer = pod.http.post_json(&pod.url(path), body).await.unwrap();
+            assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.text());
+            let said = answer.json().unwrap();
+            let place = if path.contains("batch") { "/embeddings/0/values" } else { "/embedding/values" };
+            assert_eq!(said.pointer(place), Some(&json!([0.5, 1])), "{path}: {said}");
+            assert_eq!(pod.mock.last_request().unwrap().path(), asked_at);
+            let event = pod.next_event().await;
+            assert_eq!(
+                (event.cost, event.basis),
+                (NanoUsd(7 * INPUT_PRICE), SettlementBasis::Provider),
+                "{path}"
+            );
+        }
+        let (path, mut body) = one.clone();
+        body["taskType"] = json!("CLUSTERING");
+        let answer = pod.http.post_json(&pod.url(path), &body).await.unwrap();
+        if dialect == Dialect::Gemini {
+            assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
+            let asked = sent(&pod.mock.last_request().unwrap());
+            assert_eq!(asked["requests"][0]["taskType"], "CLUSTERING", "{asked}");
+            assert_eq!(asked["requests"][0]["model"], "models/m", "{asked}");
+        } else {
+            assert_eq!(answer.status.as_u16(), 400, "{}", answer.text());
+            let error = answer.json().unwrap()["error"].clone();
+            assert_eq!(error["status"], "INVALID_ARGUMENT", "{error}");
+            assert!(error["message"].as_str().unwrap().contains("taskType"), "{error}");
+        }
+        pod.wait_until_nothing_is_held().await;
+    }
+}
+
+#[tokio::test]
 async fn titan_embeds_one_text_at_a_time() {
     let model = "amazon.titan-embed-text-v2:0".to_owned();
     let pod = Pod::start(Setup { dialect: Dialect::Bedrock, model, ..Setup::default() }).await;

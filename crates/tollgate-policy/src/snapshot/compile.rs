@@ -174,7 +174,8 @@ fn provider_entry(provider: &ProviderPolicy, sorted: &Sorted<'_>, catalog: &Cata
     let mut rows = RowsByModel::new();
     let mut facts = HashMap::new();
     let base_url = Some(provider.base_url.as_str()).filter(|url| !url.is_empty());
-    let vendor = catalog.vendor_of_provider(&provider.name, base_url);
+    let cloud = catalog.cloud(provider.dialect.name());
+    let vendor = cloud.or_else(|| catalog.vendor_of_provider(&provider.name, base_url));
     let service = responses::service_of(provider, vendor);
     for model in vendor.iter().flat_map(|vendor| vendor.models()) {
         let responses = responses::of_model(service, vendor, Some(&model));

@@ -1,9 +1,11 @@
 //! OpenAI's embeddings for providers of other dialects: their requests written, their answers made OpenAI's.
 
 mod answer;
+mod google;
 mod request;
 
 pub use answer::as_openai;
+pub use google::GoogleEmbedding;
 pub use request::{EmbeddingRequest, read_request, write_request};
 
 /// The dialects that texts are embedded in, OpenAI's apart.
