@@ -43,7 +43,7 @@ async fn native() -> (Pod, KeptResponses) {
 
 fn ask(more: Value) -> Value {
     let mut body = json!({"model": "one", "input": "hello there", "max_output_tokens": 100});
-    let Value::Object(more) = more else { panic!("no object") };
+    let more: serde_json::Map<String, Value> = serde_json::from_value(more).unwrap();
     body.as_object_mut().unwrap().extend(more);
     body
 }
