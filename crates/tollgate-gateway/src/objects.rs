@@ -376,8 +376,8 @@ async fn list(
         Some(object) => asking.provider(object.provider)?,
         None => asking.chosen_provider(query)?,
     };
-    let kept =
-        ["order", "purpose"].into_iter().filter_map(|name| Some(format!("&{name}={}", plain(value(name)?)?)));
+    // in the words of the client, whose pairs cannot end before their `&`
+    let kept = ["order", "purpose"].into_iter().filter_map(|name| Some(format!("&{name}={}", value(name)?)));
     let kept: String = kept.collect();
     let (mut found, mut has_more, mut request) = (Vec::new(), true, id);
     for _ in 0..MAX_PAGES {
@@ -414,18 +414,24 @@ async fn list(
         }
         request = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
     }
-    let data = found.join(",");
-    let body = format!(r#"{{"object":"list","data":[{data}],"has_more":{has_more}}}"#);
+    let name = |object: Option<&Listed>| object.map_or("null", |object| object.name.as_str()).to_owned();
+    let (first, last) = (name(found.first()), name(found.last()));
+    let data = found.iter().map(|object| object.text.as_str()).collect::<Vec<_>>().join(",");
+    let body = format!(
+        r#"{{"object":"list","data":[{data}],"first_id":{first},"last_id":{last},"has_more":{has_more}}}"#
+    );
     Ok(crate::answer::json(http::StatusCode::OK, Bytes::from(body)))
 }
 
-/// What passes into a query as it is.
-fn plain(value: &str) -> Option<&str> {
-    value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).then_some(value)
+/// One of a list, with our names in it.
+struct Listed {
+    /// In quotes.
+    name: String,
+    text: String,
 }
 
 struct Page {
-    own: Vec<String>,
+    own: Vec<Listed>,
     last: Option<ObjectId>,
     has_more: bool,
 }
@@ -460,9 +466,13 @@ fn read_page(asking: &Asking<'_>, kind: Kind, body: &[u8], like: &ObjectId) -> R
             if kind == Kind::Batch && claim.is_none() {
                 continue;
             }
+            let Some(named) = last.clone() else { continue };
             let like = ObjectId { batch: claim, ..like.clone() };
             let written = asking.rename(element.text().as_bytes(), kind, &like)?;
-            own.push(String::from_utf8_lossy(&written).into_owned());
+            own.push(Listed {
+                name: quoted(&asking.owner().seal(kind, &ObjectId { batch: like.batch.clone(), ..named })),
+                text: String::from_utf8_lossy(&written).into_owned(),
+            });
         }
     }
     Ok(Page { own, last, has_more })

@@ -161,6 +161,27 @@ pub(crate) fn check(client: &Client, candidate: &Candidate) -> Result<(), Refusa
     Ok(())
 }
 
+/// Refuses a line of a batch that its provider could not read: the file goes there as it is.
+pub(crate) fn check_line(client: &Client, candidate: &Candidate) -> Result<(), Refusal> {
+    let refuse = |message: &str| Err(Refusal::new(ErrorKind::InvalidRequest, message));
+    if !dialects::is_same(client, candidate) {
+        let (name, model) = (&candidate.provider.name, &candidate.model);
+        let other = match client.dialect {
+            ChatDialect::OpenAiResponses => "/v1/chat/completions",
+            _ => "/v1/responses",
+        };
+        return refuse(&format!("the provider `{name}` does not serve {model} like this: use {other}"));
+    }
+    let Some(asked) = asked(client) else { return Ok(()) };
+    if asked.previous.is_some() {
+        return refuse("a batch continues no response: write the whole conversation into `body.input`");
+    }
+    if asked.facts.background {
+        return refuse("`body.background` has no meaning in a batch: leave it out");
+    }
+    Ok(())
+}
+
 /// What cannot be bounded, in the words of the request.
 pub(crate) fn unbounded(client: &Client, candidate: &Candidate, refusal: Refusal) -> Refusal {
     if pinned(client).is_none() {

@@ -24,6 +24,7 @@ use crate::error::Refusal;
 use crate::passthrough::PassthroughCall;
 use crate::pipeline::{self, Priced, Received};
 use crate::plan::{PricedCandidate, PricedPlan, PricedPlanShape};
+use crate::responses;
 
 /// The metadata by which a batch is found and settled again.
 pub(super) const MARK_MEMBER: &str = "tollgate_owner";
@@ -57,12 +58,12 @@ pub(super) async fn make(
     let mut members = root.object().map_err(ReadError::from)?;
     let name = members.required("input_file_id").and_then(|node| node.string()).map_err(ReadError::from)?;
     let endpoint = members.required("endpoint").and_then(|node| node.string()).map_err(ReadError::from)?;
-    let surface = line_surface(&endpoint)?;
+    let lines_ask = line_surface(&endpoint)?;
     let input = asking.open(Kind::File, &name).map_err(|refusal| refusal.with_param("input_file_id"))?;
     let provider = asking.provider(input.provider)?.name.clone();
     let reading = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
     let (_, lines) = asking.collect(asking.content(&input, reading).await?).await?;
-    let lines = price_lines(asking, &provider, surface, &lines, &endpoint).await?;
+    let lines = price_lines(asking, &provider, lines_ask, &lines, &endpoint).await?;
     let model = lines.candidate.candidate.model.to_string();
     let call = PassthroughCall::of_object(Method::POST, &provider, "/batches".to_owned(), input.credential)
         .keeping_hold();
@@ -100,16 +101,18 @@ pub(super) async fn make(
     Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
 }
 
-/// The surface that a batch's lines ask for.
-fn line_surface(endpoint: &str) -> Result<Surface, Refusal> {
+/// What a batch's lines ask for, and in which words.
+type LinesAsk = (Surface, ChatDialect);
+
+fn line_surface(endpoint: &str) -> Result<LinesAsk, Refusal> {
     match endpoint {
-        "/v1/chat/completions" => Ok(Surface::Chat),
-        "/v1/completions" => Ok(Surface::Completions),
-        "/v1/embeddings" => Ok(Surface::Embeddings),
-        "/v1/moderations" => Ok(Surface::Moderations),
+        "/v1/chat/completions" => Ok((Surface::Chat, ChatDialect::OpenAiChat)),
+        "/v1/responses" => Ok((Surface::Chat, ChatDialect::OpenAiResponses)),
+        "/v1/completions" => Ok((Surface::Completions, ChatDialect::OpenAiChat)),
+        "/v1/embeddings" => Ok((Surface::Embeddings, ChatDialect::OpenAiChat)),
+        "/v1/moderations" => Ok((Surface::Moderations, ChatDialect::OpenAiChat)),
         _ => {
-            let message =
-                "`endpoint` must be /v1/chat/completions, /v1/completions, /v1/embeddings or /v1/moderations";
+            let message = "`endpoint` must be /v1/chat/completions, /v1/responses, /v1/completions, /v1/embeddings or /v1/moderations";
             Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("endpoint"))
         }
     }
@@ -119,7 +122,7 @@ fn line_surface(endpoint: &str) -> Result<Surface, Refusal> {
 async fn price_lines(
     asking: &Asking<'_>,
     provider: &str,
-    surface: Surface,
+    lines_ask: LinesAsk,
     text: &Bytes,
     endpoint: &str,
 ) -> Result<Lines, Refusal> {
@@ -143,7 +146,7 @@ async fn price_lines(
             param: Some("input_file_id".to_owned()),
             ..refusal
         };
-        let priced = price_line(asking, provider, surface, &line, endpoint).map_err(in_line)?;
+        let priced = price_line(asking, provider, lines_ask, &line, endpoint).map_err(in_line)?;
         add_line(&mut sums, priced).map_err(in_line)?;
         if n.is_multiple_of(LINES_AT_A_TIME) {
             tokio::task::yield_now().await;
@@ -157,7 +160,7 @@ async fn price_lines(
 fn price_line(
     asking: &Asking<'_>,
     provider: &str,
-    surface: Surface,
+    (surface, dialect): LinesAsk,
     line: &Bytes,
     endpoint: &str,
 ) -> Result<Box<Priced>, Refusal> {
@@ -185,7 +188,7 @@ fn price_line(
             request: RequestId::from_u128(0),
             started: asking.started,
             surface,
-            dialect: ChatDialect::OpenAiChat,
+            dialect,
             path: String::new(),
             // the file goes to this provider as it is
             deployment: Some(format!("{provider}/{model}")),
@@ -196,6 +199,9 @@ fn price_line(
             trace: RequestTrace::disabled(),
         },
     )?;
+    for one in &*priced.plan.candidates {
+        responses::check_line(&priced.client, &one.candidate)?;
+    }
     if priced.skim.stream {
         return wrong("`body.stream` has no meaning in a batch: leave it out".to_owned());
     }
@@ -207,7 +213,10 @@ fn price_line(
             .iter()
             .all(|one| one.candidate.max_output_tokens.is_some() || one.sheet.is_free());
     if !is_capped {
-        return wrong("nothing bounds its answer: set `max_tokens` or `max_completion_tokens`".to_owned());
+        return wrong(
+            "nothing bounds its answer: set `max_tokens`, `max_completion_tokens` or `max_output_tokens`"
+                .to_owned(),
+        );
     }
     Ok(priced)
 }

@@ -13,7 +13,7 @@ use crate::harness::{INPUT_PRICE, OTHER_KEY, OUTPUT_PRICE, Pod, Setup};
 
 /// What a provider keeps: files by their number, and one batch.
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Kept {
     files: Vec<(String, Vec<u8>)>,
     batch: Option<Value>,
 }
@@ -29,7 +29,7 @@ fn file(number: usize, name: &str) -> Value {
     json!({"id": format!("file-{number}"), "object": "file", "bytes": 1, "created_at": 1, "filename": name, "purpose": "batch"})
 }
 
-fn answer(kept: &mut Kept, request: &ReceivedRequest) -> Script {
+pub(crate) fn answer(kept: &mut Kept, request: &ReceivedRequest) -> Script {
     let path = request.path().split('?').next().unwrap().to_owned();
     let number = || path.split('/').nth(3).and_then(|id| id.strip_prefix("file-")?.parse::<usize>().ok());
     match (request.method(), path.as_str()) {
@@ -76,7 +76,7 @@ fn answer(kept: &mut Kept, request: &ReceivedRequest) -> Script {
     }
 }
 
-async fn upload(pod: &Pod, name: &str, content: &str) -> Answer {
+pub(crate) async fn upload(pod: &Pod, name: &str, content: &str) -> Answer {
     let body = format!(
         "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{content}\r\n\
          --X\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--X--\r\n"
@@ -303,4 +303,47 @@ async fn a_batch_is_settled_though_nobody_looks_at_it() {
     assert_eq!((event.surface, event.cost, event.held), (Surface::Batches, cost, held));
     assert_eq!(pod.spent_and_held().await, (cost, NanoUsd::ZERO));
     assert_eq!(pod.mock.last_request().unwrap().bearer(), Some("upstream-secret-1"));
+}
+
+#[tokio::test]
+async fn lines_of_responses_go_to_providers_that_speak_them() {
+    let responses = Some(tollgate_policy::ResponsesMode::Native);
+    let pod = Pod::start(Setup { responses, ..Setup::default() }).await;
+    let kept = keep(&pod);
+    let line = |body: Value| {
+        json!({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}).to_string()
+    };
+    let make = async |pod: &Pod, lines: String| {
+        let file = upload(pod, "b.jsonl", &lines).await.json().unwrap()["id"].clone();
+        let batch = json!({"input_file_id": file, "endpoint": "/v1/responses", "completion_window": "24h"});
+        pod.http.post_json(&pod.url("/v1/batches"), &batch).await.unwrap()
+    };
+    for (more, message) in [
+        (json!({"max_output_tokens": 9, "background": true}), "`body.background`"),
+        (json!({}), "nothing bounds its answer"),
+    ] {
+        let mut body = json!({"model": "m", "input": "hello"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = make(&pod, line(body)).await;
+        assert_eq!(answer.status.as_u16(), 400);
+        assert!(answer.text().contains(message), "{}", answer.text());
+    }
+    let made = make(&pod, line(json!({"model": "m", "input": "hello", "max_output_tokens": 100}))).await;
+    assert_eq!(made.status.as_u16(), 200, "{}", made.text());
+    let held = pod.spent_and_held().await.1;
+    assert!(held > NanoUsd(100 * OUTPUT_PRICE), "{held}");
+    // without metadata of its own, too, it is found in lists
+    let list = get(&pod.http, &pod, "/v1/batches?provider=mock").await.json().unwrap();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!((&list["first_id"], &list["last_id"]), (&list["data"][0]["id"], &list["data"][0]["id"]));
+    let usage = json!({"response": {"body": {"usage": {"input_tokens": 3, "output_tokens": 4}}}});
+    end_with(&kept, &usage.to_string());
+    let id = made.json().unwrap()["id"].as_str().unwrap().to_owned();
+    let ended = get(&pod.http, &pod, &format!("/v1/batches/{id}")).await;
+    let cost = NanoUsd(3 * INPUT_PRICE + 4 * OUTPUT_PRICE);
+    assert_eq!(ended.header("x-tollgate-cost-usd"), Some(cost.to_string().as_str()), "{}", ended.text());
+    let pod_of_chat = Pod::start(Setup::default()).await;
+    keep(&pod_of_chat);
+    let answer = make(&pod_of_chat, line(json!({"model": "m", "input": "x", "max_output_tokens": 9}))).await;
+    assert!(answer.text().contains("use /v1/chat/completions"), "{}", answer.text());
 }

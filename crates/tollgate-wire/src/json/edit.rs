@@ -16,6 +16,11 @@ pub fn set_members(text: &[u8], root: &Node<'_>, edits: &[Edit<'_>]) -> Result<V
     for (path, value) in edits {
         changes.push(change(root, path, value)?);
     }
+    if let [_, .., _] = edits
+        && meet(edits, &changes)
+    {
+        return one_by_one(text, edits);
+    }
     changes.sort_by_key(|(range, _)| (range.start, range.end));
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut at = 0;
@@ -25,6 +30,29 @@ pub fn set_members(text: &[u8], root: &Node<'_>, edits: &[Edit<'_>]) -> Result<V
         at = range.end;
     }
     out.extend_from_slice(&text[at..]);
+    Ok(out)
+}
+
+/// Whether two changes are made at one place and one of them must know of the other: both make the same object, or both
+/// begin an empty one.
+fn meet(edits: &[Edit<'_>], changes: &[(std::ops::Range<usize>, String)]) -> bool {
+    let all = || edits.iter().zip(changes).enumerate();
+    all().any(|(at, ((path, _), (range, text)))| {
+        let others = all().skip(at + 1);
+        others.into_iter().any(|(_, ((other_path, _), (other, _)))| {
+            other.start == range.start && (path.first() == other_path.first() || !text.starts_with(','))
+        })
+    })
+}
+
+/// Each edit in the text that the one before it left.
+fn one_by_one(text: &[u8], edits: &[Edit<'_>]) -> Result<Vec<u8>, FieldError> {
+    let mut out = text.to_vec();
+    for edit in edits {
+        let root = Node::parse(&out)
+            .map_err(|error| FieldError { path: String::new(), message: error.to_string() })?;
+        out = set_members(&out, &root, std::slice::from_ref(edit))?;
+    }
     Ok(out)
 }
 
@@ -72,6 +100,15 @@ mod tests {
             (r#"{"x":{}}"#, &[(&["x", "y"], "5")], r#"{"x":{"y":5}}"#),
             (r#"{"b":0}"#, &[(&["x", "y"], "5")], r#"{"b":0,"x":{"y":5}}"#),
             (r#"{"x":null}"#, &[(&["x", "y"], "5")], r#"{"x":{"y":5}}"#),
+            ("{}", &[(&["a"], "1"), (&["b"], "2")], r#"{"a":1,"b":2}"#),
+            ("{}", &[(&["x", "y"], "1"), (&["x", "z"], "2")], r#"{"x":{"y":1,"z":2}}"#),
+            (r#"{"x":null}"#, &[(&["x", "y"], "1"), (&["x", "z"], "2")], r#"{"x":{"y":1,"z":2}}"#),
+            (
+                r#"{"b":0}"#,
+                &[(&["x", "y"], "1"), (&["a"], "3"), (&["x", "z"], "2")],
+                r#"{"b":0,"x":{"y":1,"z":2},"a":3}"#,
+            ),
+            (r#"{"x":{}}"#, &[(&["x", "y"], "1"), (&["x", "z"], "2")], r#"{"x":{"y":1,"z":2}}"#),
             ("{}", &[(&["a\":1,\"b\0", "c\\"], "1")], r#"{"a\":1,\"b\u0000":{"c\\":1}}"#),
         ];
         for (text, edits, expected) in cases {

@@ -17,12 +17,12 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
     if let Some(text) = members.string("instructions")? {
         request.messages.push(Message::text(Role::System, text));
     }
-    let input = members.required("input")?;
-    if input.kind() == Kind::String {
-        request.messages.push(Message::text(Role::User, input.string()?));
-    } else {
-        let items: Result<Vec<Message>, FieldError> = input.array()?.iter().map(read_item).collect();
-        request.messages.extend(join_turns(items?));
+    // what is continued may go on without any input
+    let previous = members.take("previous_response_id");
+    let input = if previous.is_some() { members.take("input") } else { Some(members.required("input")?) };
+    match input {
+        Some(input) => read_input(&input, &mut request)?,
+        None => request.messages.push(Message::text(Role::User, "")),
     }
     if let Some(tools) = members.take("tools") {
         for node in tools.array()? {
@@ -30,7 +30,7 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
         }
     }
     let choice = members.take("tool_choice");
-    let only_here = choice.as_ref().filter(|node| is_choice_of_several(node)).map(Node::raw);
+    let only_here = choice.as_ref().filter(|node| is_only_here(node)).map(Node::raw);
     if only_here.is_none() {
         request.tool_choice = choice.map(|node| read_choice(&node)).transpose()?;
     }
@@ -54,8 +54,20 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest, ReadError> {
     let background = members.take("background").filter(|node| node.kind() != Kind::False);
     request.rest = members.rest();
     background.into_iter().for_each(|node| request.rest.push("background", node.raw()));
+    previous.into_iter().for_each(|node| request.rest.push("previous_response_id", node.raw()));
     only_here.into_iter().for_each(|choice| request.rest.push("tool_choice", choice));
     Ok(request)
+}
+
+/// A text, or items.
+fn read_input(input: &Node<'_>, request: &mut ChatRequest) -> Result<(), FieldError> {
+    if input.kind() == Kind::String {
+        request.messages.push(Message::text(Role::User, input.string()?));
+        return Ok(());
+    }
+    let items: Result<Vec<Message>, FieldError> = input.array()?.iter().map(read_item).collect();
+    request.messages.extend(join_turns(items?));
+    Ok(())
 }
 
 fn read_tool(node: &Node<'_>) -> Result<Tool, FieldError> {
@@ -75,10 +87,11 @@ fn read_tool(node: &Node<'_>) -> Result<Tool, FieldError> {
     }))
 }
 
-/// `{"type": "allowed_tools", "mode", "tools"}`: a choice that has no other words.
-fn is_choice_of_several(node: &Node<'_>) -> bool {
-    let kind = node.object().ok().and_then(|mut members| members.string("type").ok().flatten());
-    kind.as_deref() == Some("allowed_tools")
+/// A choice that has no other words: of several tools, or of one that the vendor names and not the request.
+fn is_only_here(node: &Node<'_>) -> bool {
+    let Ok(mut members) = node.object() else { return false };
+    let kind = members.string("type").ok().flatten();
+    kind.is_some_and(|kind| kind == "allowed_tools" || (kind != "function" && members.take("name").is_none()))
 }
 
 fn read_choice(node: &Node<'_>) -> Result<ToolChoice, FieldError> {
