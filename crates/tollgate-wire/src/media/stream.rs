@@ -112,8 +112,14 @@ impl MediaRelay {
         out.push(RelayEvent::Usage { usage, frame });
     }
 
-    /// The end of the provider's body (`clean`) or its failure.
-    pub fn finish(&mut self, clean: bool, _out: &mut Vec<RelayEvent>) -> StreamEnd {
+    /// The end of the provider's body (`clean`) or its failure. A last event without its blank line counts where it is
+    /// whole in itself.
+    pub fn finish(&mut self, clean: bool, out: &mut Vec<RelayEvent>) -> StreamEnd {
+        let rest = self.decoder.as_mut().map(Decoder::take_rest).unwrap_or_default();
+        let last = Frame { raw: Bytes::from([rest.as_ref(), b"\n\n"].concat()) };
+        if clean && !self.is_over && last.data().is_some_and(|data| Node::parse(&data).is_ok()) {
+            self.frame(last, out);
+        }
         let is_whole = match self.decoder {
             // what is passed through ends as it likes
             Some(_) => self.has_finished || (clean && self.request.surface == Surface::Passthrough),

@@ -15,6 +15,7 @@ mod fidelity;
 mod losses;
 mod request;
 mod stream;
+mod tally;
 pub(crate) mod writing;
 
 pub use answer::{ChatAnswer, Choice, FinishReason};
@@ -24,6 +25,7 @@ pub use fidelity::{Feature, Fidelity, Mode, Unsupported};
 pub(crate) use losses::note_losses;
 pub use request::{ChatRequest, Effort, FunctionTool, OutputFormat, Reasoning, Sampling, Tool, ToolChoice};
 pub use stream::{PartStart, StreamEvent};
+pub(crate) use tally::TextTally;
 
 /// The dialects that chat bodies are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use tollgate_domain::Usage;
 use super::cut::CutPoint;
 use super::passing::WholeEvents;
 use super::streams::{StreamReader, StreamWriter};
-use crate::neutral::{ChatDialect, PartStart, StreamEvent};
+use crate::neutral::{ChatDialect, PartStart, StreamEvent, TextTally};
 use crate::openai::error::ProviderError;
 use crate::openai::responses::ResponseEcho;
 use crate::openai::stream::{RelayEvent, StreamEnd, UsageFrame};
@@ -32,12 +32,7 @@ pub struct TranslatingRelay {
     pub(super) is_over: bool,
     has_failed: bool,
     usage: Option<Usage>,
-    /// The text that had come when the usage was told.
-    text_bytes_told: u64,
-    text_bytes: u64,
-    n_text_events: u64,
-    /// The text since it was last taken, where somebody counts it.
-    text: Option<String>,
+    text: TextTally,
 }
 
 /// What a relay is told of its request.
@@ -78,24 +73,18 @@ impl TranslatingRelay {
             is_over: false,
             has_failed: false,
             usage: None,
-            text_bytes_told: 0,
-            text_bytes: 0,
-            n_text_events: 0,
-            text: None,
+            text: TextTally::default(),
         }
     }
 
     /// Keeps the text that comes for [`Self::take_text`].
     pub fn collect_text(&mut self) {
-        self.text = Some(String::new());
+        self.text.collect();
     }
 
     /// Appends the text since the last time to `into`.
     pub fn take_text(&mut self, into: &mut String) {
-        if let Some(text) = &mut self.text {
-            into.push_str(text);
-            text.clear();
-        }
+        self.text.take(into);
     }
 
     /// Takes the next chunk and appends what it leads to. After the end or an error everything is dropped.
@@ -156,7 +145,7 @@ impl TranslatingRelay {
             }
             StreamEvent::Usage(usage) => {
                 self.usage = Some(usage);
-                self.text_bytes_told = self.text_bytes;
+                self.text.told();
             }
             StreamEvent::Finish { .. } => self.n_finished += 1,
             StreamEvent::PartStart { ref start, .. } => self.begin(start),
@@ -177,18 +166,14 @@ impl TranslatingRelay {
             PartStart::ToolCall { name, .. } => self.say(name),
             PartStart::Image { .. } => {
                 self.content_begun = true;
-                self.text_bytes += BYTES_PER_IMAGE;
+                self.text.show(BYTES_PER_IMAGE);
             }
         }
     }
 
     fn say(&mut self, text: &str) {
         self.content_begun = true;
-        self.text_bytes += text.len() as u64;
-        self.n_text_events += 1;
-        if let Some(collected) = &mut self.text {
-            collected.push_str(text);
-        }
+        self.text.say(text);
     }
 
     /// The first step with the id and model that stand in where the provider tells none.
@@ -237,18 +222,18 @@ impl TranslatingRelay {
     /// Whether text has come since the usage was told: its count of the answer is not the last one.
     #[must_use]
     pub const fn has_text_since_usage(&self) -> bool {
-        self.text_bytes > self.text_bytes_told
+        self.text.has_grown()
     }
 
     /// Bytes of text relayed: content, reasoning, refusals, names and arguments of tool calls.
     #[must_use]
     pub const fn text_bytes(&self) -> u64 {
-        self.text_bytes
+        self.text.n_bytes
     }
 
     /// Steps that carried text.
     #[must_use]
     pub const fn n_text_events(&self) -> u64 {
-        self.n_text_events
+        self.text.n_events
     }
 }

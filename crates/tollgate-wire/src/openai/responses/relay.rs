@@ -12,7 +12,7 @@ use super::ResponsesStreamReader;
 use super::native::{ResponseNames, with_cost};
 use super::write_answer::write_usage;
 use crate::json::{JsonWriter, Kind, Node, RawJson, ReadError};
-use crate::neutral::{PartStart, StreamEvent};
+use crate::neutral::{PartStart, StreamEvent, TextTally};
 use crate::openai::chat::read_usage;
 use crate::openai::error::ProviderError;
 use crate::openai::stream::{CutNotice, RelayEvent, StreamEnd, UsageFrame};
@@ -36,11 +36,10 @@ pub struct ResponsesRelay {
     has_failed: bool,
     usage: Option<Usage>,
     service_tier: Option<String>,
-    text_bytes: u64,
-    n_text_events: u64,
-    /// The text since it was last taken, where somebody counts it.
-    text: Option<String>,
+    text: TextTally,
     n_events: u64,
+    /// The provider's name for the response.
+    id: Option<String>,
     /// The response as it was when it began, with the client's names.
     begun: Option<RawJson>,
 }
@@ -66,25 +65,21 @@ impl ResponsesRelay {
             has_failed: false,
             usage: None,
             service_tier: None,
-            text_bytes: 0,
-            n_text_events: 0,
-            text: None,
+            text: TextTally::default(),
             n_events: 0,
+            id: None,
             begun: None,
         }
     }
 
     /// Keeps the text that comes for [`Self::take_text`].
     pub fn collect_text(&mut self) {
-        self.text = Some(String::new());
+        self.text.collect();
     }
 
     /// Appends the text since the last time to `into`.
     pub fn take_text(&mut self, into: &mut String) {
-        if let Some(text) = &mut self.text {
-            into.push_str(text);
-            text.clear();
-        }
+        self.text.take(into);
     }
 
     /// The last event of a stream that ends in the middle, as if its cap had been reached; `notice` says why. `None` where
@@ -233,15 +228,12 @@ impl ResponsesRelay {
             StreamEvent::PartStart { start, .. } => {
                 self.content_begun = true;
                 if let PartStart::ToolCall { name, .. } = start {
-                    self.text_bytes += name.len() as u64;
-                    self.text.iter_mut().for_each(|all| all.push_str(&name));
+                    self.text.say(&name);
                 }
             }
             StreamEvent::Delta { text, .. } => {
                 self.content_begun = true;
-                self.text_bytes += text.len() as u64;
-                self.n_text_events += 1;
-                self.text.iter_mut().for_each(|all| all.push_str(&text));
+                self.text.say(&text);
             }
             _ => {}
         }
@@ -255,6 +247,9 @@ impl ResponsesRelay {
             return Ok(());
         };
         let mut members = response.object()?;
+        if self.id.is_none() {
+            self.id = members.string("id")?;
+        }
         if let Ok(Some(tier)) = members.string("service_tier") {
             self.service_tier = Some(tier);
         }
@@ -290,6 +285,12 @@ impl ResponsesRelay {
         self.usage
     }
 
+    /// The provider's own name for the response, once it is told.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The tier it is served at, in the provider's words.
     #[must_use]
     pub fn service_tier(&self) -> Option<&str> {
@@ -299,13 +300,13 @@ impl ResponsesRelay {
     /// Bytes of text relayed: content, reasoning, refusals, tool arguments.
     #[must_use]
     pub const fn text_bytes(&self) -> u64 {
-        self.text_bytes
+        self.text.n_bytes
     }
 
     /// Events that carried text.
     #[must_use]
     pub const fn n_text_events(&self) -> u64 {
-        self.n_text_events
+        self.text.n_events
     }
 }
 
