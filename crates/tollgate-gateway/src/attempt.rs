@@ -7,23 +7,25 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tollgate_domain::{AttemptOutcome, ErrorKind, Surface};
+use tollgate_domain::{AttemptOutcome, ErrorKind, Surface, Usage};
 use tollgate_policy::{CredentialPolicy, Dialect, Timeouts};
 use tollgate_upstream::{
     RequestBody, UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamRequest, demo, headers,
 };
 use tollgate_wire::embeddings::EmbeddingDialect;
+use tollgate_wire::json::Node;
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
 use tollgate_wire::openai::error::{ErrorBody, ProviderError, encode_error, read_provider_error};
 use tollgate_wire::openai::request::{Edits, splice_pieces};
 use tollgate_wire::openai::response::{Answer, AnswerShape, read_answer};
+use tollgate_wire::openai::usage::normalise;
 use tollgate_wire::translate;
 
 use crate::error::{Refusal, UpstreamRefusal};
 use crate::media;
 use crate::plan::PricedCandidate;
 use crate::relay::{StreamStart, stand_in_id, start_stream};
-use crate::settle::Reservation;
+use crate::settle::{MayBill, Reservation};
 use crate::vendor_keys::VendorKey;
 use crate::{bedrock, dialects, embeddings, quirks, responses};
 
@@ -49,8 +51,8 @@ pub(crate) enum Attempted {
 pub(crate) struct Failed {
     pub(crate) outcome: AttemptOutcome,
     pub(crate) status: Option<StatusCode>,
-    /// Whether the provider may bill it all the same.
-    pub(crate) may_be_billed: bool,
+    /// What the provider may bill all the same.
+    pub(crate) may_bill: MayBill,
     /// What the client is told if nothing else succeeds.
     pub(crate) refusal: Box<Refusal>,
 }
@@ -162,7 +164,11 @@ async fn dispatch(
         let authorizing = Box::pin(key.authorize(pod, provider, (&method, &url), &signed, &mut headers));
         let authorized = tokio::time::timeout_at(deadline.into(), authorizing).await;
         authorized
-            .unwrap_or_else(|_| Err(Failed::timeout("no access token came within the request's time limit")))
+            .unwrap_or_else(|_| {
+                let failed = Failed::timeout("no access token came within the request's time limit");
+                // nothing was sent
+                Err(Failed { may_bill: MayBill::Nothing, ..failed })
+            })
             .map_err(|failed| failed.named(priced))?;
     }
     let left = deadline.saturating_duration_since(Instant::now());
@@ -233,16 +239,16 @@ async fn whole(
     let (head, body) = response.into_parts();
     let max = reservation.gateway().config.max_answer_bytes;
     let body = read_body(body, max, deadline).await.map_err(|failed| failed.named(priced))?;
-    let bad = |reason: &str| {
+    let bad = |reason: &str, body: &[u8]| {
         let message = format!("the provider's answer {reason}");
         let failed = Failed::new(AttemptOutcome::BadAnswer, true, ErrorKind::UpstreamError, message);
-        Failed { status: Some(head.status), ..failed }.named(priced)
+        Failed { status: Some(head.status), ..failed }.telling(told_usage(body)).named(priced)
     };
     let request = &reservation.priced;
     let body = match embeddings::dialect(&priced.candidate, request.surface) {
         Some(dialect) => {
             embeddings::answer(&priced.candidate, dialect, &request.body.0, &head.headers, &body)
-                .map_err(|_| bad("is not what its dialect promises"))?
+                .map_err(|_| bad("is not what its dialect promises", &body))?
         }
         None => body,
     };
@@ -251,16 +257,16 @@ async fn whole(
         None => read_whole(reservation, priced, &body),
     };
     if answer.shape == AnswerShape::NotJson {
-        return Err(bad("is not JSON"));
+        return Err(bad("is not JSON", &body));
     }
     if answer.is_error {
-        return Err(bad("is an error with a success status"));
+        return Err(bad("is an error with a success status", &body));
     }
     if let Some(failed) = neutral.as_ref().and_then(|_| responses::failure(request, priced, &body)) {
         return Err(Failed { status: Some(head.status), ..failed }.named(priced));
     }
     if neutral.is_none() && is_translated(reservation, priced) {
-        return Err(bad("is not what its dialect promises"));
+        return Err(bad("is not what its dialect promises", &body));
     }
     Ok(Attempted::Whole { head, body, answer: Box::new(answer), neutral })
 }
@@ -361,7 +367,15 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
             (AttemptOutcome::ServerError, Refusal::new(ErrorKind::UpstreamError, message))
         }
     };
-    Failed { outcome, status: Some(status), may_be_billed: false, refusal: Box::new(refusal) }
+    Failed { outcome, status: Some(status), may_bill: MayBill::Nothing, refusal: Box::new(refusal) }
+        .telling(told_usage(&bytes))
+}
+
+/// What a body says that was used, whatever else it says: who tells it may bill it.
+pub(crate) fn told_usage(body: &[u8]) -> Option<Usage> {
+    let usage = Node::parse(body).ok()?.object().ok()?.take("usage")?;
+    let told = normalise(Surface::Chat, usage.text().as_bytes()).ok().flatten();
+    told.filter(|told| told.total_tokens() > 0)
 }
 
 /// The provider's own words about the request, re-written in the client's shape so that nothing else of the
@@ -399,7 +413,13 @@ impl Failed {
         kind: ErrorKind,
         message: impl Into<String>,
     ) -> Self {
-        Self { outcome, status: None, may_be_billed, refusal: Box::new(Refusal::new(kind, message)) }
+        let may_bill = if may_be_billed { MayBill::Estimate } else { MayBill::Nothing };
+        Self { outcome, status: None, may_bill, refusal: Box::new(Refusal::new(kind, message)) }
+    }
+
+    /// The same where the provider says what it used.
+    pub(crate) fn telling(self, told: Option<Usage>) -> Self {
+        Self { may_bill: told.map_or(self.may_bill, |told| MayBill::Told(Box::new(told))), ..self }
     }
 
     pub(crate) fn timeout(message: &str) -> Self {

@@ -7,11 +7,12 @@
 mod batch_end;
 mod batch_watch;
 mod batches;
-pub(crate) use self::batch_watch::{WatchedBatches, run as watch_batches};
+pub(crate) use self::batch_watch::{WatchedBatches, run as watch_batches, watch_response};
 pub(crate) use self::batches::lease_ms as batch_lease_ms;
 pub(crate) mod ids;
+mod lists;
 mod responses;
-pub(crate) use self::responses::KeptBody;
+pub(crate) use self::responses::{KeptBody, settle_before_continuing};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +24,7 @@ use http_body_util::BodyExt as _;
 use tollgate_domain::{ErrorKind, ProviderId, RequestId, Surface};
 use tollgate_policy::{Dialect, ProviderPolicy};
 use tollgate_telemetry::RequestTrace;
-use tollgate_wire::json::{Edit, Kind as JsonKind, Node, ReadError, set_members, write_string};
+use tollgate_wire::json::{Edit, Node, ReadError, set_members, write_string};
 use tollgate_wire::multipart::Form;
 use tollgate_wire::neutral::ChatDialect;
 
@@ -34,14 +35,6 @@ use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::passthrough::PassthroughCall;
 use crate::pipeline::{self, Received};
-
-/// Pages of a provider's list that are read for one of ours.
-const MAX_PAGES: usize = 10;
-/// Things on a page of ours where the client does not say, and at most.
-const PAGE: usize = 20;
-const MAX_PAGE: usize = 100;
-/// How many are asked of the provider at once, of which others' are left out.
-const PROVIDER_PAGE: usize = 100;
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +89,7 @@ pub(crate) async fn serve(
     match call {
         Call::Make(Kind::File) => upload(&asking, query, body, id).await,
         Call::Make(_) => batches::make(&asking, body, id).await,
-        Call::List(kind) => list(&asking, kind, query, id).await,
+        Call::List(kind) => lists::list(&asking, kind, query, id).await,
         Call::Get(Kind::File, name) => {
             let object = asking.open(Kind::File, &name)?;
             let path = format!("/files/{}", object.upstream);
@@ -306,14 +299,6 @@ fn quoted(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn has_mark(members: &mut tollgate_wire::json::Members<'_>, mark: &str) -> bool {
-    let metadata = members.take("metadata").filter(|node| node.kind() == JsonKind::Object);
-    let found = metadata
-        .and_then(|node| node.object().ok())
-        .and_then(|mut members| members.take(batches::MARK_MEMBER));
-    found.and_then(|node| node.string().ok().map(|text| text == mark)).unwrap_or(false)
-}
-
 // === files ===
 
 async fn upload(
@@ -352,128 +337,3 @@ fn like(provider: &ProviderPolicy, response: &Response<GatewayBody>) -> ObjectId
 /// Which credential an answer was asked with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UsedCredential(pub(crate) Option<tollgate_domain::CredentialId>);
-
-async fn list(
-    asking: &Asking<'_>,
-    kind: Kind,
-    query: Option<&str>,
-    id: RequestId,
-) -> Result<Response<GatewayBody>, Refusal> {
-    let value = |name: &str| {
-        let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
-    let limit = match value("limit").map(str::parse::<usize>) {
-        None => PAGE,
-        Some(Ok(limit)) if limit > 0 => limit.min(MAX_PAGE),
-        Some(_) => {
-            let message = format!("`limit` must be a whole number from 1 to {MAX_PAGE}");
-            return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("limit"));
-        }
-    };
-    let mut after = value("after").map(|name| asking.open(kind, name)).transpose()?;
-    let provider = match &after {
-        Some(object) => asking.provider(object.provider)?,
-        None => asking.chosen_provider(query)?,
-    };
-    // in the words of the client, whose pairs cannot end before their `&`
-    let kept = ["order", "purpose"].into_iter().filter_map(|name| Some(format!("&{name}={}", value(name)?)));
-    let kept: String = kept.collect();
-    let (mut found, mut has_more, mut request) = (Vec::new(), true, id);
-    for _ in 0..MAX_PAGES {
-        let cursor = after.as_ref().map(|object| format!("&after={}", object.upstream)).unwrap_or_default();
-        let path = if kind == Kind::File { "/files" } else { "/batches" };
-        let call = PassthroughCall::of_object(
-            Method::GET,
-            &provider.name,
-            path.to_owned(),
-            after.as_ref().and_then(|object| object.credential),
-        )
-        .with_query(format!("limit={PROVIDER_PAGE}{kept}{cursor}"));
-        let received = asking.received(
-            if kind == Kind::File { Surface::Files } else { Surface::Batches },
-            call,
-            Bytes::new(),
-            request,
-        );
-        let response = pipeline::handle(asking.gateway, received).await?;
-        let like = like(provider, &response);
-        let (_, body) = asking.collect(response).await?;
-        let page = read_page(asking, kind, &body, &like)?;
-        has_more = page.has_more;
-        after = page.last;
-        for object in page.own {
-            if found.len() == limit {
-                has_more = true;
-                break;
-            }
-            found.push(object);
-        }
-        if found.len() == limit || !has_more || after.is_none() {
-            break;
-        }
-        request = RequestId::generate(asking.gateway.clock.now(), crate::entropy::bytes());
-    }
-    let name = |object: Option<&Listed>| object.map_or("null", |object| object.name.as_str()).to_owned();
-    let (first, last) = (name(found.first()), name(found.last()));
-    let data = found.iter().map(|object| object.text.as_str()).collect::<Vec<_>>().join(",");
-    let body = format!(
-        r#"{{"object":"list","data":[{data}],"first_id":{first},"last_id":{last},"has_more":{has_more}}}"#
-    );
-    Ok(crate::answer::json(http::StatusCode::OK, Bytes::from(body)))
-}
-
-/// One of a list, with our names in it.
-struct Listed {
-    /// In quotes.
-    name: String,
-    text: String,
-}
-
-struct Page {
-    own: Vec<Listed>,
-    last: Option<ObjectId>,
-    has_more: bool,
-}
-
-/// The owner's things of a provider's page, with our names in them.
-fn read_page(asking: &Asking<'_>, kind: Kind, body: &[u8], like: &ObjectId) -> Result<Page, Refusal> {
-    let root = Node::parse(body).map_err(ReadError::from)?;
-    let mut members = root.object().map_err(ReadError::from)?;
-    let has_more = members.take("has_more").is_some_and(|node| node.kind() == JsonKind::True);
-    let mark = asking.owner().mark();
-    let elements = members.take("data").and_then(|node| node.array().ok()).unwrap_or_default();
-    let (mut own, mut last) = (Vec::new(), None);
-    for element in elements {
-        let Ok(mut object) = element.object() else { continue };
-        let Some(name) = object.take("id").and_then(|node| Some(node.string().ok()?.into_owned())) else {
-            continue;
-        };
-        last = Some(ObjectId { upstream: name, ..like.clone() })
-            .filter(|object| ObjectId::is_plain(&object.upstream));
-        let is_own = match kind {
-            Kind::File => {
-                let file_name =
-                    object.take("filename").and_then(|node| Some(node.string().ok()?.into_owned()));
-                file_name.is_some_and(|name| name.starts_with(&format!("tg-{mark}-")))
-            }
-            Kind::Batch => has_mark(&mut object, &mark),
-            // nobody lists them
-            Kind::Response => false,
-        };
-        if is_own {
-            let claim = if kind == Kind::Batch { batch_end::claim_in(asking, &element) } else { None };
-            if kind == Kind::Batch && claim.is_none() {
-                continue;
-            }
-            let Some(named) = last.clone() else { continue };
-            let like = ObjectId { batch: claim, ..like.clone() };
-            let written = asking.rename(element.text().as_bytes(), kind, &like)?;
-            own.push(Listed {
-                name: quoted(&asking.owner().seal(kind, &ObjectId { batch: like.batch.clone(), ..named })),
-                text: String::from_utf8_lossy(&written).into_owned(),
-            });
-        }
-    }
-    Ok(Page { own, last, has_more })
-}

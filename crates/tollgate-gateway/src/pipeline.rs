@@ -90,6 +90,9 @@ pub(crate) async fn pay_and_send(
     gateway: &Pod,
     priced: Box<Priced>,
 ) -> Result<Response<GatewayBody>, Refusal> {
+    if responses::continues_background(&priced.client) {
+        Box::pin(crate::objects::settle_before_continuing(gateway, &priced)).await?;
+    }
     let reservation = reserve::reserve(gateway, priced).await?;
     provider::send(reservation).await
 }
@@ -101,6 +104,10 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
     let Received { caller, headers, body, mut trace, .. } = received;
     let (mut client, body) = dialects::read(dialect, &path, body)?;
     responses::open(&mut client, &caller)?;
+    if surface == Surface::Responses {
+        // a call about a kept one: its errors are told as its clients read them
+        client.dialect = ChatDialect::OpenAiResponses;
+    }
     let media = media::read_request(surface, &headers, &body)?;
     let mut skim = match &media {
         Some(media) => media.skim(),

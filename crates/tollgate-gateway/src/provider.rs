@@ -21,13 +21,13 @@ use crate::attempt::{self, Attempted, Failed};
 use crate::dialects::spoken;
 use crate::error::{Refusal, overloaded};
 use crate::gates::ProviderPlace;
-use crate::objects::UsedCredential;
 use crate::objects::ids::BatchClaim;
+use crate::objects::{UsedCredential, watch_response};
 use crate::plan::PricedCandidate;
 use crate::relay::{RelayBody, StreamStart, created};
 use crate::responses;
 use crate::route::{AfterFailure, NextAttempt, Route};
-use crate::settle::{CLIENT_CLOSED_STATUS, Ending, Reservation};
+use crate::settle::{CLIENT_CLOSED_STATUS, Ending, MayBill, Reservation};
 use crate::usage_check::{self, Shown};
 
 /// What Google calls the class that a request was really served at.
@@ -42,7 +42,7 @@ pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<Gatewa
     let mut previous: Option<Failed> = None;
     loop {
         let failed = match try_next(&mut reservation, &mut route, deadline).await {
-            Ok((attempted, place)) => return Ok(answer(reservation, attempted, place, deadline).await),
+            Ok((attempted, place)) => return answer(reservation, attempted, place, deadline).await,
             Err(NotAnswered::Failed(failed)) => failed,
             // the client learns why the attempts before it failed
             Err(NotAnswered::Unpaid(unpaid)) => return Err(give_up(reservation, previous.unwrap_or(unpaid))),
@@ -116,11 +116,11 @@ async fn try_next(
     let attempted = attempt::run(reservation, priced, cap, next.credential, deadline).await;
     match &attempted {
         Ok(Attempted::Whole { head, .. } | Attempted::Stream { head, .. }) => {
-            reservation.attempted(AttemptOutcome::Ok, Some(head.status.as_u16()), true);
+            reservation.attempted(AttemptOutcome::Ok, Some(head.status.as_u16()), MayBill::Estimate);
         }
         Err(failed) => {
             let status = failed.status.map(|status| status.as_u16());
-            reservation.attempted(failed.outcome, status, failed.may_be_billed);
+            reservation.attempted(failed.outcome, status, failed.may_bill.clone());
         }
     }
     attempted.map(|attempted| (attempted, place)).map_err(NotAnswered::Failed)
@@ -191,7 +191,7 @@ async fn answer(
     attempted: Attempted,
     place: ProviderPlace,
     deadline: Instant,
-) -> Response<GatewayBody> {
+) -> Result<Response<GatewayBody>, Refusal> {
     match attempted {
         Attempted::Whole { head, body, answer, neutral } => {
             whole(reservation, &head, body, &answer, neutral.as_deref()).await
@@ -200,7 +200,7 @@ async fn answer(
             if responses::is_background(&reservation.priced.client) {
                 reservation.stand(crate::objects::batch_lease_ms()).await;
             }
-            stream(reservation, &head, *start, place, deadline)
+            Ok(stream(reservation, &head, *start, place, deadline))
         }
     }
 }
@@ -211,14 +211,18 @@ async fn whole(
     body: Bytes,
     answer: &Answer,
     neutral: Option<&ChatAnswer>,
-) -> Response<GatewayBody> {
+) -> Result<Response<GatewayBody>, Refusal> {
     reservation.first_byte = Some(reservation.priced.started.elapsed());
     reservation.note_served_tier(answer.service_tier.as_deref().or_else(|| told_tier(&reservation, head)));
     let (usage, basis, span) = usage_of(&reservation, answer);
     let cost = reservation.price(&usage).cost;
     let goes_on = responses::going_on(&reservation, &body);
+    let upstream_id = goes_on.as_ref().and_then(|_| responses::id_of(&body));
     let body = match (neutral, span) {
-        (Some(neutral), _) => in_clients_dialect(&reservation, neutral, body, cost, goes_on.as_ref()),
+        (Some(neutral), _) => match in_clients_dialect(&reservation, neutral, body, cost, goes_on.as_ref()) {
+            Ok(body) => body,
+            Err(refusal) => return Err(refuse(reservation, usage, basis, refusal)),
+        },
         _ if reservation.priced.client.embedding.is_some() => as_google(&reservation, body),
         (None, Some(span)) => Bytes::from(with_cost(&body, &span, cost)),
         (None, None) => body,
@@ -231,14 +235,25 @@ async fn whole(
     let status = response.status().as_u16();
     let keeps_hold = reservation.priced.passthrough.as_ref().is_some_and(|call| call.keeps_hold);
     if keeps_hold || goes_on.is_some() {
+        if let Some((claim, id)) = goes_on.zip(upstream_id) {
+            watch_response(&reservation, claim, id);
+        }
         reservation.keep_hold(crate::objects::batch_lease_ms()).await;
         *response.body_mut() = GatewayBody::whole(body);
-        return response;
+        return Ok(response);
     }
     reservation.end(Ending { usage, basis, outcome: RequestOutcome::Ok, status });
     *response.body_mut() = GatewayBody::whole(body);
     write_together().await;
-    response
+    Ok(response)
+}
+
+/// Refuses an answer that is paid for and cannot be shown.
+fn refuse(reservation: Reservation, usage: Usage, basis: SettlementBasis, refusal: Refusal) -> Refusal {
+    let (outcome, status) = (RequestOutcome::Error(refusal.kind), refusal.status().as_u16());
+    let n_attempts = reservation.attempts.len();
+    reservation.end(Ending { usage, basis, outcome, status });
+    Refusal { is_settled: true, n_attempts, ..refusal }
 }
 
 /// The class an answer was served at, where its provider tells it in the head: Google's.
@@ -261,20 +276,20 @@ fn in_clients_dialect(
     body: Bytes,
     cost: NanoUsd,
     goes_on: Option<&BatchClaim>,
-) -> Bytes {
+) -> Result<Bytes, Refusal> {
     let client = &reservation.priced.client;
     let provider = reservation.current().map(|priced| spoken(client, &priced.candidate));
     if provider == Some(client.dialect) {
         return match client.dialect {
-            ChatDialect::OpenAiResponses => responses::passed_answer(reservation, body, cost, goes_on),
-            _ => body,
+            ChatDialect::OpenAiResponses => responses::passed_answer(reservation, &body, cost, goes_on),
+            _ => Ok(body),
         };
     }
     let nothing = ResponseEcho::default();
     let echo = client.foreign.as_ref().map_or(&nothing, |foreign| &foreign.incoming.echo);
     let context =
         AnswerContext { dialect: client.dialect, created: created(reservation), echo, cost: Some(cost) };
-    Bytes::from(write_answer(neutral, &context))
+    Ok(Bytes::from(write_answer(neutral, &context)))
 }
 
 fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBasis, Option<UsageSpan>) {

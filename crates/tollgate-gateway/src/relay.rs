@@ -27,6 +27,7 @@ use crate::attempt::Failed;
 use crate::error::Refusal;
 use crate::gates::ProviderPlace;
 use crate::leases::RunningStream;
+use crate::objects::watch_response;
 use crate::provider::{LEFT, with_request};
 use crate::responses;
 use crate::settle::{Ending, Reservation};
@@ -87,7 +88,7 @@ pub(crate) async fn start_stream(
             None => {
                 let end = relay.finish(true, &mut events);
                 if let Some(failed) = first_error(&events) {
-                    return Err(failed);
+                    return Err(failed.telling(relay.usage_of_failure()));
                 }
                 if end == StreamEnd::Broken && !relay.content_begun() {
                     return Err(broken("the provider's stream ended before it began"));
@@ -97,7 +98,7 @@ pub(crate) async fn start_stream(
         }
         if !relay.content_begun() {
             if let Some(failed) = first_error(&events) {
-                return Err(failed);
+                return Err(failed.telling(relay.usage_of_failure()));
             }
             if relay.has_unreadable() {
                 return Err(broken("the provider's stream begins with what cannot be read"));
@@ -231,7 +232,11 @@ impl RelayBody {
     }
 
     fn take(&mut self, data: Bytes) {
-        if let Err(error) = self.relay.push(data, &mut self.events) {
+        let pushed = self.relay.push(data, &mut self.events);
+        if let Some(cap) = &mut self.cap {
+            cap.note(&mut self.relay, &self.events);
+        }
+        if let Err(error) = pushed {
             tracing::warn!(%error, "a provider's stream cannot be read");
             self.take_events();
             self.fail(&Refusal::new(ErrorKind::UpstreamError, "the provider's stream cannot be read"));
@@ -367,7 +372,11 @@ impl RelayBody {
             running.ended();
         }
         if outcome != RequestOutcome::Ok && responses::is_background(&self.reservation.priced.client) {
-            // it goes on: whoever asks for it sees its end
+            // it goes on: whoever asks for it sees its end, and so does this pod
+            let claim = responses::claim(&self.reservation).zip(self.relay.response_id());
+            if let Some((claim, id)) = claim {
+                watch_response(&self.reservation, claim, id.to_owned());
+            }
             return self.reservation.let_stand();
         }
         self.reservation.end_in_place(Ending { usage: with_request(usage), basis, outcome, status });

@@ -12,7 +12,7 @@ use tollgate_wire::openai::error::read_provider_error;
 use tollgate_wire::openai::request::RequestSkim;
 use tollgate_wire::openai::responses::{NameOf, NativeEdits, NativeFacts, ResponseNames, pass_request};
 
-use crate::attempt::Failed;
+use crate::attempt::{Failed, told_usage};
 use crate::auth::Authenticated;
 use crate::dialects::{self, Client};
 use crate::error::Refusal;
@@ -23,6 +23,8 @@ use crate::settle::Reservation;
 
 /// What a tool of a grammar counts beside its bytes, in tools with a schema: there is no schema whose values would count.
 const TOOLS_PER_CUSTOM_TOOL: u64 = 2;
+/// What the status of a response is once nothing more comes.
+const ENDS: [&str; 4] = ["completed", "failed", "incomplete", "cancelled"];
 
 /// What a client of Responses asks for beside what every dialect has words for.
 #[derive(Debug)]
@@ -103,6 +105,11 @@ pub(crate) fn open(client: &mut Client, caller: &Authenticated) -> Result<(), Re
 /// Where the kept response is that a request continues: only there it can be continued.
 pub(crate) fn pinned(client: &Client) -> Option<&ObjectId> {
     asked(client)?.previous.as_ref()
+}
+
+/// Whether it continues what was made in the background.
+pub(crate) fn continues_background(client: &Client) -> bool {
+    pinned(client).is_some_and(|kept| kept.batch.is_some())
 }
 
 /// Whether it is answered before it is done.
@@ -208,7 +215,8 @@ pub(crate) fn failure(request: &Priced, priced: &PricedCandidate, body: &[u8]) -
     let may_be_billed = members.take("usage").is_some();
     let error = read_provider_error(0, body);
     let message = format!("the provider failed: {}", error.message);
-    Some(Failed::new(AttemptOutcome::ServerError, may_be_billed, ErrorKind::UpstreamError, message))
+    let failed = Failed::new(AttemptOutcome::ServerError, may_be_billed, ErrorKind::UpstreamError, message);
+    Some(failed.telling(told_usage(body)))
 }
 
 /// The claim of an answer after which its provider goes on: what is held for it stays held.
@@ -227,13 +235,19 @@ pub(crate) fn claim(reservation: &Reservation) -> Option<BatchClaim> {
         admitted_at: reservation.grant.admitted_at,
         model: priced.candidate.model.to_string(),
         input_tokens: Some(request.plan.input_estimate),
+        end_user: request.end_user.clone(),
     })
 }
 
-/// Whether a response is still being made.
+/// Whether a response is still being made; one whose status nobody knows has not ended.
 pub(crate) fn is_under_way(body: &[u8]) -> bool {
     let status = Node::parse(body).ok().and_then(|root| root.object().ok()?.string("status").ok()?);
-    matches!(status.as_deref(), Some("queued" | "in_progress"))
+    status.is_some_and(|status| !ENDS.contains(&status.as_str()))
+}
+
+/// The provider's id of a response.
+pub(crate) fn id_of(body: &[u8]) -> Option<String> {
+    Node::parse(body).ok()?.object().ok()?.string("id").ok()?
 }
 
 /// How the provider's ids are named for the client of a request; with the claim where it goes on.
@@ -263,10 +277,18 @@ pub(crate) fn sealing(caller: Authenticated, like: Option<ObjectId>) -> NameOf {
 /// The provider's own answer, with our names and the cost in it.
 pub(crate) fn passed_answer(
     reservation: &Reservation,
-    body: Bytes,
+    body: &[u8],
     cost: NanoUsd,
     goes_on: Option<&BatchClaim>,
-) -> Bytes {
-    let names = names(reservation, goes_on);
-    names.rename(&body, Some(cost)).map_or(body, Bytes::from)
+) -> Result<Bytes, Refusal> {
+    let renamed = names(reservation, goes_on).rename(body, Some(cost));
+    renamed.map(Bytes::from).map_err(|_| unreadable())
+}
+
+/// What cannot be given our names is not shown: the provider's would be no names here.
+pub(crate) fn unreadable() -> Refusal {
+    Refusal::new(
+        ErrorKind::UpstreamError,
+        "the provider's answer cannot be read: try again, or use another model",
+    )
 }

@@ -18,12 +18,14 @@ use tollgate_ledger::{Grant, Settlement};
 use tollgate_telemetry::RequestTrace;
 use tollgate_telemetry::metrics::{FinishedRequest, InFlight};
 
-use self::lost::LostAttempts;
+use self::lost::{LostAttempt, LostAttempts};
 use crate::gateway::Pod;
 use crate::leases::RunningStream;
 use crate::pipeline::Priced;
 use crate::plan::PricedCandidate;
+use crate::provider::with_request;
 use crate::settle_queue::SettlePlace;
+use crate::usage_check::{self, Shown};
 
 /// Status written where the client had left before one could be sent.
 pub(crate) const CLIENT_CLOSED_STATUS: u16 = 499;
@@ -54,6 +56,17 @@ pub(crate) struct Reservation {
     /// Time that was spent waiting for providers: the rest is ours.
     pub(crate) upstream_time: Duration,
     pub(crate) first_byte: Option<Duration>,
+}
+
+/// What a provider may bill of an attempt that brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MayBill {
+    /// It was not sent, or refused.
+    Nothing,
+    /// The prompt at least has been read.
+    Estimate,
+    /// It tells by itself what it used.
+    Told(Box<Usage>),
 }
 
 /// An attempt that has not ended yet.
@@ -153,7 +166,7 @@ impl Reservation {
     }
 
     /// The attempt under way has ended like this.
-    pub(crate) fn attempted(&mut self, outcome: AttemptOutcome, status: Option<u16>, may_be_billed: bool) {
+    pub(crate) fn attempted(&mut self, outcome: AttemptOutcome, status: Option<u16>, may_bill: MayBill) {
         let Some(under_way) = self.under_way.take() else { return };
         let elapsed = under_way.started.elapsed();
         self.upstream_time += elapsed;
@@ -174,17 +187,23 @@ impl Reservation {
         self.attempts.push(attempt);
         match outcome {
             AttemptOutcome::Ok => self.is_answered = true,
-            _ if may_be_billed => self.note_lost_attempt(),
-            _ => {}
+            _ => self.note_lost_attempt(may_bill),
         }
     }
 
-    /// The attempt that ended last may be billed: the prompt at least has been read.
-    fn note_lost_attempt(&mut self) {
-        let (plan, usage) = (&self.priced.plan, self.lost_usage());
+    /// Notes what the attempt that ended last may be billed at.
+    fn note_lost_attempt(&mut self, may_bill: MayBill) {
+        let (usage, basis) = match may_bill {
+            MayBill::Nothing => return,
+            MayBill::Estimate => (self.lost_usage(), SettlementBasis::Estimated),
+            MayBill::Told(told) => {
+                let (usage, basis) = usage_check::settled(self, Some(&told), &Shown::default());
+                (with_request(usage), basis)
+            }
+        };
         let Some((candidate, priced)) = self.candidate.zip(self.current()) else { return };
-        let charge = priced.sheet.cost(&usage, plan.tier);
-        self.lost.push(self.attempts.len() - 1, candidate, usage, charge);
+        let charge = priced.sheet.cost(&usage, self.priced.plan.tier);
+        self.lost.push(LostAttempt { attempt: self.attempts.len() - 1, candidate, usage, basis, charge });
     }
 
     /// The credential of the attempt under way, or of the last one.
@@ -203,8 +222,8 @@ impl Reservation {
         self.candidate
     }
 
-    /// What `usage` costs at the candidate in use, with the attempts that were lost before. The customer never pays more than was held: a provider
-    /// that exceeds the cap it was sent is the operator's matter, and `provider_cost` keeps its claim.
+    /// What `usage` costs at the candidate in use, with the attempts that were lost before. The customer never pays more
+    /// than was held: beyond that it is the operator's matter, and `provider_cost` keeps the provider's claim.
     pub(crate) fn price(&self, usage: &Usage) -> SettledCharge {
         let charge = match self.current() {
             Some(priced) => priced.sheet.cost(usage, self.served_tier.unwrap_or(self.priced.plan.tier)),
@@ -274,6 +293,9 @@ impl Reservation {
 
     /// Nobody sees its end here: its hold stands until somebody does.
     pub(crate) fn let_stand(&mut self) {
+        if let Some(once) = &self.priced.once {
+            once.went_on();
+        }
         drop(self.place.take());
     }
 
@@ -284,15 +306,14 @@ impl Reservation {
     }
 
     fn failure(&mut self, outcome: RequestOutcome, status: u16) -> Ending {
-        let estimated = |usage| Ending { usage, basis: SettlementBasis::Estimated, outcome, status };
         if self.is_answered {
-            return estimated(self.lost_usage());
+            return Ending { usage: self.lost_usage(), basis: SettlementBasis::Estimated, outcome, status };
         }
         match self.lost.pop() {
             // priced where it may be billed, which need not be where it failed last
             Some(last) => {
                 self.candidate = Some(last.candidate);
-                estimated(last.usage)
+                Ending { usage: last.usage, basis: last.basis, outcome, status }
             }
             None => Ending::void(outcome, status),
         }
@@ -387,7 +408,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.place.is_some() {
-            self.attempted(AttemptOutcome::Cancelled, None, true);
+            self.attempted(AttemptOutcome::Cancelled, None, MayBill::Estimate);
             let ending = self.failure(RequestOutcome::ClientClosed, CLIENT_CLOSED_STATUS);
             self.end_in_place(ending);
         }

@@ -10,7 +10,7 @@ use crate::provider::output_cap;
 use crate::settle::Reservation;
 
 /// No token of any public vocabulary is longer: a text of more bytes has more tokens than this says.
-const MOST_BYTES_PER_TOKEN: u64 = 128;
+pub(crate) const MOST_BYTES_PER_TOKEN: u64 = 128;
 /// Counts beyond so many times their bound are absurd: bounds of prompts are rough, and some vendors add what they
 /// search to the prompt.
 const ABSURD_FACTOR: u64 = 4;

@@ -83,6 +83,11 @@ impl OnceRun {
         self.charged.store(charged, Ordering::Release);
     }
 
+    /// What it began goes on: a repeat would begin it twice.
+    pub(crate) fn went_on(&self) {
+        self.charged.store(CHARGED, Ordering::Release);
+    }
+
     /// Whether the answer is whole and settled as such.
     pub(super) fn is_answered(&self) -> bool {
         self.charged.load(Ordering::Acquire) == ANSWERED

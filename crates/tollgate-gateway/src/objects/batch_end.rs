@@ -45,6 +45,12 @@ pub(super) async fn seen(
     Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
 }
 
+/// Whether a batch names the file with its answers.
+pub(super) fn has_answers(batch: &[u8]) -> bool {
+    let name = Node::parse(batch).ok().and_then(|root| root.object().ok()?.string("output_file_id").ok()?);
+    name.is_some()
+}
+
 /// Who wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedBy {
@@ -222,7 +228,7 @@ fn event_of(
         tenant: context.tenant.id,
         project: context.project.id,
         key: claim.key,
-        end_user: None,
+        end_user: claim.end_user.clone(),
         labels: context.labels.clone(),
         surface,
         requested_model: format!("{provider}/{}", claim.model),

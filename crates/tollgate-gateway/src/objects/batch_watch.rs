@@ -1,8 +1,8 @@
-//! Batches that this pod has made, looked after until their end is seen: so that what is held for them is free within
-//! minutes of it, also where nobody asks.
+//! Batches and responses in the background that this pod has made, looked after until their end is seen: so that they are
+//! charged what they cost, and what is held for them is free within minutes, also where nobody asks.
 //!
-//! The list is of this pod alone. After a restart a batch is settled by whoever looks at it, or at its estimate once its
-//! lease has ended.
+//! The list is of this pod alone. After a restart they are settled by whoever looks at them, or at their estimate once
+//! their lease has ended.
 
 use std::collections::VecDeque;
 use std::sync::Weak;
@@ -18,10 +18,12 @@ use tollgate_wire::json::Node;
 
 use super::Asking;
 use super::batch_end::{AskedBy, look_and_settle};
-use super::ids::ObjectId;
+use super::ids::{BatchClaim, Kind, ObjectId};
+use super::responses::{self, Looked};
 use crate::attempt::read_body;
 use crate::auth::Authenticated;
 use crate::gateway::{Pod, Shared};
+use crate::settle::Reservation;
 
 /// Batches looked after at once: each costs some hundred bytes, and a call to its provider per round.
 const MAX_WATCHED: usize = 10_000;
@@ -37,6 +39,7 @@ const JITTER_SHARE: u32 = 4;
 struct Watched {
     tenant: TenantId,
     project: ProjectId,
+    kind: Kind,
     object: ObjectId,
     since: Instant,
 }
@@ -64,7 +67,22 @@ pub(super) fn watch(asking: &Asking<'_>, like: &ObjectId, body: &[u8]) {
     asking.gateway.batches.add(Watched {
         tenant: context.tenant.id,
         project: context.project.id,
+        kind: Kind::Batch,
         object: ObjectId { upstream, ..like.clone() },
+        since: Instant::now(),
+    });
+}
+
+/// Looks after a response that goes on without its request, by the provider's name for it.
+pub(crate) fn watch_response(reservation: &Reservation, claim: BatchClaim, upstream: String) {
+    let Some(priced) = reservation.current().filter(|_| ObjectId::is_plain(&upstream)) else { return };
+    let context = &reservation.priced.caller.context;
+    let (provider, credential) = (priced.candidate.provider.id, reservation.credential());
+    reservation.gateway().batches.add(Watched {
+        tenant: context.tenant.id,
+        project: context.project.id,
+        kind: Kind::Response,
+        object: ObjectId { provider, credential, batch: Some(claim), upstream },
         since: Instant::now(),
     });
 }
@@ -104,6 +122,9 @@ async fn look(pod: &Pod, watched: &Watched) -> bool {
     let caller = Authenticated { snapshot, context, now: pod.clock.now() };
     let headers = HeaderMap::new();
     let asking = Asking { gateway: pod, caller: &caller, headers: &headers, started: Instant::now() };
+    if watched.kind == Kind::Response {
+        return responses::look(&asking, &watched.object).await == Some(Looked::Ended);
+    }
     let path = format!("/batches/{}", watched.object.upstream);
     match asking.look(&watched.object, &path).await {
         Some(body) => look_and_settle(&asking, &body, &watched.object, AskedBy::Pod).await.is_some(),

@@ -33,6 +33,8 @@ pub(super) const CLAIM_MEMBER: &str = "tollgate_claim";
 const MAX_LINES: usize = 50_000;
 /// After so many lines others get their turn.
 const LINES_AT_A_TIME: usize = 200;
+/// Longest end user of a batch: what seals it fits into 512 characters, which providers take in metadata.
+const MAX_END_USER_BYTES: usize = 128;
 /// How long a batch's money stays held without anybody looking at it: the provider has a day, and there is time to look.
 /// Every look begins it anew.
 const LEASE: Duration = Duration::from_secs(72 * 3_600);
@@ -75,6 +77,7 @@ pub(super) async fn make(
         admitted_at: asking.caller.now,
         model,
         input_tokens: None,
+        end_user: end_user(asking)?,
     };
     let like = ObjectId { batch: Some(claim), upstream: String::new(), ..input.clone() };
     // for lists, which tell nothing but what the provider keeps
@@ -99,6 +102,16 @@ pub(super) async fn make(
     watch(asking, &like, &body);
     let written = asking.rename(&body, Kind::Batch, &like)?;
     Ok(Response::from_parts(parts, GatewayBody::whole(Bytes::from(written))))
+}
+
+/// Whose budget a batch counts against beside its key's; short enough for the provider's metadata.
+fn end_user(asking: &Asking<'_>) -> Result<Option<String>, Refusal> {
+    let user = pipeline::named_end_user(asking.headers, None)?;
+    if user.as_ref().is_some_and(|user| user.len() > MAX_END_USER_BYTES) {
+        let message = format!("the end user of a batch has at most {MAX_END_USER_BYTES} bytes: shorten it");
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("x-tollgate-user"));
+    }
+    Ok(user)
 }
 
 /// What a batch's lines ask for, and in which words.

@@ -47,6 +47,8 @@ pub(crate) struct BatchClaim {
     pub(crate) model: String,
     /// The prompt as an estimate, of a response.
     pub(crate) input_tokens: Option<u64>,
+    /// Whose budget it counts against beside its key's.
+    pub(crate) end_user: Option<String>,
 }
 
 /// A sealed name, opened.
@@ -127,7 +129,8 @@ impl ObjectId {
         match &self.batch {
             None => out.push(0),
             Some(claim) => {
-                out.push(if claim.input_tokens.is_some() { 2 } else { 1 });
+                let (input, user) = (claim.input_tokens.is_some(), claim.end_user.is_some());
+                out.push(1 + u8::from(input) + 2 * u8::from(user));
                 out.extend_from_slice(claim.request.as_uuid().as_bytes());
                 out.extend_from_slice(claim.key.as_uuid().as_bytes());
                 out.extend_from_slice(&claim.held.0.to_be_bytes());
@@ -135,6 +138,10 @@ impl ObjectId {
                 out.extend_from_slice(&u16::try_from(claim.model.len()).unwrap_or(0).to_be_bytes());
                 out.extend_from_slice(claim.model.as_bytes());
                 out.extend(claim.input_tokens.into_iter().flat_map(u64::to_be_bytes));
+                if let Some(user) = &claim.end_user {
+                    out.extend_from_slice(&u16::try_from(user.len()).unwrap_or(0).to_be_bytes());
+                    out.extend_from_slice(user.as_bytes());
+                }
             }
         }
         out.extend_from_slice(self.upstream.as_bytes());
@@ -147,18 +154,19 @@ impl ObjectId {
         let credential = uuid(&mut rest).map(|id| (!id.is_nil()).then(|| CredentialId::from_uuid(id)))?;
         let batch = match take(&mut rest, 1)? {
             [0] => None,
-            flag => {
-                let has_input = *flag == [2];
+            [flag] if *flag <= 4 => {
+                let (has_input, has_user) = ((flag - 1) % 2 == 1, *flag > 2);
                 let (request, key) =
                     (RequestId::from_uuid(uuid(&mut rest)?), KeyId::from_uuid(uuid(&mut rest)?));
                 let held = NanoUsd(i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?));
                 let admitted_at = UnixMillis(i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?));
-                let n_bytes = u16::from_be_bytes(take(&mut rest, 2)?.try_into().ok()?);
-                let model = String::from_utf8(take(&mut rest, n_bytes.into())?.to_vec()).ok()?;
+                let model = text(&mut rest)?;
                 let input = if has_input { Some(take(&mut rest, 8)?.try_into().ok()?) } else { None };
                 let input_tokens = input.map(u64::from_be_bytes);
-                Some(BatchClaim { request, key, held, admitted_at, model, input_tokens })
+                let end_user = if has_user { Some(text(&mut rest)?) } else { None };
+                Some(BatchClaim { request, key, held, admitted_at, model, input_tokens, end_user })
             }
+            _ => return None,
         };
         Some(Self { provider, credential, batch, upstream: String::from_utf8(rest.to_vec()).ok()? })
     }
@@ -174,6 +182,12 @@ fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(n)?;
     *rest = left;
     Some(taken)
+}
+
+/// A text with its length before it.
+fn text(rest: &mut &[u8]) -> Option<String> {
+    let n_bytes = u16::from_be_bytes(take(rest, 2)?.try_into().ok()?);
+    String::from_utf8(take(rest, n_bytes.into())?.to_vec()).ok()
 }
 
 fn uuid(rest: &mut &[u8]) -> Option<Uuid> {
@@ -193,9 +207,12 @@ mod tests {
             admitted_at: UnixMillis(4),
             model: "gpt-5-mini".to_owned(),
             input_tokens: None,
+            end_user: None,
         };
         let with_input = BatchClaim { input_tokens: Some(5), ..claim.clone() };
-        for batch in [None, Some(claim), Some(with_input)] {
+        let with_user = BatchClaim { end_user: Some("anna".to_owned()), ..claim.clone() };
+        let with_both = BatchClaim { end_user: Some("bert".to_owned()), ..with_input.clone() };
+        for batch in [None, Some(claim), Some(with_input), Some(with_user), Some(with_both)] {
             for credential in [None, Some(CredentialId::from_u128(9))] {
                 let upstream = "file-abc".to_owned();
                 let object = ObjectId {

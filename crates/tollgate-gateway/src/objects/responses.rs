@@ -16,7 +16,7 @@ use tollgate_wire::json::{Kind as JsonKind, Node};
 use tollgate_wire::openai::response::Answer;
 use tollgate_wire::openai::responses::{MAX_RESPONSE_EVENT_BYTES, ResponseNames, read_answer};
 use tollgate_wire::openai::usage::{counted_output, normalise};
-use tollgate_wire::sse::{Decoder, data_event, named_event};
+use tollgate_wire::sse::{Decoder, Frame as WireFrame, data_event, named_event};
 
 use super::batch_end::{COST_USD, Settled, renew, settle};
 use super::ids::{Kind, ObjectId};
@@ -26,8 +26,8 @@ use crate::auth::Authenticated;
 use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::passthrough::PassthroughCall;
-use crate::pipeline;
-use crate::responses::{is_under_way, sealing};
+use crate::pipeline::{self, Priced};
+use crate::responses::{is_under_way, pinned, sealing, unreadable};
 
 const PREFIX: &str = "/v1/responses/";
 /// What of a query passes; clients write lists with and without brackets.
@@ -102,7 +102,7 @@ pub(super) async fn serve(
             see_end_before_deletion(asking, &kept, &path).await?;
             let response = ask(asking, Method::DELETE, &kept, path, String::new(), false, id).await?;
             let (parts, body) = asking.collect(response).await?;
-            Ok(Response::from_parts(parts, GatewayBody::whole(renamed(asking, &body, &kept, None))))
+            Ok(Response::from_parts(parts, GatewayBody::whole(renamed(asking, &body, &kept, None)?)))
         }
     }
 }
@@ -142,8 +142,13 @@ fn names(asking: &Asking<'_>, kept: &ObjectId) -> ResponseNames {
     ResponseNames { name_of, previous: None }
 }
 
-fn renamed(asking: &Asking<'_>, body: &Bytes, kept: &ObjectId, cost: Option<NanoUsd>) -> Bytes {
-    names(asking, kept).rename(body, cost).map_or_else(|_| body.clone(), Bytes::from)
+fn renamed(
+    asking: &Asking<'_>,
+    body: &[u8],
+    kept: &ObjectId,
+    cost: Option<NanoUsd>,
+) -> Result<Bytes, Refusal> {
+    names(asking, kept).rename(body, cost).map(Bytes::from).map_err(|_| unreadable())
 }
 
 /// Shows a response, and settles it where it was made in the background and has ended.
@@ -157,7 +162,7 @@ async fn shown(
     if let Some(value) = cost.and_then(|cost| HeaderValue::from_str(&cost.to_string()).ok()) {
         parts.headers.insert(COST_USD, value);
     }
-    Ok(Response::from_parts(parts, GatewayBody::whole(renamed(asking, &body, kept, cost))))
+    Ok(Response::from_parts(parts, GatewayBody::whole(renamed(asking, &body, kept, cost)?)))
 }
 
 /// What of a response in the background has been seen: its cost where it has ended.
@@ -172,6 +177,36 @@ async fn seen(asking: &Asking<'_>, kept: &ObjectId, body: &[u8]) -> Option<NanoU
         return None;
     };
     settle(asking, claim, kept, &ended)
+}
+
+/// How far a response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    Running,
+    /// And is settled.
+    Ended,
+}
+
+/// Asks the provider by itself how far a response in the background has come; `None` where it does not say.
+pub(super) async fn look(asking: &Asking<'_>, kept: &ObjectId) -> Option<Looked> {
+    let body = asking.look(kept, &format!("/responses/{}", kept.upstream)).await?;
+    let cost = seen(asking, kept, &body).await;
+    if is_under_way(&body) { Some(Looked::Running) } else { cost.map(|_| Looked::Ended) }
+}
+
+/// What was made in the background can be read through what continues it: it is paid for before that.
+pub(crate) async fn settle_before_continuing(gateway: &Pod, priced: &Priced) -> Result<(), Refusal> {
+    let Some(kept) = pinned(&priced.client) else { return Ok(()) };
+    let headers = HeaderMap::new();
+    let asking = Asking { gateway, caller: &priced.caller, headers: &headers, started: priced.started };
+    let (kind, message) = match look(&asking, kept).await {
+        Some(Looked::Ended) => return Ok(()),
+        Some(Looked::Running) => {
+            (ErrorKind::InvalidRequest, "the response to continue is still being made: wait for its end")
+        }
+        None => (ErrorKind::UpstreamError, "the provider does not show the response to continue: try again"),
+    };
+    Err(Refusal::new(kind, message).with_param("previous_response_id"))
 }
 
 /// How a response ended; `None` for what is no response.
@@ -258,13 +293,7 @@ impl KeptBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         loop {
             let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(context)) else {
-                let whole = std::mem::take(&mut self.whole).freeze();
-                if whole.is_empty() {
-                    return Poll::Ready(None);
-                }
-                self.settle(&whole);
-                let out = self.names.rename(&whole, None).map_or(whole, Bytes::from);
-                return Poll::Ready(Some(Ok(Frame::data(out))));
+                return Poll::Ready(self.last().map(|out| out.map(Frame::data)));
             };
             let Ok(data) = frame?.into_data() else { continue };
             let out = self.take(data);
@@ -287,22 +316,43 @@ impl KeptBody {
         }
         let mut out = BytesMut::new();
         for frame in frames {
-            let data = frame.data();
-            let renamed = data.as_deref().and_then(|data| self.names.rename_event(data).ok().flatten());
-            let Some(renamed) = renamed else {
-                out.extend_from_slice(&frame.raw);
-                continue;
-            };
-            if let Some(data) = data.as_deref() {
-                self.see(data);
-            }
-            let name = frame.event().and_then(|name| std::str::from_utf8(name).ok());
-            out.extend_from_slice(&match name {
-                Some(name) => named_event(name, &renamed),
-                None => data_event(&renamed),
-            });
+            out.extend_from_slice(&self.shown(&frame));
         }
         out.freeze()
+    }
+
+    /// An event with our names in it; nothing for one that cannot be read.
+    fn shown(&mut self, frame: &WireFrame) -> Bytes {
+        let raw = frame.raw.clone();
+        let Some(data) = frame.data() else { return raw };
+        let renamed = match self.names.rename_event(&data) {
+            Ok(Some(renamed)) => renamed,
+            Ok(None) => return raw,
+            Err(_) => {
+                tracing::warn!("an event of a kept response cannot be read: it is left out");
+                return Bytes::new();
+            }
+        };
+        self.see(&data);
+        match frame.event().and_then(|name| std::str::from_utf8(name).ok()) {
+            Some(name) => named_event(name, &renamed),
+            None => data_event(&renamed),
+        }
+    }
+
+    /// What is left at the end: a last event without its blank line, or the whole of what is not streamed.
+    fn last(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+        if let Some(decoder) = &mut self.decoder {
+            let rest = WireFrame { raw: Bytes::from([decoder.take_rest().as_ref(), b"\n\n"].concat()) };
+            let is_whole = rest.data().is_some_and(|data| Node::parse(&data).is_ok());
+            return is_whole.then(|| Ok(self.shown(&rest)));
+        }
+        let whole = std::mem::take(&mut self.whole).freeze();
+        if whole.is_empty() {
+            return None;
+        }
+        self.settle(&whole);
+        Some(self.names.rename(&whole, None).map(Bytes::from).map_err(|_| BrokenOff))
     }
 
     /// Settles at the event that carries the response's end.

@@ -15,6 +15,7 @@ use tollgate_wire::sse::SseError;
 use tollgate_wire::translate::{RelayContext, TranslatingRelay};
 
 use crate::dialects::spoken;
+use crate::plan::PricedCandidate;
 use crate::responses;
 use crate::settle::Reservation;
 
@@ -101,6 +102,22 @@ impl AnyRelay {
         delegate!(self, relay => relay.finish(clean, out))
     }
 
+    /// The provider's name for what it keeps.
+    pub(super) fn response_id(&self) -> Option<&str> {
+        match self {
+            Self::Responses(relay) => relay.response_id(),
+            Self::OpenAi(_) | Self::Translating(_) | Self::Media(_) => None,
+        }
+    }
+
+    /// What an answer that failed has cost by its own words: only one dialect's failures tell that.
+    pub(super) fn usage_of_failure(&self) -> Option<Usage> {
+        match self {
+            Self::Responses(relay) => relay.usage().filter(|usage| usage.total_tokens() > 0),
+            Self::OpenAi(_) | Self::Translating(_) | Self::Media(_) => None,
+        }
+    }
+
     pub(super) const fn content_begun(&self) -> bool {
         delegate!(self, relay => relay.content_begun())
     }
@@ -132,6 +149,16 @@ impl AnyRelay {
         match self {
             Self::OpenAi(relay) => relay.has_unreadable(),
             Self::Translating(_) | Self::Media(_) | Self::Responses(_) => false,
+        }
+    }
+
+    /// Keeps the text that comes from now on for [`Self::take_text`].
+    pub(super) fn collect_text(&mut self) {
+        match self {
+            Self::Translating(relay) => relay.collect_text(),
+            Self::Responses(relay) => relay.collect_text(),
+            // its events tell it
+            Self::OpenAi(_) | Self::Media(_) => {}
         }
     }
 
@@ -186,9 +213,10 @@ impl AnyRelay {
 
 /// Whether a stream's tokens are counted as they come: where it is held for in slices and its tokenizer is public.
 fn is_counted_exactly(reservation: &Reservation) -> bool {
-    reservation
-        .current()
-        .is_some_and(|priced| priced.slice_tokens.is_some() && priced.candidate.tokenizer.is_some())
+    let is_sliced =
+        |priced: &PricedCandidate| priced.slice_tokens.is_some() && priced.candidate.tokenizer.is_some();
+    // what nobody pays for is not held for in slices: nobody would take its text
+    reservation.priced.plan.is_paid && reservation.current().is_some_and(is_sliced)
 }
 
 /// Now, in Unix seconds.

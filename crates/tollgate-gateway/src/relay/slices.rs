@@ -13,6 +13,7 @@ use tollgate_wire::openai::stream::{CutNotice, RelayEvent, StreamEnd};
 use tollgate_wire::tokens::{Encoding, TokenCounter};
 
 use super::RelayBody;
+use super::cap::CapWatch;
 use super::dialect::AnyRelay;
 use super::growth::{Growing, Growth, grow};
 use crate::error::Refusal;
@@ -128,10 +129,14 @@ impl SliceMeter {
         self.counted_tokens.saturating_add(text_bytes.saturating_sub(self.counted_bytes))
     }
 
-    fn note(&mut self, relay: &mut AnyRelay, events: &[RelayEvent]) {
-        if self.encoding.is_some() {
-            relay.take_text(events, &mut self.text);
+    fn note(&mut self, relay: &mut AnyRelay, events: &[RelayEvent], cap: Option<&mut CapWatch>) {
+        if self.encoding.is_none() {
+            cap.into_iter().for_each(|cap| cap.note(relay, events));
+            return;
         }
+        let before = self.text.len();
+        relay.take_text(events, &mut self.text);
+        cap.into_iter().for_each(|cap| cap.note_text(&self.text[before..]));
     }
 
     /// Counts the text since the last time, where its tokenizer is public and there is enough of it.
@@ -156,7 +161,7 @@ impl RelayBody {
     pub(super) fn begin_in_slices(&mut self, end: Option<StreamEnd>) {
         let Some(slices) = &mut self.slices else { return };
         slices.end = end;
-        slices.meter.note(&mut self.relay, &self.events);
+        slices.meter.note(&mut self.relay, &self.events, self.cap.as_mut());
     }
 
     pub(super) fn poll_in_slices(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -201,7 +206,7 @@ impl RelayBody {
     fn body_ended(&mut self) {
         let end = self.relay.finish(true, &mut self.events);
         let Some(slices) = &mut self.slices else { return };
-        slices.meter.note(&mut self.relay, &self.events);
+        slices.meter.note(&mut self.relay, &self.events, self.cap.as_mut());
         slices.end = Some(end);
     }
 
@@ -264,7 +269,7 @@ impl RelayBody {
             self.fail(&Refusal::new(ErrorKind::UpstreamError, "the provider's stream cannot be read"));
             return;
         }
-        slices.meter.note(&mut self.relay, &self.events);
+        slices.meter.note(&mut self.relay, &self.events, self.cap.as_mut());
     }
 
     /// Events that are held for go on.

@@ -1,5 +1,5 @@
 //! Attempts that were lost after they were sent: their providers may bill them, whoever answers in the end. Each is
-//! charged at the prompt's estimate, and the hold is made to cover them and the next one before that is sent.
+//! charged at the prompt's estimate, or at what it tells by itself, and the hold is made to cover them and the next one before that is sent.
 
 use std::time::Instant;
 
@@ -14,10 +14,11 @@ use crate::relay::{Growth, grow};
 #[derive(Debug)]
 pub(super) struct LostAttempt {
     /// Its place among the attempts.
-    attempt: usize,
+    pub(super) attempt: usize,
     pub(super) candidate: usize,
     pub(super) usage: Usage,
-    charge: Charge,
+    pub(super) basis: SettlementBasis,
+    pub(super) charge: Charge,
 }
 
 /// Those of one request, in order. Most requests have none.
@@ -25,8 +26,8 @@ pub(super) struct LostAttempt {
 pub(super) struct LostAttempts(Vec<LostAttempt>);
 
 impl LostAttempts {
-    pub(super) fn push(&mut self, attempt: usize, candidate: usize, usage: Usage, charge: Charge) {
-        self.0.push(LostAttempt { attempt, candidate, usage, charge });
+    pub(super) fn push(&mut self, lost: LostAttempt) {
+        self.0.push(lost);
     }
 
     /// The last one, where nobody answered: the request's own charge is for it.
@@ -60,7 +61,7 @@ impl LostAttempts {
                 cost: lost.charge.total,
                 provider_cost: lost.charge.provider_total,
                 usage: lost.usage,
-                basis: SettlementBasis::Estimated,
+                basis: lost.basis,
                 charge: lost.charge.lines,
                 margin: lost.charge.margin,
                 provider_charge: lost.charge.provider_lines,

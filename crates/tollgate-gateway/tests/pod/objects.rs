@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tollgate_domain::{Meter, NanoUsd, Surface, Usage};
 use tollgate_testkit::http::{Answer, HttpClient};
 use tollgate_testkit::mock_provider::{ReceivedRequest, Script};
+use tollgate_testkit::wait::eventually;
 
 use crate::harness::{INPUT_PRICE, OTHER_KEY, OUTPUT_PRICE, Pod, Setup};
 
@@ -303,6 +304,32 @@ async fn a_batch_is_settled_though_nobody_looks_at_it() {
     assert_eq!((event.surface, event.cost, event.held), (Surface::Batches, cost, held));
     assert_eq!(pod.spent_and_held().await, (cost, NanoUsd::ZERO));
     assert_eq!(pod.mock.last_request().unwrap().bearer(), Some("upstream-secret-1"));
+}
+
+/// A list shows the answers' file no sooner than they are paid for.
+#[tokio::test]
+async fn a_list_settles_what_it_shows() {
+    let pod = Pod::start(Setup::default()).await;
+    let kept = keep(&pod);
+    make(&pod, &line("a", &ask(100))).await.expect_status(200).unwrap();
+    let listed = async || {
+        let list = get(&pod.http, &pod, "/v1/batches?provider=mock").await.expect_status(200).unwrap();
+        list.json().unwrap()["data"][0]["output_file_id"].clone()
+    };
+    let held = pod.spent_and_held().await.1;
+    assert_eq!(listed().await, Value::Null, "it runs");
+    end_with(&kept, r#"{"response": {"body": {}}}"#);
+    assert_eq!(listed().await, Value::Null, "nobody knows what it cost");
+    assert_eq!(pod.spent_and_held().await, (NanoUsd::ZERO, held));
+    let answers = json!({"response": {"body": {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}}});
+    end_with(&kept, &answers.to_string());
+    assert!(listed().await.as_str().is_some_and(|name| name.starts_with("file-tg")));
+    let cost = NanoUsd(3 * INPUT_PRICE + 4 * OUTPUT_PRICE);
+    eventually(Duration::from_secs(10), "the batch to be settled", async || {
+        (pod.spent_and_held().await == (cost, NanoUsd::ZERO)).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const COST: NanoUsd = NanoUsd(21 * INPUT_PRICE + 9 * OUTPUT_PRICE);
 const CONTEXT: u64 = 5_000;
 
 /// A catalogue whose vendor `mock` serves Responses like this, with one model of these surfaces.
-fn catalog(responses: &Value, surfaces: &[&str]) -> Catalog {
+pub(crate) fn catalog(responses: &Value, surfaces: &[&str]) -> Catalog {
     let model = json!({"name": "m", "surfaces": surfaces, "context_tokens": CONTEXT, "max_output_tokens": 900,
         "prices": {"input": "1", "output": "2"}, "source": "s", "as_of": "2026-11-22"});
     let vendor = json!([{"name": "mock", "dialect": "openai", "base_url": "", "responses": responses,
@@ -24,7 +24,7 @@ fn catalog(responses: &Value, surfaces: &[&str]) -> Catalog {
     Catalog::from_json(&vendor.to_string()).unwrap()
 }
 
-fn serving(stored: bool) -> Value {
+pub(crate) fn serving(stored: bool) -> Value {
     json!({"stored": stored, "sources": ["https://example.com"]})
 }
 
