@@ -149,6 +149,7 @@ async fn dispatch(
         Some(call) => call.url(&priced.candidate),
         None => {
             let spoken = dialects::spoken(&request.client, &priced.candidate);
+            let spoken = (spoken, responses::path(&request.client));
             dialects::url(&priced.candidate, spoken, request.surface, request.skim.stream, key.as_ref())
         }
     };

@@ -18,6 +18,7 @@ use tollgate_wire::translate::{
 
 use crate::edge::percent_decoded;
 use crate::error::Refusal;
+use crate::objects::ids::ObjectId;
 use crate::responses::{self, AskedResponse};
 use crate::vendor_keys::VendorKey;
 use crate::{bedrock, client_words, embeddings, quirks, vertex};
@@ -45,6 +46,8 @@ pub(crate) struct Client {
     pub(crate) foreign: Option<Arc<Foreign>>,
     /// Texts to embed, as Google's clients ask.
     pub(crate) embedding: Option<Arc<GoogleEmbedding>>,
+    /// Where the files are kept that it names.
+    pub(crate) files: Option<Arc<ObjectId>>,
     /// What a request of Chat Completions says, once a provider of another dialect is looked at.
     chat: OnceLock<Arc<ChatRequest>>,
 }
@@ -52,7 +55,13 @@ pub(crate) struct Client {
 impl Client {
     /// A client of OpenAI's older surfaces.
     pub(crate) fn openai() -> Self {
-        Self { dialect: ChatDialect::OpenAiChat, foreign: None, embedding: None, chat: OnceLock::new() }
+        Self {
+            dialect: ChatDialect::OpenAiChat,
+            foreign: None,
+            embedding: None,
+            files: None,
+            chat: OnceLock::new(),
+        }
     }
 }
 
@@ -97,7 +106,7 @@ pub(crate) fn read(dialect: ChatDialect, path: &str, body: Bytes) -> Result<(Cli
     let asked = Asked { model: &model, stream: call == "streamGenerateContent" };
     let incoming = read_request(dialect, asked, &body)?;
     let as_chat = incoming.as_chat.clone();
-    let responses = AskedResponse::read(dialect, &body)?;
+    let responses = AskedResponse::read(dialect, path, &body)?;
     let foreign = Foreign { incoming, body: tollgate_domain::PromptBytes(body), responses };
     Ok((Client { dialect, foreign: Some(Arc::new(foreign)), ..Client::openai() }, as_chat))
 }
@@ -115,6 +124,8 @@ pub(crate) fn note_foreign(client: &Client, skim: &mut RequestSkim) {
             Some(asked) => asked.note(skim),
             None => skim.has_provider_tools |= foreign.incoming.has_vendor_tools,
         }
+        // what a kept file holds is not in the request
+        skim.has_unbounded_parts |= client.files.is_some();
         skim.include_usage = skim.include_usage.or(Some(foreign.incoming.request.wants_stream_usage));
     }
 }
@@ -247,13 +258,13 @@ impl From<ReadError> for Refusal {
 
 // === HTTP ===
 
-/// Where a provider answers a request.
+/// Where a provider answers a request; `responses_path` is where it does in Responses.
 ///
 /// # Errors
 /// One sentence for the operator.
 pub(crate) fn url(
     candidate: &Candidate,
-    spoken: ChatDialect,
+    (spoken, responses_path): (ChatDialect, &'static str),
     surface: Surface,
     is_stream: bool,
     key: Option<&VendorKey>,
@@ -265,14 +276,12 @@ pub(crate) fn url(
         return Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned());
     }
     let openai_path = match spoken {
-        ChatDialect::OpenAiResponses => "/responses",
+        ChatDialect::OpenAiResponses => responses_path,
         _ => openai_path(surface),
     };
     let text = match dialect {
         Dialect::Openai | Dialect::Demo => joined(base, openai_path),
-        // the resource's own address, with or without the path that all of its calls share
-        Dialect::AzureOpenai if base.contains("/openai") => format!("{base}{openai_path}"),
-        Dialect::AzureOpenai => format!("{base}/openai/v1{openai_path}"),
+        Dialect::AzureOpenai => joined(&openai_base(&candidate.provider), openai_path),
         Dialect::Anthropic => format!("{}/v1/messages", without(base, "/v1")),
         Dialect::Cohere if surface == Surface::Rerank => format!("{}/v2/rerank", without(base, "/v2")),
         Dialect::Cohere => format!("{}/v2/chat", without(base, "/v2")),
@@ -288,6 +297,14 @@ pub(crate) fn url(
         }
     };
     Uri::try_from(text).map_err(|_| "the provider's base URL is not a URL".to_owned())
+}
+
+/// Below which a provider has OpenAI's paths.
+pub(crate) fn openai_base(provider: &ProviderPolicy) -> String {
+    let base = provider.base_url.trim_end_matches('/');
+    // the resource's own address, with or without the path that all of its calls share
+    let is_bare = provider.dialect == Dialect::AzureOpenai && !base.contains("/openai");
+    if is_bare { format!("{base}/openai/v1") } else { base.to_owned() }
 }
 
 /// Put together in one piece: every request's address is.

@@ -22,7 +22,7 @@ use crate::passthrough::{self, PassthroughCall};
 use crate::pipeline::{self, Received};
 use crate::{
     azure_paths, client_words, count_tokens, dialects, entropy, idempotency, json_array, key_info,
-    model_list, objects, quote,
+    model_list, objects, quote, response_tokens, responses,
 };
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
@@ -99,7 +99,12 @@ async fn route(
         Endpoint::CountTokens(dialect) => {
             let (parts, body) = request.into_parts();
             let body = read_body(gateway, body).await?;
-            Box::pin(count_tokens::count(gateway, &caller, dialect, parts.uri.path(), body)).await
+            match dialect {
+                ChatDialect::OpenAiResponses => {
+                    Box::pin(response_tokens::count(gateway, &caller, parts.headers, body, id, started)).await
+                }
+                _ => Box::pin(count_tokens::count(gateway, &caller, dialect, parts.uri.path(), body)).await,
+            }
         }
         Endpoint::Objects(_) => {
             let (parts, body) = request.into_parts();
@@ -135,7 +140,11 @@ async fn inference(
         RequestTrace::disabled()
     };
     let body = read_body(gateway, body).await?;
-    let path = if dialect == ChatDialect::Gemini { parts.uri.path().to_owned() } else { String::new() };
+    // where it tells more than the surface and the dialect
+    let path = match dialect {
+        ChatDialect::Gemini | ChatDialect::OpenAiResponses => parts.uri.path().to_owned(),
+        _ => String::new(),
+    };
     let headers = parts.headers;
     let received = Received {
         request: id,
@@ -234,6 +243,10 @@ fn endpoint(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
         "/v1/audio/transcriptions" => (Method::POST, openai(Surface::Transcriptions)),
         "/v1/audio/translations" => (Method::POST, openai(Surface::Translations)),
         "/v1/responses" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses)),
+        responses::COMPACT_PATH => {
+            (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::OpenAiResponses))
+        }
+        responses::INPUT_TOKENS_PATH => (Method::POST, Endpoint::CountTokens(ChatDialect::OpenAiResponses)),
         "/v1/messages" => (Method::POST, Endpoint::Inference(Surface::Chat, ChatDialect::Anthropic)),
         "/v1/messages/count_tokens" => (Method::POST, Endpoint::CountTokens(ChatDialect::Anthropic)),
         "/v1/models" | "/v1beta/models" => (Method::GET, Endpoint::Models),

@@ -4,6 +4,8 @@
 //! wildcard for the provider. A list that is empty, or that allows everything, allows no pass-through. Each call costs
 //! what the row of the model `passthrough` says per request; without such a row it is refused.
 
+use std::borrow::Cow;
+
 use http::{Method, Uri};
 use tollgate_domain::{CredentialId, ErrorKind};
 use tollgate_policy::{Candidate, KeyContext};
@@ -27,7 +29,9 @@ pub(crate) struct PassthroughCall {
     /// Without any key.
     query: Option<String>,
     /// What stands for it in prices and in the lists of keys.
-    model: &'static str,
+    model: Cow<'static, str>,
+    /// No provider bills it; what it makes may be billed.
+    is_unbilled: bool,
     /// The one credential to ask with, where it must be that.
     pub(crate) credential: Option<CredentialId>,
     /// The answer is relayed whatever it is said to be.
@@ -69,7 +73,8 @@ impl PassthroughCall {
             provider: provider.to_owned(),
             path: format!("/{path}"),
             query: query.filter(|query| !query.is_empty()),
-            model: MODEL,
+            model: Cow::Borrowed(MODEL),
+            is_unbilled: false,
             credential: None,
             is_opaque: false,
             keeps_hold: false,
@@ -83,8 +88,22 @@ impl PassthroughCall {
         path: String,
         credential: Option<CredentialId>,
     ) -> Self {
-        let (provider, model) = (provider.to_owned(), OBJECTS);
-        Self { method, provider, path, query: None, model, credential, is_opaque: false, keeps_hold: false }
+        Self {
+            method,
+            provider: provider.to_owned(),
+            path,
+            query: None,
+            model: Cow::Borrowed(OBJECTS),
+            is_unbilled: true,
+            credential,
+            is_opaque: false,
+            keeps_hold: false,
+        }
+    }
+
+    /// A call about a model, which stands for it on the receipt.
+    pub(crate) fn about(self, model: &str) -> Self {
+        Self { model: Cow::Owned(model.to_owned()), ..self }
     }
 
     pub(crate) fn with_query(self, query: String) -> Self {
@@ -100,8 +119,8 @@ impl PassthroughCall {
     }
 
     /// Whether no provider bills it; what it makes may be billed.
-    pub(crate) fn is_unbilled(&self) -> bool {
-        self.model == OBJECTS
+    pub(crate) const fn is_unbilled(&self) -> bool {
+        self.is_unbilled
     }
 
     /// What stands for it where a model is asked for.
@@ -131,7 +150,10 @@ impl PassthroughCall {
 
     /// The address at the provider.
     pub(crate) fn url(&self, candidate: &Candidate) -> Result<Uri, String> {
-        let base = candidate.provider.base_url.trim_end_matches('/');
+        let base = match self.is_unbilled {
+            true => Cow::Owned(crate::dialects::openai_base(&candidate.provider)),
+            false => Cow::Borrowed(candidate.provider.base_url.trim_end_matches('/')),
+        };
         let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
         Uri::try_from(format!("{base}{}{query}", self.path))
             .map_err(|_| "the path is no part of a URL".to_owned())

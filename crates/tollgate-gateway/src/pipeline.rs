@@ -20,7 +20,7 @@ use crate::gateway::Pod;
 use crate::idempotency::OnceRun;
 use crate::passthrough::PassthroughCall;
 use crate::plan::{PlanInput, PricedPlan, price_plan};
-use crate::{media, provider, reserve, responses};
+use crate::{kept_files, media, provider, reserve, responses};
 
 // names that are looked for in every request: as constants they need not be read first
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-tollgate-timeout-ms");
@@ -102,8 +102,7 @@ pub(crate) async fn pay_and_send(
 pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
     let Received { request, started, surface, dialect, path, deployment, passthrough, .. } = received;
     let Received { caller, headers, body, mut trace, .. } = received;
-    let (mut client, body) = dialects::read(dialect, &path, body)?;
-    responses::open(&mut client, &caller)?;
+    let (mut client, mut body) = responses::read(dialect, &path, body, &caller)?;
     if surface == Surface::Responses {
         // a call about a kept one: its errors are told as its clients read them
         client.dialect = ChatDialect::OpenAiResponses;
@@ -113,6 +112,15 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         Some(media) => media.skim(),
         None => skim(surface, &body)?,
     };
+    if media.is_none()
+        && skim.has_unbounded_parts
+        && dialect == ChatDialect::OpenAiChat
+        && let Some(opened) = kept_files::open(dialect, &body, &caller)?
+    {
+        client.files = Some(opened.kept);
+        body = opened.body;
+        skim = self::skim(surface, &body)?;
+    }
     dialects::note_foreign(&client, &mut skim);
     let requested_model = match (&passthrough, deployment) {
         (Some(call), _) => {

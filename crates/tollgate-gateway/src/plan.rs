@@ -61,6 +61,8 @@ pub(crate) struct PricedPlan {
     pub(crate) input_estimate: u64,
     /// What is charged for it where it is lost after it was sent.
     pub(crate) lost_usage: Usage,
+    /// Tokens to which answers may be cut where the money is short; above every cap where they cannot be.
+    pub(crate) output_floor: u64,
 }
 
 impl PricedCandidate {
@@ -120,7 +122,8 @@ impl PricedPlan {
     /// For when the cheap bound does not fit the money: counts the prompt's text with the tokenizers that are
     /// public, and says whether the least the request can be held for has fallen. The first count of a
     /// process loads the tokenizer; each costs up to some ten milliseconds.
-    pub(crate) fn count_exactly(&mut self, skim: &RequestSkim, body: &[u8], floor: u64) -> bool {
+    pub(crate) fn count_exactly(&mut self, skim: &RequestSkim, body: &[u8]) -> bool {
+        let floor = self.output_floor;
         prompt::count_exactly(Arc::make_mut(&mut self.candidates), skim, body);
         let before = self.minimum;
         let (worst_case, minimum) = dearest_of(&self.candidates, &self.shape(), floor);
@@ -167,7 +170,8 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     };
     let candidates = price_candidates(&plan, &input, &mut shape, config)?;
     // where no cap can be written upstream there is nothing to cut
-    let floor = if input.media.is_some() { u64::MAX } else { config.output_floor_tokens };
+    let is_uncapped = input.media.is_some() || responses::is_compaction(input.client);
+    let floor = if is_uncapped { u64::MAX } else { config.output_floor_tokens };
     let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
     let input_estimate = match input.media {
         Some(request) => request.input_estimate(),
@@ -180,7 +184,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     let rate_tokens = match input.media {
         Some(request) => request.expected.total_tokens(),
         None => {
-            let rate_output = input.skim.client_output_cap().unwrap_or(floor);
+            let rate_output = input.skim.client_output_cap().unwrap_or(config.output_floor_tokens);
             input_estimate.saturating_add(rate_output.saturating_mul(shape.n_choices))
         }
     };
@@ -199,6 +203,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         is_paid: input.context.has_money_gate(input.end_user.is_some()),
         input_estimate,
         lost_usage,
+        output_floor: floor,
     };
     if priced.minimum > MAX_LIMIT {
         let minimum = priced.minimum;
@@ -234,7 +239,7 @@ fn price_candidates(
                     shape.reach = reach_of(input.skim, true);
                 }
                 // what goes on without its client is held for as a whole
-                if input.media.is_none() && !responses::is_background(input.client) {
+                if input.media.is_none() && !responses::is_held_as_a_whole(input.client) {
                     priced.slice_tokens = slices::slice_tokens(plan, &priced, input, shape);
                 }
                 candidates.push(priced);
@@ -244,7 +249,7 @@ fn price_candidates(
     }
     if candidates.is_empty() {
         return Err(unpriced.unwrap_or_else(|| match pinned {
-            Some(_) => responses::elsewhere(input),
+            Some(_) => responses::elsewhere(input.snapshot, input.client, input.requested_model),
             None => not_priced(input.requested_model, "the model has no price"),
         }));
     }
@@ -309,7 +314,8 @@ fn price_candidate(
     let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)
         .map_err(|refusal| responses::unbounded(input.client, candidate, refusal))?;
     let asked = input.skim.client_output_cap();
-    let output_cap = match (asked, candidate.max_output_tokens) {
+    let fixed = responses::fixed_cap(input.client, candidate).filter(|_| !sheet.is_free()).transpose()?;
+    let output_cap = match (asked.filter(|_| fixed.is_none()), fixed.or(candidate.max_output_tokens)) {
         (Some(asked), Some(most)) => asked.min(most),
         (Some(cap), None) | (None, Some(cap)) => cap,
         (None, None) => config.default_output_cap_tokens,

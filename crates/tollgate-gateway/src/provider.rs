@@ -303,9 +303,11 @@ fn usage_of(reservation: &Reservation, answer: &Answer) -> (Usage, SettlementBas
         Some(media) => tollgate_wire::media::counted_usage(media, None, answer.text_bytes),
         None => usage_check::counted(reservation, &shown),
     };
-    let judged = |told: &Usage| match media {
-        Some(_) => (*told, SettlementBasis::Provider),
-        None => usage_check::settled(reservation, Some(told), &shown),
+    // what a compacted conversation shows is its old text, what was made is encrypted
+    let is_taken_as_told = media.is_some() || responses::is_compaction(&reservation.priced.client);
+    let judged = |told: &Usage| match is_taken_as_told {
+        true => (*told, SettlementBasis::Provider),
+        false => usage_check::settled(reservation, Some(told), &shown),
     };
     let (usage, basis, span) = match &answer.usage {
         UsageReading::Counted(usage, span) => {

@@ -57,7 +57,7 @@ pub(crate) async fn quote(
     pass_limits(gateway, &priced.caller, &priced.requested_model, end_user).await?;
     // as a request is, whose cheap bound the ledger refuses
     if priced.media.is_none() && levels(&priced).is_beyond_every_period(priced.plan.minimum) {
-        priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens);
+        priced.plan.count_exactly(&priced.skim, &priced.body.0);
     }
     Ok(json_answer(StatusCode::OK, Bytes::from(describe(&priced).to_string())))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Re
     let mut outcome = admit(gateway, &priced, hold).await?;
     if priced.media.is_none()
         && may_fit_when_counted(&outcome, priced.plan.minimum)
-        && priced.plan.count_exactly(&priced.skim, &priced.body.0, gateway.config.output_floor_tokens)
+        && priced.plan.count_exactly(&priced.skim, &priced.body.0)
     {
         outcome = admit(gateway, &priced, hold).await?;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tollgate_domain::{AttemptOutcome, ErrorKind, NanoUsd};
-use tollgate_policy::{Candidate, ResponsesService};
+use tollgate_policy::{Candidate, ResponsesService, Snapshot};
 use tollgate_wire::json::{Node, ReadError};
 use tollgate_wire::neutral::ChatDialect;
 use tollgate_wire::openai::error::read_provider_error;
@@ -16,9 +16,10 @@ use crate::attempt::{Failed, told_usage};
 use crate::auth::Authenticated;
 use crate::dialects::{self, Client};
 use crate::error::Refusal;
+use crate::kept_files;
 use crate::objects::ids::{BatchClaim, Kind, ObjectId, Owner};
 use crate::pipeline::Priced;
-use crate::plan::{PlanInput, PricedCandidate};
+use crate::plan::PricedCandidate;
 use crate::settle::Reservation;
 
 /// What a tool of a grammar counts beside its bytes, in tools with a schema: there is no schema whose values would count.
@@ -26,12 +27,19 @@ const TOOLS_PER_CUSTOM_TOOL: u64 = 2;
 /// What the status of a response is once nothing more comes.
 const ENDS: [&str; 4] = ["completed", "failed", "incomplete", "cancelled"];
 
+/// A conversation made shorter: `POST` to this.
+pub(crate) const COMPACT_PATH: &str = "/v1/responses/compact";
+/// What a prompt counts: `POST` to this.
+pub(crate) const INPUT_TOKENS_PATH: &str = "/v1/responses/input_tokens";
+
 /// What a client of Responses asks for beside what every dialect has words for.
 #[derive(Debug)]
 pub(crate) struct AskedResponse {
     facts: NativeFacts,
     /// The kept response that it continues.
     previous: Option<ObjectId>,
+    /// Whether a conversation is to be made shorter instead of continued.
+    is_compaction: bool,
 }
 
 /// Whether a candidate is asked in Responses by a client of that dialect.
@@ -42,11 +50,12 @@ pub(crate) fn is_spoken(client: ChatDialect, candidate: &Candidate) -> bool {
 
 impl AskedResponse {
     /// `None` for other dialects.
-    pub(crate) fn read(dialect: ChatDialect, body: &[u8]) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn read(dialect: ChatDialect, path: &str, body: &[u8]) -> Result<Option<Self>, ReadError> {
         if dialect != ChatDialect::OpenAiResponses {
             return Ok(None);
         }
-        Ok(Some(Self { facts: NativeFacts::read(body)?, previous: None }))
+        let is_compaction = path.trim_end_matches('/') == COMPACT_PATH;
+        Ok(Some(Self { facts: NativeFacts::read(body)?, previous: None, is_compaction }))
     }
 
     /// What costs something though the same request as Chat Completions does not show it.
@@ -71,9 +80,10 @@ impl AskedResponse {
         let is_stateless = candidate.responses.service == ResponsesService::Stateless;
         let edits = NativeEdits {
             model: &candidate.model,
-            output_cap,
+            // nobody can say how long a compacted conversation may be
+            output_cap: output_cap.filter(|_| !self.is_compaction),
             previous_response_id: self.previous.as_ref().map(|kept| kept.upstream.as_str()),
-            forbid_store: is_stateless && self.facts.store == Some(true),
+            forbid_store: is_stateless && !self.is_compaction && self.facts.store == Some(true),
         };
         pass_request(body, &edits)
     }
@@ -83,8 +93,26 @@ fn asked(client: &Client) -> Option<&AskedResponse> {
     client.foreign.as_ref()?.responses.as_ref()
 }
 
-/// Finds the kept response that a request continues: its caller's, or there is none.
-pub(crate) fn open(client: &mut Client, caller: &Authenticated) -> Result<(), Refusal> {
+/// Reads a request of any dialect; what one of Responses names of things that are kept is its caller's, or there is none.
+pub(crate) fn read(
+    dialect: ChatDialect,
+    path: &str,
+    body: Bytes,
+    caller: &Authenticated,
+) -> Result<(Client, Bytes), Refusal> {
+    let opened = match dialect {
+        ChatDialect::OpenAiResponses => kept_files::open(dialect, &body, caller)?,
+        _ => None,
+    };
+    let (body, files) = opened.map_or((body, None), |opened| (opened.body, Some(opened.kept)));
+    let (mut client, as_chat) = dialects::read(dialect, path, body)?;
+    client.files = files;
+    open(&mut client, caller)?;
+    Ok((client, as_chat))
+}
+
+/// Finds the kept response that a request continues.
+fn open(client: &mut Client, caller: &Authenticated) -> Result<(), Refusal> {
     let Some(asked) = client.foreign.as_mut().and_then(Arc::get_mut).and_then(|one| one.responses.as_mut())
     else {
         return Ok(());
@@ -99,11 +127,22 @@ pub(crate) fn open(client: &mut Client, caller: &Authenticated) -> Result<(), Re
         );
         Refusal::new(ErrorKind::NotFound, message).with_param("previous_response_id")
     })?);
+    let is_elsewhere = |files: &ObjectId| {
+        asked.previous.as_ref().is_some_and(|previous| !kept_files::is_same_place(previous, files))
+    };
+    if client.files.as_deref().is_some_and(is_elsewhere) {
+        let message = "the files and the response to continue are kept in different places: upload the files where the response is kept";
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("previous_response_id"));
+    }
     Ok(())
 }
 
-/// Where the kept response is that a request continues: only there it can be continued.
+/// Where the kept response is that a request continues, or the files that it names: only there it can be asked.
 pub(crate) fn pinned(client: &Client) -> Option<&ObjectId> {
+    previous(client).or(client.files.as_deref())
+}
+
+fn previous(client: &Client) -> Option<&ObjectId> {
     asked(client)?.previous.as_ref()
 }
 
@@ -112,25 +151,52 @@ pub(crate) fn continues_background(client: &Client) -> bool {
     pinned(client).is_some_and(|kept| kept.batch.is_some())
 }
 
+/// The member that says where a request must go.
+fn pinning_member(client: &Client) -> &'static str {
+    match (previous(client), client.dialect) {
+        (Some(_), _) => "previous_response_id",
+        (None, ChatDialect::OpenAiChat) => "messages",
+        (None, _) => "input",
+    }
+}
+
+/// Whether a conversation is to be made shorter instead of continued.
+pub(crate) fn is_compaction(client: &Client) -> bool {
+    asked(client).is_some_and(|asked| asked.is_compaction)
+}
+
+/// Where a provider is asked for it, below its base URL.
+pub(crate) fn path(client: &Client) -> &'static str {
+    if is_compaction(client) { "/responses/compact" } else { "/responses" }
+}
+
+/// Whether all that it can cost is held at once: what goes on without its client, and what takes no cap.
+pub(crate) fn is_held_as_a_whole(client: &Client) -> bool {
+    is_background(client) || is_compaction(client)
+}
+
 /// Whether it is answered before it is done.
 pub(crate) fn is_background(client: &Client) -> bool {
     asked(client).is_some_and(|asked| asked.facts.background)
 }
 
 /// None of the requested model's candidates is where the continued response is kept.
-pub(crate) fn elsewhere(input: &PlanInput<'_>) -> Refusal {
-    let kept = pinned(input.client).map(|kept| kept.provider);
-    let provider = input.snapshot.providers().find(|provider| Some(provider.id) == kept);
-    let model = input.requested_model.escape_debug();
+pub(crate) fn elsewhere(snapshot: &Snapshot, client: &Client, model: &str) -> Refusal {
+    let kept = pinned(client).map(|kept| kept.provider);
+    let provider = snapshot.providers().find(|provider| Some(provider.id) == kept);
+    let (what, instead) = match previous(client) {
+        Some(_) => ("response to continue is", "send the whole conversation in `input`"),
+        None => ("files are", "send their data"),
+    };
     let message = match provider {
         Some(provider) => format!(
-            "the response to continue is kept by the provider `{}`, where the model `{model}` does not lead: name one of its models, or send the whole conversation in `input`",
-            provider.name
+            "the {what} kept by the provider `{}`, where the model `{}` does not lead: name one of its models, or {instead}",
+            provider.name,
+            model.escape_debug()
         ),
-        None => "the provider that keeps the response is no longer configured: send the whole conversation in `input`"
-            .to_owned(),
+        None => format!("the {what} kept by a provider that is no longer configured: {instead}"),
     };
-    Refusal::new(ErrorKind::InvalidRequest, message).with_param("previous_response_id")
+    Refusal::new(ErrorKind::InvalidRequest, message).with_param(pinning_member(client))
 }
 
 /// Refuses a candidate that cannot keep, continue or finish a response as it is asked to.
@@ -150,6 +216,18 @@ pub(crate) fn check(client: &Client, candidate: &Candidate) -> Result<(), Refusa
             "the provider `{name}` keeps no responses: send the whole conversation in `input` instead of `previous_response_id`"
         );
         return refuse("previous_response_id", message);
+    }
+    if asked.is_compaction && !keeps {
+        let message = format!(
+            "the provider `{name}` compacts no conversations: name a model of one that keeps responses, or shorten `input` yourself"
+        );
+        return refuse("model", message);
+    }
+    if asked.is_compaction
+        && (facts.background || client.foreign.as_ref().is_some_and(|one| one.incoming.request.stream))
+    {
+        let message = "a compacted conversation comes whole: leave `stream` and `background` out";
+        return refuse("stream", message.to_owned());
     }
     if !facts.background {
         return Ok(());
@@ -179,6 +257,9 @@ pub(crate) fn check_line(client: &Client, candidate: &Candidate) -> Result<(), R
         };
         return refuse(&format!("the provider `{name}` does not serve {model} like this: use {other}"));
     }
+    if client.files.is_some() {
+        return refuse("a batch opens no names of files: write their data into the line");
+    }
     let Some(asked) = asked(client) else { return Ok(()) };
     if asked.previous.is_some() {
         return refuse("a batch continues no response: write the whole conversation into `body.input`");
@@ -189,9 +270,22 @@ pub(crate) fn check_line(client: &Client, candidate: &Candidate) -> Result<(), R
     Ok(())
 }
 
+/// The most that a candidate answers with, where no cap can be sent to it; `None` where one can.
+pub(crate) fn fixed_cap(client: &Client, candidate: &Candidate) -> Option<Result<u64, Refusal>> {
+    is_compaction(client).then(|| {
+        candidate.max_output_tokens.ok_or_else(|| {
+            let (provider, model) = (&candidate.provider.name, &candidate.model);
+            let message = format!(
+                "nobody knows how much {provider}/{model} answers at most, and compaction takes no cap: use another model"
+            );
+            Refusal::new(ErrorKind::InvalidRequest, message).with_param("model")
+        })
+    })
+}
+
 /// What cannot be bounded, in the words of the request.
 pub(crate) fn unbounded(client: &Client, candidate: &Candidate, refusal: Refusal) -> Refusal {
-    if pinned(client).is_none() {
+    if previous(client).is_none() {
         return refusal;
     }
     let (provider, model) = (&candidate.provider.name, &candidate.model);

@@ -144,7 +144,7 @@ impl Asking<'_> {
         if let Some(credential) = credential {
             crate::dialects::present(&mut headers, provider.dialect, &credential.secret);
         }
-        let url = format!("{}{path}", provider.base_url.trim_end_matches('/'));
+        let url = format!("{}{path}", crate::dialects::openai_base(provider));
         let request = UpstreamRequest {
             method: Method::GET,
             url: url.parse().ok()?,

@@ -27,7 +27,7 @@ use crate::error::Refusal;
 use crate::gateway::Pod;
 use crate::passthrough::PassthroughCall;
 use crate::pipeline::{self, Priced};
-use crate::responses::{is_under_way, pinned, sealing, unreadable};
+use crate::responses::{COMPACT_PATH, INPUT_TOKENS_PATH, is_under_way, pinned, sealing, unreadable};
 
 const PREFIX: &str = "/v1/responses/";
 /// What of a query passes; clients write lists with and without brackets.
@@ -45,7 +45,8 @@ enum Call {
 
 /// Whether a path is one of these.
 pub(crate) fn is_path(path: &str) -> bool {
-    path.strip_prefix(PREFIX).is_some_and(|rest| !rest.trim_matches('/').is_empty())
+    let is_of_none = matches!(path.trim_end_matches('/'), COMPACT_PATH | INPUT_TOKENS_PATH);
+    !is_of_none && path.strip_prefix(PREFIX).is_some_and(|rest| !rest.trim_matches('/').is_empty())
 }
 
 fn read_call<'a>(method: &Method, path: &'a str) -> Result<(Call, &'a str), Refusal> {
@@ -166,7 +167,7 @@ async fn shown(
 }
 
 /// What of a response in the background has been seen: its cost where it has ended.
-async fn seen(asking: &Asking<'_>, kept: &ObjectId, body: &[u8]) -> Option<NanoUsd> {
+pub(super) async fn seen(asking: &Asking<'_>, kept: &ObjectId, body: &[u8]) -> Option<NanoUsd> {
     let claim = kept.batch.as_ref()?;
     if is_under_way(body) {
         renew(asking, claim).await;

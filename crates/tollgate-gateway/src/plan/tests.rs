@@ -167,6 +167,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         drop_unsupported: false,
     };
     let mut plan = PricedPlan {
+        output_floor: 256,
         plan: Arc::new(route),
         candidates: [candidate].into(),
         tier: ServiceTier::Standard,
@@ -181,11 +182,11 @@ fn an_exact_count_lowers_what_must_be_held() {
         input_estimate: 0,
         lost_usage: Usage::ZERO,
     };
-    assert!(plan.count_exactly(&skim, body.as_bytes(), 256));
+    assert!(plan.count_exactly(&skim, body.as_bytes()));
     // a nano-USD per token: 1,000 tokens of text, the marks around them, and 256 or 4,096 of the answer
     assert!((1_256..1_500).contains(&plan.minimum.0), "{:?}", plan.minimum);
     assert_eq!(plan.amount.0 - plan.minimum.0, 4_096 - 256);
-    assert!(!plan.count_exactly(&skim, body.as_bytes(), 256), "nothing more to gain");
+    assert!(!plan.count_exactly(&skim, body.as_bytes()), "nothing more to gain");
 }
 
 #[test]

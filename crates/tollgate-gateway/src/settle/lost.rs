@@ -94,7 +94,7 @@ impl Reservation {
         if !plan.is_paid {
             return true;
         }
-        let floor = self.gateway.config.output_floor_tokens;
+        let floor = plan.output_floor;
         // the first attempt was sent with no more than what was granted for it
         let bound = next.first_bound(&plan.shape(), floor).min(self.first_granted);
         let needed = lost.saturating_add(bound).min(MAX_LIMIT);

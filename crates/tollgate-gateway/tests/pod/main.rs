@@ -19,6 +19,7 @@ mod objects;
 mod openai_document;
 mod other_paths;
 mod passthrough;
+mod response_calls;
 mod responses;
 mod rules;
 mod slices;

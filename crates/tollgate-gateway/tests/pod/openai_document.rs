@@ -33,6 +33,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "refused: a conversation belongs to the provider's account, where it has no owner",
     ),
     (
+        "/responses/input_tokens",
+        "conversation",
+        "refused: a conversation belongs to the provider's account, where it has no owner",
+    ),
+    (
         "/responses",
         "context_management",
         "refused: what the provider compacts by itself has no bound that the request tells",
@@ -56,8 +61,6 @@ const APART: &[(&str, &str, &str)] = &[
     ("*", "/audio/voice_consents", "not served: voices have no owner at the vendor"),
     ("*", "/audio/voice_consents/", "not served: voices have no owner at the vendor"),
     ("*", "/audio/voices", "not served: voices have no owner at the vendor"),
-    ("POST", "/responses/compact", "not served yet"),
-    ("POST", "/responses/input_tokens", "not served yet"),
 ];
 
 fn apart(operation: &Operation) -> Option<&'static str> {

@@ -11,9 +11,9 @@ use tollgate_testkit::vendors::KeptResponses;
 use crate::harness::{INPUT_PRICE, OTHER_KEY, OUTPUT_PRICE, Pod, Setup};
 
 /// What the vendor tells of each answer: 21 prompt tokens, 9 of the answer.
-const COST: NanoUsd = NanoUsd(21 * INPUT_PRICE + 9 * OUTPUT_PRICE);
+pub(crate) const COST: NanoUsd = NanoUsd(21 * INPUT_PRICE + 9 * OUTPUT_PRICE);
 /// Prompt and answer tokens that the model takes at most.
-const CONTEXT: u64 = 5_000;
+pub(crate) const CONTEXT: u64 = 5_000;
 
 /// A catalogue whose vendor `mock` serves Responses like this, with one model of these surfaces.
 pub(crate) fn catalog(responses: &Value, surfaces: &[&str]) -> Catalog {
@@ -185,7 +185,7 @@ async fn kept_responses_belong_to_their_project() {
 }
 
 /// Events until one that costs something.
-async fn next_charge(pod: &Pod) -> UsageEvent {
+pub(crate) async fn next_charge(pod: &Pod) -> UsageEvent {
     loop {
         let event = pod.next_event().await;
         if event.cost > NanoUsd::ZERO {

@@ -48,6 +48,9 @@ impl KeptResponses {
         if id.is_empty() {
             return self.make(request);
         }
+        if request.method() == "POST" && matches!(id, "input_tokens" | "compact") {
+            return Some(self.without_keeping(id, &request.json().ok()?));
+        }
         let mut all = self.kept();
         let Some(place) = all.iter().position(|kept| kept.id == id) else {
             return Some(Script::error(404, "no such response"));
@@ -99,6 +102,24 @@ impl KeptResponses {
             all.push(kept);
         }
         Some(answer)
+    }
+
+    /// What a prompt counts, or a conversation made shorter.
+    fn without_keeping(&self, call: &str, body: &Value) -> Script {
+        let previous = &body["previous_response_id"];
+        if previous.is_string() && !self.kept().iter().any(|kept| *previous == kept.id) {
+            return Script::error(400, "no response to continue");
+        }
+        if call == "input_tokens" {
+            return Script::new().json(&json!({"object": "response.input_tokens", "input_tokens": 21}));
+        }
+        let text = json!([{"type": "input_text", "text": body["input"]}]);
+        Script::new().json(&json!({
+            "id": "resp_compacted", "object": "response.compaction", "created_at": 1,
+            "output": [{"type": "message", "role": "user", "content": text},
+                {"type": "compaction", "id": "cmp_1", "encrypted_content": "encrypted"}],
+            "usage": {"input_tokens": 21, "output_tokens": 9, "total_tokens": 30},
+        }))
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {

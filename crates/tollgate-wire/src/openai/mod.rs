@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod error;
+pub mod file_ids;
 pub mod models;
 pub mod request;
 pub mod response;

@@ -14,7 +14,8 @@ use crate::harness::{Pod, Setup};
 use crate::objects;
 
 /// Operations with bodies that this provider is asked for, too.
-const BODIES: [&str; 3] = ["/responses", "/files", "/batches"];
+const BODIES: [&str; 5] =
+    ["/responses", "/responses/compact", "/responses/input_tokens", "/files", "/batches"];
 /// A line that a batch may have.
 const LINE: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":9}}"#;
 
