@@ -219,10 +219,6 @@ impl MemoryLedger {
         self.shared.outbox.read(max, block_ms, self.shared.clock.as_ref()).await
     }
 
-    pub(crate) fn outbox_reclaim(&self, max: usize, idle_ms: u64) -> Vec<OutboxEntry> {
-        self.shared.outbox.reclaim(max, idle_ms, self.shared.clock.now())
-    }
-
     pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) {
         let journaled = self.shared.outbox.acknowledge(handles);
         self.log_journaled(&journaled);
@@ -241,8 +237,8 @@ impl MemoryLedger {
         self.shared.outbox.mark()
     }
 
-    pub(crate) fn outbox_holds(&self, mark: &OutboxMark) -> bool {
-        self.shared.outbox.holds(mark)
+    pub(crate) fn outbox_look(&self, mark: &mut OutboxMark, max: usize) -> Vec<OutboxEntry> {
+        self.shared.outbox.look(mark, max)
     }
 
     pub(crate) fn outbox_len(&self) -> u64 {

@@ -297,6 +297,23 @@ pub struct OutboxHandle {
     pub id: String,
 }
 
-/// Where the outbox ended at a moment: its last entry in each shard that had one.
+/// What was in the outbox at a moment, less what [`crate::Ledger::outbox_look`] has shown of it since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OutboxMark(pub(crate) Vec<OutboxHandle>);
+pub struct OutboxMark(pub(crate) Vec<OutboxSpan>);
+
+impl OutboxMark {
+    /// Whether all of it was shown.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The entries of one shard from after one to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutboxSpan {
+    pub(crate) shard: u16,
+    /// The last one that was shown.
+    pub(crate) after: Option<String>,
+    /// The last one that was there.
+    pub(crate) last: String,
+}

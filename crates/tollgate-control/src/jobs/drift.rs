@@ -318,7 +318,8 @@ impl DriftJob {
             return Ok(Look::Compared(BTreeMap::new()));
         }
         // Less than the journal had is wrong at any moment; more, only once what was on its way is written.
-        let is_drained = tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained()).await.is_ok();
+        let is_drained =
+            matches!(tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained()).await, Ok(Ok(())));
         let after = self.books(tenant, &budgets).await?;
         let mut differences = BTreeMap::new();
         for (counter, found) in found {

@@ -2,13 +2,13 @@
 //! takes each event once by its id, so that a batch may be repeated whole after any failure.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tollgate_domain::UsageEvent;
+use tollgate_domain::{EventId, UsageEvent};
 use tollgate_ledger::{Ledger, LedgerError, OutboxEntry, OutboxHandle};
 use tollgate_store::{Store, StoreError};
 
@@ -19,17 +19,14 @@ use super::AlertSignals;
 const GATHER: Duration = Duration::from_millis(50);
 /// Events written in one transaction: large enough to keep up, small enough to be quick to repeat.
 const MAX_BATCH: usize = 500;
-/// How long a read waits for the first event; also how late a stop, or the wish to have all of it journaled, is
-/// noticed at most: tenants are closed meanwhile.
+/// How long a read waits for the first event; also how late a stop is noticed at most, and how long a reseed, while
+/// tenants are closed, waits for a read that takes nothing.
 const READ_BLOCK_MS: u64 = 10;
-/// While somebody waits for the journal to be complete, what another process has taken for so long is journaled here
-/// as well: far more than writing a batch takes.
-const RECLAIM_AFTER_MS: u64 = 50;
 /// How soon a ledger that did not tell what is in its outbox is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// First wait after a read that failed, which doubles: a stream that was lost meanwhile is there again at the next.
 const MIN_READ_BACKOFF: Duration = Duration::from_millis(10);
-/// Longest wait after a read that failed, unless somebody waits for the journal to be complete.
+/// Longest wait after a read that failed.
 const MAX_READ_BACKOFF: Duration = Duration::from_secs(1);
 /// First wait after a failure; it doubles.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
@@ -71,33 +68,12 @@ pub(crate) struct JournalWriter {
     alerts: AlertSignals,
 }
 
-/// Passes over the outbox: each is a read, and the writing of what was read.
+/// Passes over the outbox: each is a read, and the writing of what was read. A read that failed ends its pass.
 #[derive(Debug, Default)]
 struct Passes {
     begun: AtomicU64,
     /// The last one that has ended.
     ended: watch::Sender<u64>,
-    /// How many wait for the journal to be complete: no pause is made.
-    waiting: AtomicUsize,
-    /// Ends the present pause.
-    hurry: Notify,
-}
-
-/// Somebody waits for the journal to be complete.
-struct Waiting<'a>(&'a Passes);
-
-impl<'a> Waiting<'a> {
-    fn begin(passes: &'a Passes) -> Self {
-        passes.waiting.fetch_add(1, Ordering::AcqRel);
-        passes.hurry.notify_one();
-        Self(passes)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -112,13 +88,6 @@ impl JournalWriter {
     pub(crate) fn new(store: Store, ledger: Ledger, alerts: AlertSignals) -> Self {
         let (counters, passes, read_failures) = (Arc::default(), Arc::default(), Arc::default());
         Self { store, ledger, counters, passes, read_failures, alerts }
-    }
-
-    /// Journals events that came by another way than the outbox.
-    pub(crate) async fn journal(&self, events: &[Arc<UsageEvent>]) -> Result<(), StoreError> {
-        self.store.journal_events(events).await?;
-        self.alerts.journaled(events);
-        Ok(())
     }
 
     pub(crate) fn status(&self) -> JournalStatus {
@@ -139,10 +108,9 @@ impl JournalWriter {
                 if is_stopping && n_entries == 0 {
                     break;
                 }
-                if (1..MAX_BATCH).contains(&n_entries) && !self.passes.are_hurried() {
+                if (1..MAX_BATCH).contains(&n_entries) {
                     tokio::select! {
                         () = tokio::time::sleep(GATHER) => {}
-                        () = self.passes.hurry.notified() => {}
                         () = stop.cancelled() => {}
                     }
                 }
@@ -160,29 +128,64 @@ impl JournalWriter {
         }
     }
 
-    /// Waits until everything that is in the outbox now is journaled, also what another process took from it, and
-    /// what this one took from a ledger that has lost it since. What comes later is not waited for.
-    pub(crate) async fn drained(&self) {
-        let passes = &self.passes;
-        let _waiting = Waiting::begin(passes);
-        let mark = loop {
+    /// Journals everything that is in the outbox now, also what another process took from it, and waits for what this
+    /// one took from a ledger that has lost it since. What comes later is left to the writer.
+    ///
+    /// Tenants are closed meanwhile. So it does not wait for the writer's passes, one transaction after the other,
+    /// over an outbox that an older copy of the ledger has filled again: most of that is journaled, which a query
+    /// tells. What is left may be written twice at the same time, and is journaled once.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub(crate) async fn drained(&self) -> Result<(), StoreError> {
+        let mut mark = loop {
             match self.ledger.outbox_mark().await {
                 Ok(mark) => break mark,
                 Err(error) => self.ask_again_after(&error).await,
             }
         };
-        let mut ended = passes.ended.subscribe();
-        let under_way = passes.begun.load(Ordering::Acquire);
-        // the sender lives as long as this writer
-        let _ = ended.wait_for(|pass| *pass >= under_way).await;
-        loop {
-            match self.ledger.outbox_holds(&mark).await {
-                Ok(false) => return,
-                // what another process has taken is seen gone at the end of one of our passes
-                Ok(true) => drop(ended.changed().await),
-                Err(error) => self.ask_again_after(&error).await,
+        let mut ended = self.passes.ended.subscribe();
+        let under_way = self.passes.begun.load(Ordering::Acquire);
+        let taken = async {
+            // the sender lives as long as this writer
+            let _ = ended.wait_for(|pass| *pass >= under_way).await;
+            Ok(())
+        };
+        let there = async {
+            while !mark.is_empty() {
+                match self.ledger.outbox_look(&mut mark, MAX_BATCH).await {
+                    Ok(entries) => {
+                        // what is no event is for the writer to set aside
+                        let Batch { events, handles, .. } = Batch::of(entries);
+                        self.journal_missing(&events).await?;
+                        // what is left here keeps every pod from forgetting what it settled since
+                        if let Err(error) = self.ledger.outbox_acknowledge(&handles).await {
+                            self.failed(&error);
+                        }
+                    }
+                    Err(error) => self.ask_again_after(&error).await,
+                }
             }
+            Ok(())
+        };
+        tokio::try_join!(taken, there).map(drop)
+    }
+
+    /// Journals those events that are not: most are, and looking is cheaper than writing.
+    ///
+    /// # Errors
+    /// The database's own; some may be journaled.
+    pub(crate) async fn journal_missing(&self, events: &[Arc<UsageEvent>]) -> Result<(), StoreError> {
+        let ids: Vec<EventId> = events.iter().map(|event| event.event).collect();
+        let journaled = self.store.journaled_among(&ids).await?;
+        let missing = events.iter().filter(|event| !journaled.contains(&event.event));
+        let missing: Vec<_> = missing.map(Arc::clone).collect();
+        for part in missing.chunks(MAX_BATCH) {
+            self.store.journal_events(part).await?;
         }
+        // also for what was there before: whoever wrote it may have died before anybody was told
+        self.alerts.journaled(events);
+        Ok(())
     }
 
     async fn ask_again_after(&self, error: &LedgerError) {
@@ -193,54 +196,47 @@ impl JournalWriter {
     /// One pass. Answers how many entries it had.
     async fn pass(&self, block_ms: u64) -> usize {
         let pass = self.passes.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let n_entries = self.write_next(block_ms).await;
-        self.passes.ended.send_replace(pass);
-        n_entries
-    }
-
-    /// Writes the next batch, repeating it until it is written. Answers how many entries it had.
-    async fn write_next(&self, block_ms: u64) -> usize {
-        let entries = match self.read(block_ms).await {
-            Ok(entries) => entries,
+        let read = self.ledger.outbox_read(MAX_BATCH, block_ms).await;
+        let n_entries = match &read {
+            Ok(entries) => entries.len(),
+            Err(_) => 0,
+        };
+        let pause = match read {
+            Ok(entries) => {
+                self.read_failures.store(0, Ordering::Relaxed);
+                self.write_all(entries).await;
+                None
+            }
             Err(error) => {
                 self.failed(&error);
                 let n_failures = self.read_failures.fetch_add(1, Ordering::Relaxed);
-                let pause =
+                let doubled =
                     MIN_READ_BACKOFF * 2_u32.saturating_pow(u32::try_from(n_failures).unwrap_or(u32::MAX));
-                tokio::select! {
-                    () = tokio::time::sleep(jittered(pause.min(MAX_READ_BACKOFF))) => {}
-                    // a tenant is closed until what is in the outbox is journaled: the ledger is back, or is about to be
-                    () = self.passes.hurry.notified() => self.read_failures.store(0, Ordering::Relaxed),
-                }
-                return 0;
+                Some(jittered(doubled.min(MAX_READ_BACKOFF)))
             }
         };
-        self.read_failures.store(0, Ordering::Relaxed);
-        let n_entries = entries.len();
-        if n_entries == 0 {
-            return 0;
+        self.passes.ended.send_replace(pass);
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        n_entries
+    }
+
+    /// Writes a batch, repeating it until it is written.
+    async fn write_all(&self, entries: Vec<OutboxEntry>) {
+        if entries.is_empty() {
+            return;
         }
         let mut batch = Batch::of(entries);
         let mut backoff = MIN_BACKOFF;
         loop {
             match self.write(&mut batch).await {
-                Ok(()) => return n_entries,
+                Ok(()) => return,
                 Err(error) => self.failed(&error),
             }
             tokio::time::sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
-    }
-
-    /// What is new; where there is nothing and somebody waits for the journal to be complete, what somebody else took
-    /// and has not journaled: another process, one that died, or this one before the ledger was replaced by an
-    /// older copy of itself.
-    async fn read(&self, block_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
-        let entries = self.ledger.outbox_read(MAX_BATCH, block_ms).await?;
-        if !entries.is_empty() || !self.passes.are_hurried() {
-            return Ok(entries);
-        }
-        self.ledger.outbox_reclaim(MAX_BATCH, RECLAIM_AFTER_MS).await
     }
 
     async fn write(&self, batch: &mut Batch) -> Result<(), JournalError> {
@@ -271,12 +267,6 @@ impl JournalWriter {
         if !self.counters.is_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(error, "the journal does not take events; they wait in the outbox");
         }
-    }
-}
-
-impl Passes {
-    fn are_hurried(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::{Clock, EventId, HoldId, NodeId, TenantId};
-use tollgate_ledger::{Epoch, Ledger, LedgerError, OpenReport, ReseedOutcome, TenantEpoch, UnjournaledEvent};
+use tollgate_ledger::{Epoch, Ledger, LedgerError, ReseedOutcome, TenantEpoch, UnjournaledEvent};
 use tollgate_store::{Store, StoreError};
 
 pub(crate) use self::sweep::sweep;
@@ -31,8 +31,6 @@ use crate::roster::{PodReports, PodRoster};
 const MAX_BATCH: usize = 128;
 /// Requests waiting; beyond it callers wait for room.
 const MAX_WAITING: usize = 10_000;
-/// Events written in one transaction, as the journal writer does.
-const EVENTS_PER_WRITE: usize = 500;
 /// How long the outbox may take to be drained: it holds what fits between two passes of the journal writer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a reseed that heard a pod, the same pod's older request is answered by it.
@@ -264,7 +262,7 @@ impl Reseeder {
             if has_outbox {
                 tokio::time::timeout(DRAIN_TIMEOUT, self.journal.drained())
                     .await
-                    .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))?;
+                    .map_err(|_| Failure("the journal does not take what is in the outbox".to_owned()))??;
             }
             Ok(began.elapsed().as_millis())
         };
@@ -274,7 +272,9 @@ impl Reseeder {
             // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
             reports.push(self.ledger.open_report(Some(&tenants)));
             let told_ms = began.elapsed().as_millis();
-            self.journal_reported(&reports).await?;
+            let told = reports.iter().flat_map(|report| &report.events);
+            let told: Vec<_> = told.map(|UnjournaledEvent { event, .. }| Arc::clone(event)).collect();
+            self.journal.journal_missing(&told).await?;
             Ok::<_, Failure>((answered, reports, told_ms, began.elapsed().as_millis()))
         };
         // both after the tenants were closed: nothing is added to either
@@ -311,19 +311,6 @@ impl Reseeder {
             outcomes.insert(reseed.tenant, done);
         }
         Ok(answered)
-    }
-
-    async fn journal_reported(&self, reports: &[OpenReport]) -> Result<(), Failure> {
-        let reported = || reports.iter().flat_map(|report| &report.events);
-        // most are journaled, and their pods have not heard of it yet: looking is cheaper than writing
-        let ids: Vec<EventId> = reported().map(|UnjournaledEvent { event, .. }| event.event).collect();
-        let journaled = self.store.journaled_among(&ids).await?;
-        let missing = reported().filter(|unjournaled| !journaled.contains(&unjournaled.event.event));
-        let events: Vec<_> = missing.map(|UnjournaledEvent { event, .. }| Arc::clone(event)).collect();
-        for part in events.chunks(EVENTS_PER_WRITE) {
-            self.journal.journal(part).await?;
-        }
-        Ok(())
     }
 
     /// A pod may not have heard yet that a hold of its was settled, or the slab that it was admitted out of, which

@@ -19,19 +19,6 @@ impl Ledger {
         }
     }
 
-    /// Takes up to `max` events that somebody took `idle_ms` ago and has not acknowledged: for who waits for the journal
-    /// to be complete, and cannot wait until they are delivered again. Whoever took them may journal them as well.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: nothing is lost, it is delivered later.
-    pub async fn outbox_reclaim(&self, max: usize, idle_ms: u64) -> Result<Vec<OutboxEntry>, LedgerError> {
-        match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_reclaim(max, idle_ms)),
-            Self::Redis(ledger) => ledger.outbox_reclaim(max, idle_ms).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_reclaim(max, idle_ms)).await,
-        }
-    }
-
     /// Removes journaled events from the outbox. Unknown handles are ignored.
     ///
     /// # Errors
@@ -85,15 +72,21 @@ impl Ledger {
         }
     }
 
-    /// Whether something that was in the outbox at `mark` is neither acknowledged nor set aside, whoever reads it.
+    /// Shows about `max` entries that were in the outbox at `mark` and are not acknowledged, whoever took them, and takes
+    /// nothing: for who cannot wait until they are journaled and may do it as well. What was shown is no longer in
+    /// the mark; it is to be called until that is empty. Redis takes a `max` below 16 for 16, one of each shard.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`].
-    pub async fn outbox_holds(&self, mark: &OutboxMark) -> Result<bool, LedgerError> {
+    /// [`LedgerError::Unavailable`]: the mark is as it was.
+    pub async fn outbox_look(
+        &self,
+        mark: &mut OutboxMark,
+        max: usize,
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         match self {
-            Self::Memory(ledger) => Ok(ledger.outbox_holds(mark)),
-            Self::Redis(ledger) => ledger.outbox_holds(mark).await,
-            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_holds(mark)).await,
+            Self::Memory(ledger) => Ok(ledger.outbox_look(mark, max)),
+            Self::Redis(ledger) => ledger.outbox_look(mark, max).await,
+            Self::Slabs(slabs) => Box::pin(slabs.backend().outbox_look(mark, max)).await,
         }
     }
 

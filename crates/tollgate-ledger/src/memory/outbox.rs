@@ -12,7 +12,7 @@ use tollgate_domain::{Clock, EventId, TenantId, UnixMillis, UsageEvent};
 
 use crate::holds::UnjournaledEvent;
 use crate::ledger::MAX_SET_ASIDE;
-use crate::types::{OutboxEntry, OutboxHandle, OutboxMark};
+use crate::types::{OutboxEntry, OutboxHandle, OutboxMark, OutboxSpan};
 
 /// After so long without acknowledgement an event is delivered again: far above what a journal batch takes.
 pub(super) const REDELIVERY_MS: i64 = 30_000;
@@ -83,11 +83,6 @@ impl Outbox {
         }
     }
 
-    /// What was delivered `idle_ms` ago, again.
-    pub(super) fn reclaim(&self, max: usize, idle_ms: u64, now: UnixMillis) -> Vec<OutboxEntry> {
-        self.queue.lock().take_delivered(max, i64::try_from(idle_ms).unwrap_or(i64::MAX), now)
-    }
-
     /// The events that are waited for no longer.
     pub(super) fn acknowledge(&self, handles: &[OutboxHandle]) -> Vec<EventId> {
         let mut queue = self.queue.lock();
@@ -127,16 +122,27 @@ impl Outbox {
     pub(super) fn mark(&self) -> OutboxMark {
         let queue = self.queue.lock();
         let last = queue.next_id.checked_sub(1).filter(|_| self.len() > 0);
-        OutboxMark(last.map(|id| OutboxHandle { shard: 0, id: id.to_string() }).into_iter().collect())
+        let span = |id: u64| OutboxSpan { shard: 0, after: None, last: id.to_string() };
+        OutboxMark(last.map(span).into_iter().collect())
     }
 
-    pub(super) fn holds(&self, mark: &OutboxMark) -> bool {
-        let Some(last) = mark.0.first().and_then(|handle| handle.id.parse::<u64>().ok()) else {
-            return false;
-        };
+    /// The next entries of the mark, which is shortened by them.
+    pub(super) fn look(&self, mark: &mut OutboxMark, max: usize) -> Vec<OutboxEntry> {
+        let Some(OutboxSpan { after, last, .. }) = mark.0.first_mut() else { return Vec::new() };
+        let number = |id: &str| id.parse::<u64>().expect("only this outbox makes its marks");
+        let (first, last) = (after.as_deref().map_or(0, |id| number(id) + 1), number(last));
         let queue = self.queue.lock();
-        let oldest = [queue.delivered.keys().next(), queue.waiting.front().map(|(id, _)| id)];
-        oldest.into_iter().flatten().any(|id| *id <= last)
+        let delivered = queue.delivered.iter().map(|(id, delivered)| (*id, &delivered.event));
+        let waiting = queue.waiting.iter().map(|(id, event)| (*id, event));
+        // whatever was delivered came before all that waits
+        let asked = delivered.chain(waiting).filter(|(id, _)| (first..=last).contains(id));
+        let entries: Vec<_> = asked.take(max).map(|(id, event)| entry(id, event.event.clone())).collect();
+        drop(queue);
+        match entries.last().filter(|_| entries.len() >= max) {
+            Some(shown) => *after = Some(shown.handle.id.clone()),
+            None => mark.0.clear(),
+        }
+        entries
     }
 
     pub(super) fn set_aside_len(&self) -> u64 {
@@ -147,7 +153,7 @@ impl Outbox {
 impl Queue {
     /// Abandoned deliveries first, then what waits.
     fn take(&mut self, max: usize, now: UnixMillis) -> Vec<OutboxEntry> {
-        let mut entries = self.take_delivered(max, REDELIVERY_MS, now);
+        let mut entries = self.take_abandoned(max, now);
         while entries.len() < max {
             let Some((id, event)) = self.waiting.pop_front() else { break };
             entries.push(entry(id, event.event.clone()));
@@ -156,8 +162,8 @@ impl Queue {
         entries
     }
 
-    fn take_delivered(&mut self, max: usize, idle_ms: i64, now: UnixMillis) -> Vec<OutboxEntry> {
-        let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= idle_ms);
+    fn take_abandoned(&mut self, max: usize, now: UnixMillis) -> Vec<OutboxEntry> {
+        let abandoned = self.delivered.iter_mut().filter(|(_, one)| now.since(one.at) >= REDELIVERY_MS);
         let mut entries = Vec::new();
         for (id, delivered) in abandoned.take(max) {
             delivered.at = now;

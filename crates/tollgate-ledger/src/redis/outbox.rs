@@ -21,7 +21,7 @@ use super::reply::Integers;
 use super::scripts;
 use crate::error::LedgerError;
 use crate::ledger::MAX_SET_ASIDE;
-use crate::types::{OutboxEntry, OutboxHandle, OutboxMark};
+use crate::types::{OutboxEntry, OutboxHandle, OutboxMark, OutboxSpan};
 
 /// The consumer group that the journal reads with.
 const GROUP: &str = "journal";
@@ -76,29 +76,16 @@ impl OutboxReader {
             }
             *next_claim_at = Instant::now() + interval;
         }
-        let entries = self.claim_idle(client, max, self.redelivery_ms).await?;
-        if entries.len() >= max {
-            // More may be abandoned: look again with the next call.
-            *self.next_claim_at.lock() = Instant::now();
-        }
-        Ok(entries)
-    }
-
-    /// Entries that were delivered `idle_ms` ago and are not acknowledged, at most `max`.
-    async fn claim_idle(
-        &self,
-        client: &Client,
-        max: usize,
-        idle_ms: u64,
-    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         let mut entries = Vec::new();
         for shard in 0..N_SHARDS {
             let n_wanted = max - entries.len();
             if n_wanted == 0 {
+                // More may be abandoned: look again with the next call.
+                *self.next_claim_at.lock() = Instant::now();
                 break;
             }
             let mut command = redis::cmd("XAUTOCLAIM");
-            command.arg(keys::outbox(shard)).arg(GROUP).arg(CONSUMER).arg(idle_ms).arg("0-0");
+            command.arg(keys::outbox(shard)).arg(GROUP).arg(CONSUMER).arg(self.redelivery_ms).arg("0-0");
             command.arg("COUNT").arg(n_wanted);
             let reply = self.ask(client, &command, 0).await?;
             let reply =
@@ -211,14 +198,6 @@ impl RedisLedger {
         outbox.read_new(client, max, block_ms).await
     }
 
-    pub(crate) async fn outbox_reclaim(
-        &self,
-        max: usize,
-        idle_ms: u64,
-    ) -> Result<Vec<OutboxEntry>, LedgerError> {
-        self.shared.outbox.claim_idle(&self.shared.client, max, idle_ms).await
-    }
-
     pub(crate) async fn outbox_acknowledge(&self, handles: &[OutboxHandle]) -> Result<(), LedgerError> {
         let mut pipeline = redis::pipe();
         for (shard, ids) in ids_by_shard(handles) {
@@ -261,27 +240,37 @@ impl RedisLedger {
         let mut mark = OutboxMark::default();
         for (shard, answer) in (0..N_SHARDS).zip(self.background_commands(&pipeline).await?) {
             let last = StreamRangeReply::from_redis_value(answer).map_err(|_| unreadable("XREVRANGE"))?;
-            mark.0.extend(last.ids.into_iter().map(|entry| OutboxHandle { shard, id: entry.id }));
+            let spans = last.ids.into_iter().map(|last| OutboxSpan { shard, after: None, last: last.id });
+            mark.0.extend(spans);
         }
         Ok(mark)
     }
 
-    /// What is acknowledged is deleted, so that whatever is left up to the mark is not.
-    pub(crate) async fn outbox_holds(&self, mark: &OutboxMark) -> Result<bool, LedgerError> {
+    /// What is acknowledged is deleted: whatever is left up to the mark is not.
+    pub(crate) async fn outbox_look(
+        &self,
+        mark: &mut OutboxMark,
+        max: usize,
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         if mark.0.is_empty() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
+        let share = (max / mark.0.len()).max(1);
         let mut pipeline = redis::pipe();
-        for OutboxHandle { shard, id } in &mark.0 {
-            pipeline.cmd("XRANGE").arg(keys::outbox(*shard)).arg("-").arg(id).arg("COUNT").arg(1);
+        for OutboxSpan { shard, after, last } in &mark.0 {
+            let after = after.as_ref().map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+            pipeline.cmd("XRANGE").arg(keys::outbox(*shard)).arg(after).arg(last).arg("COUNT").arg(share);
         }
-        for answer in self.background_commands(&pipeline).await? {
-            let left = StreamRangeReply::from_redis_value(answer).map_err(|_| unreadable("XRANGE"))?;
-            if !left.ids.is_empty() {
-                return Ok(true);
+        let (mut entries, mut rest) = (Vec::new(), OutboxMark::default());
+        for (span, answer) in mark.0.iter().zip(self.background_commands(&pipeline).await?) {
+            let shown = StreamRangeReply::from_redis_value(answer).map_err(|_| unreadable("XRANGE"))?.ids;
+            if let Some(last) = shown.last().filter(|_| shown.len() >= share) {
+                rest.0.push(OutboxSpan { after: Some(last.id.clone()), ..span.clone() });
             }
+            entries.extend(shown.into_iter().map(|entry| read_entry(span.shard, entry)));
         }
-        Ok(false)
+        *mark = rest;
+        Ok(entries)
     }
 
     async fn streams_len(&self, name: fn(u16) -> String) -> Result<u64, LedgerError> {

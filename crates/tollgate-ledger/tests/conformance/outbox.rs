@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tollgate_domain::EventId;
-use tollgate_ledger::{OutboxEntry, OutboxHandle, SettleOutcome};
+use tollgate_ledger::{OutboxEntry, OutboxHandle, OutboxMark, SettleOutcome};
 use tollgate_testkit::wait::eventually;
 
 use crate::stand::{Ask, Stand, Time, on_both_backends, tenant};
@@ -15,8 +15,8 @@ on_both_backends!(
     unacknowledged_events_come_again,
     batches_are_filled_from_one_tenant,
     waiting_for_an_event,
-    a_mark_is_passed_once_what_was_before_it_is_acknowledged,
-    what_somebody_took_is_reclaimed_before_its_time,
+    a_mark_shows_what_was_before_it_until_that_is_acknowledged,
+    a_look_shows_what_was_there_whoever_took_it,
     what_is_set_aside_comes_no_more,
 );
 
@@ -115,46 +115,50 @@ async fn waiting_for_an_event(stand: Stand) {
     assert_eq!(events(&entries), [ask.event(0).event].into());
 }
 
-async fn a_mark_is_passed_once_what_was_before_it_is_acknowledged(stand: Stand) {
-    let ledger = &stand.ledger;
-    let empty = ledger.outbox_mark().await.unwrap();
-    assert_eq!(ledger.outbox_holds(&empty).await, Ok(false));
-    let before = settle_some(&stand, 3).await;
-    let mark = ledger.outbox_mark().await.unwrap();
-    let after = settle_some(&stand, 20).await;
-    assert_eq!((ledger.outbox_holds(&mark).await, ledger.outbox_holds(&empty).await), (Ok(true), Ok(false)));
-    let mut entries = Vec::new();
-    while entries.len() < 23 {
-        entries.extend(ledger.outbox_read(100, 0).await.unwrap());
+/// All that a mark still shows, in looks of 16.
+async fn shown(stand: &Stand, mark: &OutboxMark) -> Vec<OutboxEntry> {
+    let (mut mark, mut entries) = (mark.clone(), Vec::new());
+    while !mark.is_empty() {
+        entries.extend(stand.ledger.outbox_look(&mut mark, 16).await.unwrap());
     }
-    assert_eq!(ledger.outbox_holds(&mark).await, Ok(true), "read is not acknowledged");
-    let (of_mark, later): (Vec<_>, Vec<_>) = entries
-        .into_iter()
-        .partition(|entry| entry.event.as_ref().is_ok_and(|event| before.contains(&event.event)));
-    assert_eq!(events(&later), after);
-    ledger.outbox_acknowledge(&handles(&of_mark[..2])).await.unwrap();
-    assert_eq!(ledger.outbox_holds(&mark).await, Ok(true));
-    ledger.outbox_set_aside(&handles(&of_mark[2..])).await.unwrap();
-    assert_eq!(ledger.outbox_holds(&mark).await, Ok(false), "what came later is not waited for");
+    entries
 }
 
-async fn what_somebody_took_is_reclaimed_before_its_time(stand: Stand) {
+async fn a_mark_shows_what_was_before_it_until_that_is_acknowledged(stand: Stand) {
+    let ledger = &stand.ledger;
+    let empty = ledger.outbox_mark().await.unwrap();
+    assert!(empty.is_empty());
+    // more than one look of each shard
+    let before = settle_some(&stand, 40).await;
+    let mark = ledger.outbox_mark().await.unwrap();
+    let after = settle_some(&stand, 20).await;
+    assert_eq!(shown(&stand, &empty).await, []);
+    let of_mark = shown(&stand, &mark).await;
+    assert_eq!((of_mark.len(), events(&of_mark)), (40, before.clone()), "what came later is not shown");
+    let mut entries = Vec::new();
+    while entries.len() < 60 {
+        entries.extend(ledger.outbox_read(100, 0).await.unwrap());
+    }
+    assert_eq!(events(&entries), before.union(&after).copied().collect(), "a look takes nothing");
+    ledger.outbox_acknowledge(&handles(&of_mark[..2])).await.unwrap();
+    let left = shown(&stand, &mark).await;
+    assert_eq!((left.len(), events(&left)), (38, events(&of_mark[2..])), "acknowledged is shown no more");
+    ledger.outbox_set_aside(&handles(&of_mark[2..])).await.unwrap();
+    assert_eq!(shown(&stand, &mark).await, []);
+}
+
+async fn a_look_shows_what_was_there_whoever_took_it(stand: Stand) {
     let settled = settle_some(&stand, 3).await;
+    let mark = stand.ledger.outbox_mark().await.unwrap();
     let mut entries = Vec::new();
     while entries.len() < 3 {
         entries.extend(stand.ledger.outbox_read(16, 0).await.unwrap());
     }
-    assert_eq!(stand.ledger.outbox_reclaim(16, 20_000).await.unwrap(), [], "it was taken just now");
-    stand.advance_ms(100);
-    let mut again = HashSet::new();
-    let complete = eventually(Duration::from_secs(20), "what was taken to come again", async || {
-        again.extend(events(&stand.ledger.outbox_reclaim(16, 100).await.unwrap()));
-        (again.len() == 3).then_some(())
-    });
-    complete.await.unwrap();
-    assert_eq!(again, settled);
+    for _ in 0..2 {
+        assert_eq!(events(&shown(&stand, &mark).await), settled);
+    }
     stand.ledger.outbox_acknowledge(&handles(&entries)).await.unwrap();
-    assert_eq!(stand.ledger.outbox_reclaim(16, 0).await.unwrap(), []);
+    assert_eq!(shown(&stand, &mark).await, []);
 }
 
 async fn what_is_set_aside_comes_no_more(stand: Stand) {
