@@ -54,7 +54,7 @@ pub(super) fn read_block(node: &Node<'_>) -> Result<Part, FieldError> {
         }
         other => {
             let (dialect, name) = (DIALECT, other.to_owned());
-            return Ok(Part::new(PartKind::Foreign { dialect, name, raw: node.raw() }));
+            return Ok(Part::new(PartKind::Foreign { dialect, name, raw: node.raw(), is_item: false }));
         }
     };
     Ok(Part { kind, cache, rest: members.rest() })

@@ -64,7 +64,7 @@ pub(super) fn read_part(node: &Node<'_>, ids: &mut CallIds, into: &mut Vec<Part>
         read_result(&result, ids)?
     } else {
         let name = members.rest().iter().next().map_or_else(String::new, |(name, _)| name.to_owned());
-        PartKind::Foreign { dialect: DIALECT, name, raw: node.raw() }
+        PartKind::Foreign { dialect: DIALECT, name, raw: node.raw(), is_item: false }
     };
     into.push(Part::new(kind));
     Ok(())

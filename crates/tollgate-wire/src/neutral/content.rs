@@ -105,6 +105,8 @@ pub enum PartKind {
         name: String,
         /// The whole piece.
         raw: RawJson,
+        /// Whether it stands beside messages, as the items of Responses do, not in one.
+        is_item: bool,
     },
 }
 

@@ -55,6 +55,7 @@ fn read_part(node: &Node<'_>) -> Result<Part, FieldError> {
                 dialect: DIALECT,
                 name: other.to_owned(),
                 raw: node.raw(),
+                is_item: false,
             }));
         }
     };

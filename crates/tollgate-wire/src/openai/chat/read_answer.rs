@@ -25,6 +25,16 @@ pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, ReadError> {
     for node in members.required("choices")?.array()? {
         answer.choices.push(read_choice(&node)?);
     }
+    if answer.choices.is_empty() {
+        // as some vendors say that nothing was answered: every other dialect has a turn without content for that
+        answer.choices.push(Choice {
+            index: 0,
+            parts: Vec::new(),
+            finish: FinishReason::Other,
+            stop_sequence: None,
+            logprobs: None,
+        });
+    }
     answer.rest = members.rest();
     Ok(answer)
 }

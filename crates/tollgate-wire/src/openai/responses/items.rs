@@ -32,9 +32,13 @@ pub(super) fn read_item(node: &Node<'_>) -> Result<Message, FieldError> {
             return Ok(Message::new(Role::Tool, vec![Part::new(PartKind::ToolResult(result))]));
         }
         Some("reasoning") => read_reasoning(&mut members)?,
-        Some(other) => PartKind::Foreign { dialect: DIALECT, name: other.to_owned(), raw: node.raw() },
+        Some(other) => foreign(other, node, true),
     };
     Ok(Message::new(Role::Assistant, vec![Part::new(part)]))
+}
+
+fn foreign(name: &str, node: &Node<'_>, is_item: bool) -> PartKind {
+    PartKind::Foreign { dialect: DIALECT, name: name.to_owned(), raw: node.raw(), is_item }
 }
 
 fn read_message(members: &mut Members<'_>) -> Result<Message, FieldError> {
@@ -110,7 +114,7 @@ fn read_part(node: &Node<'_>) -> Result<Part, FieldError> {
             let format = audio.required("format")?.string()?;
             PartKind::Audio { source: Media::Inline { media_type: format!("audio/{format}"), base64 } }
         }
-        other => PartKind::Foreign { dialect: DIALECT, name: other.to_owned(), raw: node.raw() },
+        other => foreign(other, node, false),
     };
     Ok(Part::new(kind))
 }

@@ -229,6 +229,7 @@ fn parts_only_other_dialects_know_are_left_out_of_answers() {
         dialect: crate::neutral::ChatDialect::Anthropic,
         name: "server_tool_use".to_owned(),
         raw: crate::json::RawJson::from_count(1),
+        is_item: true,
     };
     let mut answer = read_answer(full_answer().to_string().as_bytes()).unwrap();
     answer.choices[0].parts = vec![foreign.into()];

@@ -5,7 +5,7 @@ use tollgate_domain::{Meter, NanoUsd, Usage};
 use super::echo::ResponseEcho;
 use super::write_items::{write_call, write_reasoning};
 use crate::json::{JsonWriter, RawJson};
-use crate::neutral::{ChatAnswer, Choice, FinishReason, Part, PartKind};
+use crate::neutral::{ChatAnswer, ChatDialect, Choice, FinishReason, Part, PartKind};
 
 /// Writes an answer's body, of its first choice. `created` (Unix seconds) stands where the vendor tells no
 /// time; `cost` becomes `usage.cost`.
@@ -109,7 +109,12 @@ fn write_output(writer: &mut JsonWriter, response: &str, choice: &Choice) {
 }
 
 const fn is_said(kind: &PartKind) -> bool {
-    matches!(kind, PartKind::Text { .. } | PartKind::Refusal { .. })
+    matches!(
+        kind,
+        PartKind::Text { .. }
+            | PartKind::Refusal { .. }
+            | PartKind::Foreign { dialect: ChatDialect::OpenAiResponses, is_item: false, .. }
+    )
 }
 
 /// Members of a message's item before its content.
@@ -127,6 +132,7 @@ pub(super) fn write_content(writer: &mut JsonWriter, part: &Part) {
             writer.member_string("type", "refusal");
             writer.member_string("refusal", text);
         }),
+        PartKind::Foreign { raw, .. } => writer.raw(raw),
         _ => {}
     }
 }
@@ -159,7 +165,7 @@ fn write_item(writer: &mut JsonWriter, response: &str, index: usize, part: &Part
             write_call(writer, call);
             writer.member_string("status", "completed");
         }),
-        PartKind::Foreign { dialect: crate::neutral::ChatDialect::OpenAiResponses, raw, .. } => {
+        PartKind::Foreign { dialect: ChatDialect::OpenAiResponses, raw, .. } => {
             writer.raw(raw);
         }
         _ => return false,

@@ -35,7 +35,9 @@ pub(super) fn write_message(
                 fidelity
                     .approximates(Feature::ThinkingBlocks, "another vendor's hidden reasoning is left out");
             }
-            PartKind::Foreign { dialect: DIALECT, raw, .. } if message.role == Role::Assistant => {
+            PartKind::Foreign { dialect: DIALECT, raw, is_item: true, .. }
+                if message.role == Role::Assistant =>
+            {
                 write_said(writer, message.role, &mut said, fidelity)?;
                 writer.raw(raw);
             }
