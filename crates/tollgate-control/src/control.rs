@@ -18,8 +18,9 @@ use crate::app::AppParts;
 use crate::compile::Compiler;
 use crate::grpc::PolicyService;
 use crate::jobs::{
-    AlertCounters, AlertJob, CreditExpiry, DriftJob, Drifts, JournalWriter, ReseedCounters, ReseedQueue,
-    Reseeder, Reseeds, RevocationPushes, SuspectCounters, SuspectSettler, Verifications, WalletPushes, sweep,
+    AlertCounters, AlertJob, CreditExpiry, DriftJob, Drifts, HoldNoter, JournalWriter, ReseedCounters,
+    ReseedQueue, Reseeder, Reseeds, RevocationPushes, SuspectCounters, SuspectSettler, Verifications,
+    WalletPushes, sweep,
 };
 use crate::nodes::NodeRegistry;
 use crate::policy_feed::{PolicyFeed, PolicyFeedTask};
@@ -411,6 +412,8 @@ impl Recovery {
         if !matches!(ledger, Ledger::Memory(_)) {
             tasks.spawn(sweep(self.reseeds.clone(), store.clone(), ledger.clone(), stop.clone()));
             tasks.spawn(confirm(ledger.clone(), stop.clone()));
+            let (store, ledger, clock) = (store.clone(), ledger.clone(), Arc::clone(&clock));
+            tasks.spawn(HoldNoter { store, ledger, clock, looked_at: None }.run(stop.clone()));
         }
         let drift_job = DriftJob {
             store: store.clone(),

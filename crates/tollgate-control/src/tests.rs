@@ -14,5 +14,6 @@ mod journal;
 mod limits;
 mod margins;
 mod money;
+mod noted_holds;
 mod pushes;
 mod recovery;

@@ -25,6 +25,7 @@ pub(crate) use self::sweep::sweep;
 use self::work::{TenantWork, compare_all, read_all, works_of};
 use crate::AppError;
 use crate::jobs::JournalWriter;
+use crate::jobs::noted_holds::noted_report;
 use crate::roster::{PodReports, PodRoster};
 
 /// Tenants done together: their pods are asked once, and a request that comes now waits for no more than these.
@@ -271,6 +272,8 @@ impl Reseeder {
             let PodReports { answered, mut reports } = gathered.await.map_err(Failure)?;
             // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
             reports.push(self.ledger.open_report(Some(&tenants)));
+            // last: what a pod tells of its own is newer
+            reports.push(noted_report(&self.store, &tenants).await?);
             let told_ms = began.elapsed().as_millis();
             let told = reports.iter().flat_map(|report| &report.events);
             let told: Vec<_> = told.map(|UnjournaledEvent { event, .. }| Arc::clone(event)).collect();

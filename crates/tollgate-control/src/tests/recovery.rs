@@ -32,7 +32,7 @@ use crate::jobs::{Compared, Reserved, WalletReservation, compare};
 /// Far above any pause of a loaded machine.
 const PATIENT_TIMEOUT_MS: u64 = 10_000;
 /// Longer than a lease and all that a note of it may be late.
-const LONG_SILENCE_MS: i64 = 600_000;
+pub(super) const LONG_SILENCE_MS: i64 = 600_000;
 
 async fn ledger_at(url: String) -> Ledger {
     let mut config = RedisConfig::new(Secret::new(url));
@@ -40,7 +40,7 @@ async fn ledger_at(url: String) -> Ledger {
     Ledger::redis(&config).await.unwrap()
 }
 
-async fn serve() -> (RedisServer, Served) {
+pub(super) async fn serve() -> (RedisServer, Served) {
     let (server, ledger) = redis(PATIENT_TIMEOUT_MS).await;
     let world = World::with(migrated().await, ledger, Arc::new(ManualClock::new(NOW))).await;
     (server, serve_world(world).await)
@@ -48,25 +48,30 @@ async fn serve() -> (RedisServer, Served) {
 
 /// What a gateway does when it is asked what it holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum IfAsked {
+pub(super) enum IfAsked {
     Tells,
     TellsAndDies,
     IsSilent,
 }
 
 /// A gateway as the control plane sees it: a stream, and a ledger of its own.
-struct Pod {
-    node: NodeId,
-    ledger: Ledger,
+pub(super) struct Pod {
+    pub(super) node: NodeId,
+    pub(super) ledger: Ledger,
     channel: Channel,
     /// How often it was asked what it holds while some tenant's epoch still answered.
     n_asked_too_early: Arc<AtomicUsize>,
     n_asked: Arc<AtomicUsize>,
-    stream: JoinHandle<()>,
+    pub(super) stream: JoinHandle<()>,
 }
 
 impl Pod {
-    async fn connect(served: &Served, server: &RedisServer, node: u128, if_asked: IfAsked) -> Self {
+    pub(super) async fn connect(
+        served: &Served,
+        server: &RedisServer,
+        node: u128,
+        if_asked: IfAsked,
+    ) -> Self {
         Self::with_ledger(served, ledger_at(server.url()).await, node, if_asked).await
     }
 
@@ -112,7 +117,7 @@ impl Pod {
     }
 
     /// Also where the pods were heard a moment ago: it does not say who asks.
-    async fn has_reseeded_again(&self, tenant: TenantId) -> Result<(), tonic::Status> {
+    pub(super) async fn has_reseeded_again(&self, tenant: TenantId) -> Result<(), tonic::Status> {
         self.asks_for_reseed(tenant, Vec::new()).await
     }
 
@@ -128,7 +133,7 @@ impl Pod {
     }
 
     /// A loaded machine may be slower than a pod is waited for.
-    async fn is_reseeded_in_the_end(&self, tenant: TenantId) {
+    pub(super) async fn is_reseeded_in_the_end(&self, tenant: TenantId) {
         let reseeded = async || self.has_reseeded(tenant).await.ok();
         eventually(PATIENCE, "a reseed", reseeded).await.unwrap();
     }
@@ -157,7 +162,7 @@ impl Pod {
         self.ledger.admit(&admission).await.unwrap()
     }
 
-    async fn settle(&self, tenant: TenantId, hold: u128) -> SettleOutcome {
+    pub(super) async fn settle(&self, tenant: TenantId, hold: u128) -> SettleOutcome {
         let (hold, actual): (HoldId, _) = (Id::from_u128(hold), NanoUsd(5));
         self.ledger.settle(&Settlement { tenant, hold, actual, tokens: 0, event: None }).await.unwrap()
     }
@@ -269,7 +274,7 @@ async fn pod_with_a_slab(
 }
 
 /// What is held of a tenant by its wallet, and hold by hold.
-async fn held_of(world: &World, tenant: TenantId) -> (NanoUsd, BTreeMap<HoldId, NanoUsd>) {
+pub(super) async fn held_of(world: &World, tenant: TenantId) -> (NanoUsd, BTreeMap<HoldId, NanoUsd>) {
     let wallet = world.ledger.balances(tenant, true, &[]).await.unwrap().wallet.unwrap();
     let holds = world.ledger.list_holds(tenant, None, 9).await.unwrap().holds;
     (wallet.held, holds.into_iter().map(|hold| (hold.hold, hold.amount)).collect())

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{KeyId, NanoUsd, Period, ProjectId, TenantId, UnixMillis, UsageEvent};
+use tollgate_domain::{HoldId, KeyId, NanoUsd, Period, ProjectId, TenantId, UnixMillis, UsageEvent};
 use tollgate_policy::BudgetOwner;
-use tollgate_store::{JournalKind, PageRequest};
+use tollgate_store::{JournalKind, NotedHold, PageRequest};
 
 use crate::fixture::Fixture;
 use crate::samples::{NEW_YEAR, cost_of, event, events};
 
 crate::on_both_databases!(
+    noted_holds_are_kept_until_they_are_forgotten,
     concurrent_writers_journal_each_event_once,
     repeats_within_and_across_batches_count_once,
     spent_follows_admission_and_owner,
@@ -152,4 +153,30 @@ async fn texts_of_clients_cannot_stop_the_journal(fixture: &Fixture) {
         let report = store.usage(&query).await.unwrap();
         assert_eq!(report[0].groups[0].name.as_ref(), nasty.labels.get(name), "{name}");
     }
+}
+
+async fn noted_holds_are_kept_until_they_are_forgotten(fixture: &Fixture) {
+    let store = &fixture.store;
+    let note = |hold: u128, tenant: u128, body: &str| NotedHold {
+        hold: HoldId::from_u128(hold),
+        tenant: TenantId::from_u128(tenant),
+        body: body.to_owned(),
+    };
+    let (first, second, third) = (note(1, 1, "{}"), note(2, 1, "{\"a\":1}"), note(3, 2, "{}"));
+    store.note_holds(&[], NEW_YEAR).await.unwrap();
+    store.note_holds(std::slice::from_ref(&third), NEW_YEAR.plus_ms(5)).await.unwrap();
+    store.note_holds(&[first.clone(), second.clone()], NEW_YEAR).await.unwrap();
+    store.note_holds(&[note(1, 9, "again")], NEW_YEAR.plus_ms(9)).await.unwrap();
+    assert_eq!(store.list_noted_holds(9).await.unwrap(), [first.clone(), second.clone(), third.clone()]);
+    assert_eq!(store.list_noted_holds(1).await.unwrap(), std::slice::from_ref(&first));
+    let of = async |tenants: &[u128]| {
+        let tenants: Vec<TenantId> = tenants.iter().map(|tenant| TenantId::from_u128(*tenant)).collect();
+        let mut found = store.noted_holds_of(&tenants).await.unwrap();
+        found.sort_by_key(|noted| noted.hold);
+        found
+    };
+    assert_eq!((of(&[]).await, of(&[2, 7]).await), (Vec::new(), vec![third.clone()]));
+    assert_eq!(of(&[1, 2]).await, [first.clone(), second, third]);
+    store.forget_noted_holds(&[HoldId::from_u128(2), HoldId::from_u128(8)]).await.unwrap();
+    assert_eq!(of(&[1]).await, [first]);
 }
