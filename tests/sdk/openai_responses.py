@@ -90,7 +90,16 @@ def deleted():
     raise AssertionError("it is still there")
 
 
-checks = [created_whole_and_streamed, tools_and_structure, read_again, continued, cancelled, deleted]
+def counted_and_compacted():
+    first = made()
+    counted = responses.input_tokens.count(model=MODEL, input="hi", previous_response_id=first.id)
+    same((counted.object, counted.input_tokens), ("response.input_tokens", 21))
+    short = responses.compact(model=MODEL, input="hi", previous_response_id=first.id)
+    same((short.object, short.output[-1].type), ("response.compaction", "compaction"))
+    assert short.id.startswith("resp_tg") and short.usage.model_extra["cost"] > 0, short
+
+
+checks = [created_whole_and_streamed, tools_and_structure, read_again, continued, cancelled, deleted, counted_and_compacted]
 for check in checks:
     check()
 print(json.dumps({"passed": [check.__name__ for check in checks]}))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tollgate_domain::ErrorKind;
 use tollgate_wire::neutral::ChatDialect;
-use tollgate_wire::openai::file_ids::{named_files, with_file_names};
+use tollgate_wire::openai::file_ids::{NamedFile, named_files, named_pictures, with_file_names};
 
 use crate::auth::Authenticated;
 use crate::error::Refusal;
@@ -25,10 +25,22 @@ pub(crate) fn open(
     body: &[u8],
     caller: &Authenticated,
 ) -> Result<Option<OpenedFiles>, Refusal> {
-    let files = named_files(dialect, body)?;
+    open_all(&named_files(dialect, body)?, body, caller)
+}
+
+/// The same for pictures that are to be edited.
+pub(crate) fn open_pictures(body: &[u8], caller: &Authenticated) -> Result<Option<OpenedFiles>, Refusal> {
+    open_all(&named_pictures(body)?, body, caller)
+}
+
+fn open_all(
+    files: &[NamedFile],
+    body: &[u8],
+    caller: &Authenticated,
+) -> Result<Option<OpenedFiles>, Refusal> {
     let owner = Owner::new(&caller.snapshot, &caller.context);
     let mut opened: Vec<ObjectId> = Vec::with_capacity(files.len());
-    for file in &files {
+    for file in files {
         let kept = owner.open(Kind::File, &file.name).filter(|kept| ObjectId::is_plain(&kept.upstream));
         let kept = kept.ok_or_else(|| {
             let shown: String = file.name.chars().take(40).collect();
@@ -46,7 +58,7 @@ pub(crate) fn open(
     }
     let names: Vec<String> = opened.iter().map(|kept| kept.upstream.clone()).collect();
     let kept = opened.pop();
-    Ok(kept.map(|kept| OpenedFiles { body: with_file_names(body, &files, &names), kept: Arc::new(kept) }))
+    Ok(kept.map(|kept| OpenedFiles { body: with_file_names(body, files, &names), kept: Arc::new(kept) }))
 }
 
 /// Whether two things are kept by one provider, in one account.

@@ -107,6 +107,13 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         // a call about a kept one: its errors are told as its clients read them
         client.dialect = ChatDialect::OpenAiResponses;
     }
+    if surface == Surface::ImageEdits
+        && body.trim_ascii_start().starts_with(b"{")
+        && let Some(opened) = kept_files::open_pictures(&body, &caller)?
+    {
+        client.files = Some(opened.kept);
+        body = opened.body;
+    }
     let media = media::read_request(surface, &headers, &body)?;
     let mut skim = match &media {
         Some(media) => media.skim(),

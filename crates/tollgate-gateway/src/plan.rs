@@ -249,7 +249,9 @@ fn price_candidates(
     }
     if candidates.is_empty() {
         return Err(unpriced.unwrap_or_else(|| match pinned {
-            Some(_) => responses::elsewhere(input.snapshot, input.client, input.requested_model),
+            Some(_) => {
+                responses::elsewhere(input.snapshot, input.client, input.requested_model, input.surface)
+            }
             None => not_priced(input.requested_model, "the model has no price"),
         }));
     }
@@ -338,7 +340,10 @@ fn refuse_what_nothing_bounds(
     name: &str,
 ) -> Result<(), Refusal> {
     if skim.has_web_search {
-        return Err(not_priced(name, "searches have no price"));
+        // vendors bill searches that they make inside of one call, which neither the request nor the answer tells
+        let message =
+            "`web_search_options` lets the provider make and bill as many searches as it likes: leave it out";
+        return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("web_search_options"));
     }
     if model.contains(UNBOUNDED_MODELS) {
         let message = format!("`{name}` cannot be used: its searches and thoughts cannot be bounded");

@@ -75,7 +75,7 @@ fn candidate(
     };
     let plan = plan?;
     let found = plan.candidates.iter().find(|one| one.provider.id == kept.provider).cloned();
-    found.map(Some).ok_or_else(|| responses::elsewhere(&caller.snapshot, client, model))
+    found.map(Some).ok_or_else(|| responses::elsewhere(&caller.snapshot, client, model, Surface::Chat))
 }
 
 /// The question as the provider gets it: admitted and journaled as every call is, and unbilled.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tollgate_domain::{AttemptOutcome, ErrorKind, NanoUsd};
+use tollgate_domain::{AttemptOutcome, ErrorKind, NanoUsd, Surface};
 use tollgate_policy::{Candidate, ResponsesService, Snapshot};
 use tollgate_wire::json::{Node, ReadError};
 use tollgate_wire::neutral::ChatDialect;
@@ -152,9 +152,10 @@ pub(crate) fn continues_background(client: &Client) -> bool {
 }
 
 /// The member that says where a request must go.
-fn pinning_member(client: &Client) -> &'static str {
+fn pinning_member(client: &Client, surface: Surface) -> &'static str {
     match (previous(client), client.dialect) {
         (Some(_), _) => "previous_response_id",
+        (None, _) if surface == Surface::ImageEdits => "images",
         (None, ChatDialect::OpenAiChat) => "messages",
         (None, _) => "input",
     }
@@ -181,7 +182,7 @@ pub(crate) fn is_background(client: &Client) -> bool {
 }
 
 /// None of the requested model's candidates is where the continued response is kept.
-pub(crate) fn elsewhere(snapshot: &Snapshot, client: &Client, model: &str) -> Refusal {
+pub(crate) fn elsewhere(snapshot: &Snapshot, client: &Client, model: &str, surface: Surface) -> Refusal {
     let kept = pinned(client).map(|kept| kept.provider);
     let provider = snapshot.providers().find(|provider| Some(provider.id) == kept);
     let (what, instead) = match previous(client) {
@@ -196,7 +197,7 @@ pub(crate) fn elsewhere(snapshot: &Snapshot, client: &Client, model: &str) -> Re
         ),
         None => format!("the {what} kept by a provider that is no longer configured: {instead}"),
     };
-    Refusal::new(ErrorKind::InvalidRequest, message).with_param(pinning_member(client))
+    Refusal::new(ErrorKind::InvalidRequest, message).with_param(pinning_member(client, surface))
 }
 
 /// Refuses a candidate that cannot keep, continue or finish a response as it is asked to.

@@ -26,7 +26,11 @@ enum Arrived {
 
 /// Parameters that do not arrive: the path, the name, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("/chat/completions", "web_search_options", "refused: searches have no bound and no price"),
+    (
+        "/chat/completions",
+        "web_search_options",
+        "refused: a call may be billed as several searches that nothing tells or bounds",
+    ),
     (
         "/responses",
         "conversation",

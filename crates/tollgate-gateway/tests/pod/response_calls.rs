@@ -185,6 +185,15 @@ async fn files_are_named_by_their_owners_alone() {
         assert_eq!((event.held, event.provider.as_str()), (bound, "mock"), "{path}");
         assert!(event.cost > NanoUsd::ZERO && event.cost < bound);
     }
+    let edit =
+        json!({"model": "both", "prompt": "greener", "images": [{"file_id": id}], "mask": {"file_id": id}});
+    assert_eq!(post(&pod.http, &pod, "/v1/images/edits", &edit).await.status.as_u16(), 404, "of the mock");
+    let sent = pod.mock.last_request().unwrap().json().unwrap();
+    assert_eq!(
+        (&sent["images"], &sent["mask"]),
+        (&json!([{"file_id": "file-1"}]), &json!({"file_id": "file-1"}))
+    );
+    assert_eq!(pod.next_event().await.cost, NanoUsd::ZERO);
     let counted = post(&pod.http, &pod, "/v1/responses/input_tokens", &of_responses("one")).await;
     assert_eq!(counted.json().unwrap()["input_tokens"], 21);
     pod.next_event().await;
@@ -193,6 +202,11 @@ async fn files_are_named_by_their_owners_alone() {
     for (path, body, param) in [
         ("/v1/responses", of_responses("mock/m"), "input[0].content[1].file_id"),
         ("/v1/chat/completions", of_chat("mock/m"), "messages[0].content[1].file.file_id"),
+        (
+            "/v1/images/edits",
+            json!({"model": "mock/m", "prompt": "x", "images": [{"file_id": id}]}),
+            "images[0].file_id",
+        ),
     ] {
         let (status, told, _) = error_of(&post(&stranger, &pod, path, &body).await);
         assert_eq!((status, told.as_str()), (404, param), "{path}");

@@ -1,11 +1,12 @@
-//! Files that a request names by the id under which a provider keeps them, in Chat Completions and in Responses.
+//! Files that a request names by the id under which a provider keeps them: in Chat Completions, in Responses and where
+//! pictures are edited.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::json::{Kind, Node, ReadError, write_string};
+use crate::json::{Kind, Members, Node, ReadError, write_string};
 use crate::neutral::ChatDialect;
 
 /// A file that a request names.
@@ -25,21 +26,13 @@ pub struct NamedFile {
 /// Invalid JSON, or an object with a member twice.
 pub fn named_files(dialect: ChatDialect, body: &[u8]) -> Result<Vec<NamedFile>, ReadError> {
     let mut found = Vec::new();
-    // an escaped name of the member has these, too
-    let may_name = ["file_id", "\\u00"].iter().any(|text| memmem::find(body, text.as_bytes()).is_some());
     let list = match dialect {
         ChatDialect::OpenAiChat => "messages",
         ChatDialect::OpenAiResponses => "input",
         _ => return Ok(found),
     };
-    if !may_name {
-        return Ok(found);
-    }
-    let root = Node::parse(body)?;
-    if root.kind() != Kind::Object {
-        return Ok(found);
-    }
-    for item in elements(root.object()?.take(list))? {
+    let Some(mut root) = object_with_names(body)? else { return Ok(found) };
+    for item in elements(root.take(list))? {
         if item.kind() != Kind::Object {
             continue;
         }
@@ -55,6 +48,35 @@ pub fn named_files(dialect: ChatDialect, body: &[u8]) -> Result<Vec<NamedFile>, 
         }
     }
     Ok(found)
+}
+
+/// The pictures that a request to edit some names so, its mask among them.
+///
+/// # Errors
+/// Invalid JSON, or an object with a member twice.
+pub fn named_pictures(body: &[u8]) -> Result<Vec<NamedFile>, ReadError> {
+    let mut found = Vec::new();
+    let Some(mut root) = object_with_names(body)? else { return Ok(found) };
+    let images = elements(root.take("images"))?;
+    for picture in images.iter().chain(root.take("mask").as_ref()) {
+        note_part(body, picture, &mut found)?;
+    }
+    found.sort_by_key(|file| file.span.start);
+    Ok(found)
+}
+
+/// The members of a body that may name files.
+fn object_with_names(body: &[u8]) -> Result<Option<Members<'_>>, ReadError> {
+    // an escaped name of the member has these, too
+    let may_name = ["file_id", "\\u00"].iter().any(|text| memmem::find(body, text.as_bytes()).is_some());
+    if !may_name {
+        return Ok(None);
+    }
+    let root = Node::parse(body)?;
+    if root.kind() != Kind::Object {
+        return Ok(None);
+    }
+    Ok(Some(root.object()?))
 }
 
 /// The same request with other names for its files, one for each.
@@ -143,6 +165,17 @@ mod tests {
             let out = with_file_names(body.as_bytes(), &found, &names);
             assert_eq!(String::from_utf8(out.to_vec()).unwrap(), written, "{body}");
         }
+        let pictures =
+            r#"{"mask":{"file_id":"m"},"images":[{"image_url":"file_id"},{"file_id":"a"},"text"]}"#;
+        let found = named_pictures(pictures.as_bytes()).unwrap();
+        let told: Vec<&str> = found.iter().map(|file| file.param.as_str()).collect();
+        assert_eq!(told, ["mask.file_id", "images[1].file_id"]);
+        let out = with_file_names(pictures.as_bytes(), &found, &["x".to_owned(), "y".to_owned()]);
+        assert_eq!(
+            out,
+            r#"{"mask":{"file_id":"x"},"images":[{"image_url":"file_id"},{"file_id":"y"},"text"]}"#
+        );
+        assert_eq!(named_pictures(br#"{"images":[{"image_url":"x"}]}"#).unwrap(), []);
         let twice = r#"{"input":[{"content":[{"file_id":"a","file_id":"b"}]}]}"#;
         assert!(named_files(ChatDialect::OpenAiResponses, twice.as_bytes()).is_err());
         let wrong = r#"{"input":[{"content":[{"file_id":5}]}]}"#;
