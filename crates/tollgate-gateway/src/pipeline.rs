@@ -10,7 +10,7 @@ use tollgate_policy::KeyContext;
 use tollgate_telemetry::RequestTrace;
 use tollgate_wire::media::MediaRequest;
 use tollgate_wire::neutral::ChatDialect;
-use tollgate_wire::openai::request::{RequestSkim, skim};
+use tollgate_wire::openai::request::{RequestSkim, skim as read_skim};
 
 use crate::answer::GatewayBody;
 use crate::auth::Authenticated;
@@ -102,33 +102,8 @@ pub(crate) async fn pay_and_send(
 pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Refusal> {
     let Received { request, started, surface, dialect, path, deployment, passthrough, .. } = received;
     let Received { caller, headers, body, mut trace, .. } = received;
-    let (mut client, mut body) = responses::read(dialect, &path, body, &caller)?;
-    if surface == Surface::Responses {
-        // a call about a kept one: its errors are told as its clients read them
-        client.dialect = ChatDialect::OpenAiResponses;
-    }
-    if surface == Surface::ImageEdits
-        && body.trim_ascii_start().starts_with(b"{")
-        && let Some(opened) = kept_files::open_pictures(&body, &caller)?
-    {
-        client.files = Some(opened.kept);
-        body = opened.body;
-    }
-    let media = media::read_request(surface, &headers, &body)?;
-    let mut skim = match &media {
-        Some(media) => media.skim(),
-        None => skim(surface, &body)?,
-    };
-    if media.is_none()
-        && skim.has_unbounded_parts
-        && dialect == ChatDialect::OpenAiChat
-        && let Some(opened) = kept_files::open(dialect, &body, &caller)?
-    {
-        client.files = Some(opened.kept);
-        body = opened.body;
-        skim = self::skim(surface, &body)?;
-    }
-    dialects::note_foreign(&client, &mut skim);
+    let read = ReadBody::read(surface, dialect, &path, (&headers, body), &caller)?;
+    let ReadBody { client, body, media, skim } = read;
     let requested_model = match (&passthrough, deployment) {
         (Some(call), _) => {
             call.check(&caller.context)?;
@@ -175,6 +150,54 @@ pub(crate) fn price(gateway: &Pod, received: Received) -> Result<Box<Priced>, Re
         trace,
         once: None,
     }))
+}
+
+/// A request's body, read as far as it must be; the names of files in it are those that their provider knows.
+struct ReadBody {
+    client: Client,
+    /// In Chat Completions, whatever the client speaks.
+    body: Bytes,
+    media: Option<Arc<MediaRequest>>,
+    skim: RequestSkim,
+}
+
+impl ReadBody {
+    fn read(
+        surface: Surface,
+        dialect: ChatDialect,
+        path: &str,
+        (headers, body): (&HeaderMap, Bytes),
+        caller: &Authenticated,
+    ) -> Result<Self, Refusal> {
+        let (mut client, mut body) = responses::read(dialect, path, body, caller)?;
+        if surface == Surface::Responses {
+            // a call about a kept one: its errors are told as its clients read them
+            client.dialect = ChatDialect::OpenAiResponses;
+        }
+        if surface == Surface::ImageEdits
+            && body.trim_ascii_start().starts_with(b"{")
+            && let Some(opened) = kept_files::open_pictures(&body, caller)?
+        {
+            client.files = Some(opened.kept);
+            body = opened.body;
+        }
+        let media = media::read_request(surface, headers, &body)?;
+        let mut skim = match &media {
+            Some(media) => media.skim(),
+            None => read_skim(surface, &body)?,
+        };
+        if media.is_none()
+            && skim.has_unbounded_parts
+            && dialect == ChatDialect::OpenAiChat
+            && let Some(opened) = kept_files::open(dialect, &body, caller)?
+        {
+            client.files = Some(opened.kept);
+            body = opened.body;
+            skim = read_skim(surface, &body)?;
+        }
+        dialects::note_foreign(&client, &mut skim);
+        Ok(Self { client, body, media, skim })
+    }
 }
 
 fn requested_model(
