@@ -203,7 +203,8 @@ fn what_nothing_bounds_is_refused_where_it_costs() {
     let kinds = |kind, param: &str| Some((kind, Some(param.to_owned())));
     use ErrorKind::{InvalidRequest, ModelNotPriced};
     assert_eq!(refusal("", "m", &[]), None);
-    assert_eq!(refusal(r#","web_search_options":{}"#, "m", &[]), kinds(ModelNotPriced, "model"));
+    let searches = r#","web_search_options":{}"#;
+    assert_eq!(refusal(searches, "m", &[]), kinds(InvalidRequest, "web_search_options"));
     assert_eq!(refusal("", "sonar-deep-research", &[]), kinds(ModelNotPriced, "model"));
     assert_eq!(refusal(r#","tools":[{"type":"web_search"}]"#, "m", &[]), kinds(InvalidRequest, "tools"));
     assert_eq!(refusal(r#","enable_search":true"#, "m", &[]), kinds(InvalidRequest, "enable_search"));
