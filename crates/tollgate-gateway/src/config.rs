@@ -36,6 +36,9 @@ pub struct GatewayConfig {
     pub default_output_cap_tokens: u64,
     /// Below this many affordable answer tokens a request is refused rather than clamped.
     pub output_floor_tokens: u64,
+    /// After so long a stream's beginning is shown though it has no content yet: its client is told that something comes,
+    /// and nobody else can answer any more.
+    pub show_beginning_after: Duration,
     /// How often a pod looks at the batches it has made: their money is free a moment later, and no provider minds.
     pub look_at_batches_every: Duration,
     /// Requests that carry an idempotency key.
@@ -100,6 +103,7 @@ impl Default for GatewayConfig {
             grace: Duration::from_secs(30),
             default_output_cap_tokens: 4_096,
             output_floor_tokens: 256,
+            show_beginning_after: Duration::from_secs(10),
             look_at_batches_every: Duration::from_secs(60),
             idempotency: IdempotencyConfig::default(),
         }

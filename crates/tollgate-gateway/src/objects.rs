@@ -331,7 +331,7 @@ async fn upload(
 /// The account that an answer came from.
 fn like(provider: &ProviderPolicy, response: &Response<GatewayBody>) -> ObjectId {
     let credential = response.extensions().get::<UsedCredential>().and_then(|used| used.0);
-    ObjectId { provider: provider.id, credential, batch: None, upstream: String::new() }
+    ObjectId { provider: provider.id, credential, batch: None, context_tokens: None, upstream: String::new() }
 }
 
 /// Which credential an answer was asked with.

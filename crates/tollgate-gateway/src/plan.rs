@@ -59,6 +59,8 @@ pub(crate) struct PricedPlan {
     pub(crate) rate_tokens: u64,
     /// Prompt tokens as an estimate, for what ends without usage.
     pub(crate) input_estimate: u64,
+    /// Those among them that the response brings which it continues.
+    pub(crate) kept_tokens: u64,
     /// What is charged for it where it is lost after it was sent.
     pub(crate) lost_usage: Usage,
     /// Tokens to which answers may be cut where the money is short; above every cap where they cannot be.
@@ -173,9 +175,10 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
     let is_uncapped = input.media.is_some() || responses::is_compaction(input.client);
     let floor = if is_uncapped { u64::MAX } else { config.output_floor_tokens };
     let (worst_case, minimum) = dearest_of(&candidates, &shape, floor);
+    let kept_tokens = responses::kept_tokens(input.client);
     let input_estimate = match input.media {
         Some(request) => request.input_estimate(),
-        None => input_token_estimate(input.skim, input.body.len()),
+        None => input_token_estimate(input.skim, input.body.len()).saturating_add(kept_tokens),
     };
     let lost_usage = match input.media {
         Some(request) => crate::media::lost_usage(request),
@@ -202,6 +205,7 @@ pub(crate) fn price_plan(input: PlanInput<'_>, config: &GatewayConfig) -> Result
         prediction_tokens: shape.prediction_tokens,
         is_paid: input.context.has_money_gate(input.end_user.is_some()),
         input_estimate,
+        kept_tokens,
         lost_usage,
         output_floor: floor,
     };

@@ -281,7 +281,11 @@ fn in_clients_dialect(
     let provider = reservation.current().map(|priced| spoken(client, &priced.candidate));
     if provider == Some(client.dialect) {
         return match client.dialect {
-            ChatDialect::OpenAiResponses => responses::passed_answer(reservation, &body, cost, goes_on),
+            ChatDialect::OpenAiResponses => {
+                let estimate = reservation.priced.plan.input_estimate;
+                let context_tokens = neutral.usage.map_or(estimate, |usage| usage.total_tokens());
+                responses::passed_answer(reservation, &body, cost, (goes_on, context_tokens))
+            }
             _ => Ok(body),
         };
     }

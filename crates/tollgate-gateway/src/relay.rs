@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::Body;
@@ -41,8 +41,6 @@ use self::slices::SliceHold;
 
 /// Bytes that may gather before the first content: beyond it the stream is relayed as it is.
 const MAX_UNCOMMITTED_BYTES: usize = 256 << 10;
-/// Time that may pass before it: beyond it the client is told that something comes, and there is no failover any more.
-const MAX_UNCOMMITTED: Duration = Duration::from_secs(10);
 
 /// A stream whose content has begun (or which has ended well without any), with what came so far.
 pub(crate) struct StreamStart {
@@ -69,11 +67,13 @@ pub(crate) async fn start_stream(
     let mut relay = AnyRelay::of(reservation, has_events);
     let mut events = Vec::new();
     let mut n_bytes = 0;
-    let commit_at = Instant::now() + MAX_UNCOMMITTED;
+    let commit_at = Instant::now() + reservation.gateway().config.show_beginning_after;
     loop {
-        let frame = tokio::time::timeout_at(deadline.min(commit_at).into(), body.frame()).await;
+        // where nothing has come there is nothing to show: a prompt may take longer than that to be read
+        let until = if n_bytes > 0 { deadline.min(commit_at) } else { deadline };
+        let frame = tokio::time::timeout_at(until.into(), body.frame()).await;
         let Ok(frame) = frame else {
-            if Instant::now() < deadline && n_bytes > 0 {
+            if Instant::now() < deadline {
                 return Ok(StreamStart { body, relay, events, end: None });
             }
             return Err(Failed::timeout("the answer did not begin within its time limit"));

@@ -146,6 +146,12 @@ fn previous(client: &Client) -> Option<&ObjectId> {
     asked(client)?.previous.as_ref()
 }
 
+/// Prompt tokens that the response brings which a request continues, as far as they are known: they are billed, and stand
+/// nowhere in the request.
+pub(crate) fn kept_tokens(client: &Client) -> u64 {
+    previous(client).and_then(|kept| kept.context_tokens).unwrap_or(0)
+}
+
 /// Whether it continues what was made in the background.
 pub(crate) fn continues_background(client: &Client) -> bool {
     pinned(client).is_some_and(|kept| kept.batch.is_some())
@@ -345,8 +351,13 @@ pub(crate) fn id_of(body: &[u8]) -> Option<String> {
     Node::parse(body).ok()?.object().ok()?.string("id").ok()?
 }
 
-/// How the provider's ids are named for the client of a request; with the claim where it goes on.
-pub(crate) fn names(reservation: &Reservation, goes_on: Option<&BatchClaim>) -> ResponseNames {
+/// How the provider's ids are named for the client of a request; with the claim where it goes on, and with the tokens that
+/// what continues it brings with it.
+pub(crate) fn names(
+    reservation: &Reservation,
+    goes_on: Option<&BatchClaim>,
+    context_tokens: u64,
+) -> ResponseNames {
     let request = &reservation.priced;
     let candidate = reservation.current().map(|priced| &priced.candidate);
     let kept = candidate.filter(|one| one.responses.service == ResponsesService::Stored);
@@ -354,6 +365,7 @@ pub(crate) fn names(reservation: &Reservation, goes_on: Option<&BatchClaim>) -> 
         provider: one.provider.id,
         credential: reservation.credential(),
         batch: goes_on.cloned(),
+        context_tokens: Some(context_tokens),
         upstream: String::new(),
     });
     let previous = asked(&request.client).and_then(|asked| asked.facts.previous_response_id.clone());
@@ -374,9 +386,9 @@ pub(crate) fn passed_answer(
     reservation: &Reservation,
     body: &[u8],
     cost: NanoUsd,
-    goes_on: Option<&BatchClaim>,
+    (goes_on, context_tokens): (Option<&BatchClaim>, u64),
 ) -> Result<Bytes, Refusal> {
-    let renamed = names(reservation, goes_on).rename(body, Some(cost));
+    let renamed = names(reservation, goes_on, context_tokens).rename(body, Some(cost));
     renamed.map(Bytes::from).map_err(|_| unreadable())
 }
 

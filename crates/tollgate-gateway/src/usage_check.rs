@@ -58,7 +58,8 @@ pub(crate) fn settled(
 /// The prompt's estimate, and the answer by what has been shown of it.
 pub(crate) fn counted(reservation: &Reservation, shown: &Shown) -> Usage {
     let request = &reservation.priced;
-    counted_usage(&request.skim, request.body.0.len(), shown.text_bytes, shown.n_text_events)
+    let counted = counted_usage(&request.skim, request.body.0.len(), shown.text_bytes, shown.n_text_events);
+    counted.with(Meter::Input, counted.get(Meter::Input).saturating_add(request.plan.kept_tokens))
 }
 
 /// The usage of an answer that ends in the middle: what the provider had told by then is exact for the prompt, and the

@@ -82,7 +82,7 @@ pub(crate) fn watch_response(reservation: &Reservation, claim: BatchClaim, upstr
         tenant: context.tenant.id,
         project: context.project.id,
         kind: Kind::Response,
-        object: ObjectId { provider, credential, batch: Some(claim), upstream },
+        object: ObjectId { provider, credential, batch: Some(claim), context_tokens: None, upstream },
         since: Instant::now(),
     });
 }

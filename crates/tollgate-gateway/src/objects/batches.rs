@@ -301,6 +301,7 @@ fn plan_of(lines: Lines) -> PricedPlan {
         // providers limit the rate of batches apart from that of requests
         rate_tokens: 0,
         input_estimate,
+        kept_tokens: 0,
         output_floor: first.output_floor,
         lost_usage: Usage::ZERO.with(Meter::Input, input_estimate).with(Meter::Request, n),
     }

@@ -58,6 +58,8 @@ pub(crate) struct ObjectId {
     /// The account it belongs to.
     pub(crate) credential: Option<CredentialId>,
     pub(crate) batch: Option<BatchClaim>,
+    /// Tokens that a response brings to what continues it, as far as they were known when it was named.
+    pub(crate) context_tokens: Option<u64>,
     /// Its name there.
     pub(crate) upstream: String,
 }
@@ -73,6 +75,8 @@ pub(crate) struct Owner<'a> {
 pub(super) const CLAIM: &str = "claim_tg";
 /// Bytes of a seal: nobody guesses 128 bits.
 const SEAL_BYTES: usize = 16;
+/// Of the byte that says which fields follow: what a response brings to the next one is among them.
+const HAS_CONTEXT: u8 = 8;
 /// Longest name at a provider that is taken: theirs have some fifty characters.
 const MAX_UPSTREAM_BYTES: usize = 256;
 
@@ -126,11 +130,12 @@ impl ObjectId {
         let mut out = Vec::with_capacity(160);
         out.extend_from_slice(self.provider.as_uuid().as_bytes());
         out.extend_from_slice(self.credential.map_or_else(Uuid::nil, |id| id.as_uuid()).as_bytes());
+        let context = if self.context_tokens.is_some() { HAS_CONTEXT } else { 0 };
         match &self.batch {
-            None => out.push(0),
+            None => out.push(context),
             Some(claim) => {
                 let (input, user) = (claim.input_tokens.is_some(), claim.end_user.is_some());
-                out.push(1 + u8::from(input) + 2 * u8::from(user));
+                out.push(context + 1 + u8::from(input) + 2 * u8::from(user));
                 out.extend_from_slice(claim.request.as_uuid().as_bytes());
                 out.extend_from_slice(claim.key.as_uuid().as_bytes());
                 out.extend_from_slice(&claim.held.0.to_be_bytes());
@@ -144,6 +149,7 @@ impl ObjectId {
                 }
             }
         }
+        out.extend(self.context_tokens.into_iter().flat_map(u64::to_be_bytes));
         out.extend_from_slice(self.upstream.as_bytes());
         out
     }
@@ -152,10 +158,11 @@ impl ObjectId {
         let mut rest = bytes;
         let provider = ProviderId::from_uuid(uuid(&mut rest)?);
         let credential = uuid(&mut rest).map(|id| (!id.is_nil()).then(|| CredentialId::from_uuid(id)))?;
-        let batch = match take(&mut rest, 1)? {
-            [0] => None,
-            [flag] if *flag <= 4 => {
-                let (has_input, has_user) = ((flag - 1) % 2 == 1, *flag > 2);
+        let flag = *take(&mut rest, 1)?.first()?;
+        let batch = match flag & !HAS_CONTEXT {
+            0 => None,
+            flag if flag <= 4 => {
+                let (has_input, has_user) = ((flag - 1) % 2 == 1, flag > 2);
                 let (request, key) =
                     (RequestId::from_uuid(uuid(&mut rest)?), KeyId::from_uuid(uuid(&mut rest)?));
                 let held = NanoUsd(i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?));
@@ -168,7 +175,11 @@ impl ObjectId {
             }
             _ => return None,
         };
-        Some(Self { provider, credential, batch, upstream: String::from_utf8(rest.to_vec()).ok()? })
+        let has_context = flag & HAS_CONTEXT != 0;
+        let context = if has_context { Some(take(&mut rest, 8)?.try_into().ok()?) } else { None };
+        let (context_tokens, upstream) =
+            (context.map(u64::from_be_bytes), String::from_utf8(rest.to_vec()).ok()?);
+        Some(Self { provider, credential, batch, context_tokens, upstream })
     }
 
     /// Whether a name of a provider's can stand in a path as it is.
@@ -219,6 +230,7 @@ mod tests {
                     provider: ProviderId::from_u128(7),
                     credential,
                     batch: batch.clone(),
+                    context_tokens: credential.map(|_| 77),
                     upstream,
                 };
                 let bytes = object.to_bytes();

@@ -180,6 +180,7 @@ fn an_exact_count_lowers_what_must_be_held() {
         minimum,
         rate_tokens: 0,
         input_estimate: 0,
+        kept_tokens: 0,
         lost_usage: Usage::ZERO,
     };
     assert!(plan.count_exactly(&skim, body.as_bytes()));

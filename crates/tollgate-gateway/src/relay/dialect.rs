@@ -56,7 +56,11 @@ impl AnyRelay {
         let provider = candidate.map_or(ChatDialect::OpenAiChat, |one| spoken(&request.client, one));
         if (client, provider) == (ChatDialect::OpenAiResponses, ChatDialect::OpenAiResponses) {
             let claim = responses::claim(reservation);
-            let mut relay = ResponsesRelay::new(responses::names(reservation, claim.as_ref()));
+            let mut relay = ResponsesRelay::new(responses::names(
+                reservation,
+                claim.as_ref(),
+                request.plan.input_estimate,
+            ));
             if is_counted_exactly(reservation) {
                 relay.collect_text();
             }

@@ -113,6 +113,7 @@ pub(crate) struct Pod {
     pub(crate) mock: MockProvider,
     pub(crate) second: MockProvider,
     pub(crate) gateway: Gateway,
+    pub(crate) metrics: Metrics,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) stop: CancellationToken,
@@ -142,7 +143,7 @@ impl Pod {
             ledger: ledger.clone(),
             seeder: Seeder::new(|_, _| Box::pin(async { Err("nobody seeds here".to_owned()) })),
             upstream: UpstreamClient::new(&UpstreamConfig::default()).unwrap(),
-            metrics,
+            metrics: metrics.clone(),
             tracer: RequestTracer::disabled(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,7 +151,7 @@ impl Pod {
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(gateway.clone(), listener, stop.clone()));
         let http = HttpClient::new().with_bearer(KEY);
-        Self { url, http, mock, second, gateway, ledger, clock, stop, server }
+        Self { url, http, mock, second, gateway, metrics, ledger, clock, stop, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -189,6 +189,8 @@ async fn a_provider_that_ignores_the_cap_is_stopped() {
         let event = pod.next_event().await;
         assert_eq!((event.outcome, event.basis), (RequestOutcome::Ok, SettlementBasis::Counted), "{name}");
         assert_eq!(event.cost, event.held, "{name}: no more than was held");
+        let counted = "tollgate_upstream_caps_ignored_total{provider=\"mock\"} 1";
+        assert!(pod.metrics.encode().contains(counted), "{name}");
         pod.wait_until_nothing_is_held().await;
     }
 }

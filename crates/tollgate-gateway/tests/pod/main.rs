@@ -4,6 +4,7 @@
 
 mod answers;
 mod background;
+mod beginnings;
 mod clouds;
 mod dialects;
 mod drops;
