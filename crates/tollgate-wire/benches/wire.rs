@@ -53,6 +53,14 @@ fn validate_chat(bencher: Bencher<'_, '_>, n_bytes: usize) {
     bencher.bench(|| tollgate_wire::json::validate(black_box(&body)));
 }
 
+/// As program text is quoted: an escape every few bytes.
+#[divan::bench(args = [1_024, 32_768, 1_048_576])]
+fn validate_escapes(bencher: Bencher<'_, '_>, n_bytes: usize) {
+    let line = r#"    println!(\"{name}: {}\\n\", value);\n\tif a < b { return \"c\"; }\n"#;
+    let body = format!(r#"{{"messages":["{}"]}}"#, line.repeat(n_bytes / line.len()));
+    bencher.bench(|| tollgate_wire::json::validate(black_box(body.as_bytes())));
+}
+
 #[divan::bench(args = [1_024, 32_768, 1_048_576])]
 fn serde_json_ignored_any(bencher: Bencher<'_, '_>, n_bytes: usize) {
     let body = chat_body(n_bytes);

@@ -2,22 +2,28 @@
 
 use memchr::memchr2;
 
+use super::blocks::{BLOCK_BYTES, Block};
 use super::{Fault, JsonProblem, Scanner};
 
 /// Bytes below it are control characters.
 pub(super) const FIRST_PLAIN_BYTE: u8 = 0x20;
 
-/// So far a string is looked through word by word, after its beginning and after every escape: most keys and values,
-/// and most lines of a text, are shorter than what a vectorised search costs to begin.
+/// So far a string is looked through word by word: most keys and values are shorter than what looking at blocks costs
+/// to begin.
 const SHORT_TEXT_WORDS: usize = 8;
 
 impl Scanner<'_> {
     /// Passes a string, the cursor being on its opening quote; whether it has escapes.
     pub(super) fn string(&mut self) -> Result<bool, Fault> {
         self.at += 1;
-        let mut is_escaped = false;
+        self.skip_words();
+        if self.bytes.get(self.at) == Some(&b'"') {
+            self.at += 1;
+            return Ok(false);
+        }
+        let mut is_escaped = self.skip_blocks();
         loop {
-            self.skip_plain_text();
+            self.skip_words();
             match self.next_byte()? {
                 b'"' => {
                     self.at += 1;
@@ -27,14 +33,16 @@ impl Scanner<'_> {
                     is_escaped = true;
                     self.escape()?;
                 }
-                _ => return Err(self.fault(JsonProblem::ControlCharacter)),
+                byte if byte < FIRST_PLAIN_BYTE => return Err(self.fault(JsonProblem::ControlCharacter)),
+                // the words ended before the text did
+                _ => self.at += 1,
             }
         }
     }
 
-    /// Moves to the next quote, backslash or control character.
+    /// Moves to the next quote, backslash or control character, if there is one in the next words.
     #[inline]
-    fn skip_plain_text(&mut self) {
+    fn skip_words(&mut self) {
         for _ in 0..SHORT_TEXT_WORDS {
             let Some(word) = self.bytes[self.at..].first_chunk() else { break };
             let special = special_bytes(u64::from_le_bytes(*word));
@@ -44,14 +52,60 @@ impl Scanner<'_> {
             }
             self.at += size_of::<u64>();
         }
+    }
+
+    /// Passes the blocks of a string; whether they have escapes. Stops at the string's end, or before the block that is
+    /// too short or has something wrong, which is found byte by byte then.
+    fn skip_blocks(&mut self) -> bool {
+        let (mut is_escaped, mut is_carried) = (false, false);
+        while let Some(bytes) = self.bytes[self.at..].first_chunk() {
+            let block = Block::of(bytes);
+            if block.is_plain() && !is_carried {
+                let n_plain = self.plain_bytes();
+                self.at += n_plain;
+                if n_plain < BLOCK_BYTES {
+                    break;
+                }
+                continue;
+            }
+            let Some(found) = block.look(is_carried, self.has_controls) else { break };
+            if !self.has_digits(found.unicode) {
+                break;
+            }
+            is_escaped |= found.has_escapes;
+            if let Some(end) = found.end {
+                self.at += end;
+                return is_escaped;
+            }
+            self.at += BLOCK_BYTES;
+            is_carried = found.carries;
+        }
+        // back to the backslash
+        self.at -= usize::from(is_carried);
+        is_escaped
+    }
+
+    /// How many bytes there are before the next quote, backslash or control character.
+    fn plain_bytes(&self) -> usize {
         let rest = &self.bytes[self.at..];
         let n_plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        let n_passed = if self.has_controls {
-            rest[..n_plain].iter().position(|&byte| byte < FIRST_PLAIN_BYTE).unwrap_or(n_plain)
-        } else {
-            n_plain
-        };
-        self.at += n_passed;
+        if !self.has_controls {
+            return n_plain;
+        }
+        rest[..n_plain].iter().position(|&byte| byte < FIRST_PLAIN_BYTE).unwrap_or(n_plain)
+    }
+
+    /// Whether four digits follow each `u` of a block.
+    fn has_digits(&self, mut unicode: u64) -> bool {
+        while unicode != 0 {
+            let first = self.at + unicode.trailing_zeros() as usize + 1;
+            let digits = self.bytes.get(first..first + 4);
+            if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+                return false;
+            }
+            unicode &= unicode - 1;
+        }
+        true
     }
 
     fn escape(&mut self) -> Result<(), Fault> {

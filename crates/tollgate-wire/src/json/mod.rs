@@ -1,5 +1,6 @@
 //! A validating single-pass JSON scanner that reports where things stand instead of building values.
 
+mod blocks;
 mod edit;
 mod error;
 mod lexer;

@@ -206,3 +206,47 @@ proptest! {
         }
     }
 }
+
+/// Pieces of long strings: plain runs of every length, escapes of every kind, and what must not be there.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[a-z /é😀]{0,90}",
+        8 => prop::sample::select(vec![r"\n", r#"\""#, r"\\", r"\/", r"\b", r"\f", r"\r", r"\t", r"\u00e9", r"\uD83D\uDE00"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["\n", "\u{1f}", r"\x", r"\u12", r"\u12g4", r"\", "\"", r"\u"]).prop_map(str::to_owned),
+        1 => (1_usize..70).prop_map(|n| r"\\".repeat(n)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn long_strings_are_accepted_as_serde_does(
+        pieces in prop::collection::vec(piece(), 0..40),
+        rest in "[a-z]{0,70}",
+        is_spread: bool,
+    ) {
+        let space = if is_spread { "\n" } else { "" };
+        let text = format!("[{space}\"{}\",\"{rest}\"]", pieces.concat());
+        prop_assert_eq!(validate(text.as_bytes()).is_ok(), serde_accepts(text.as_bytes()), "{}", text);
+        if let Ok(decoded) = serde_json::from_str::<Vec<String>>(&text) {
+            let spread = Node::parse(text.as_bytes()).unwrap();
+            let strings: Vec<_> =
+                spread.array().unwrap().iter().map(|node| node.string().unwrap().into_owned()).collect();
+            prop_assert_eq!(strings, decoded);
+        }
+    }
+}
+
+#[test]
+fn a_fault_far_inside_a_string_is_found_where_it_is() {
+    use JsonProblem::*;
+    for n_before in 0..200 {
+        let before = "a\\\"".repeat(n_before);
+        for (fault, problem) in [("\\x", BadEscape), ("\u{1}", ControlCharacter), ("\\u00g0", BadEscape)] {
+            let text = format!("[\"{before}{fault}{}\"]", "b\\n".repeat(60));
+            let error = validate(text.as_bytes()).unwrap_err();
+            assert_eq!((error.problem, error.offset), (problem, 2 + before.len()), "{text}");
+        }
+        let open = format!("[\"{before}\\");
+        assert_eq!(validate(open.as_bytes()).unwrap_err().problem, UnexpectedEnd);
+    }
+}
