@@ -269,11 +269,12 @@ impl Reseeder {
         };
         let gather = async {
             let gathered = self.roster.gather(&tenants, &self.store, self.clock.now());
-            let PodReports { answered, mut reports } = gathered.await.map_err(Failure)?;
+            let (gathered, noted) = tokio::join!(gathered, noted_report(&self.store, &tenants));
+            let PodReports { answered, mut reports } = gathered.map_err(Failure)?;
             // what this process itself settled of holds that were abandoned, and what a gateway beside it holds
             reports.push(self.ledger.open_report(Some(&tenants)));
             // last: what a pod tells of its own is newer
-            reports.push(noted_report(&self.store, &tenants).await?);
+            reports.push(noted?);
             let told_ms = began.elapsed().as_millis();
             let told = reports.iter().flat_map(|report| &report.events);
             let told: Vec<_> = told.map(|UnjournaledEvent { event, .. }| Arc::clone(event)).collect();
