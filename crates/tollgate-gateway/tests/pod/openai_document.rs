@@ -29,7 +29,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
         "/chat/completions",
         "web_search_options",
-        "refused: a call may be billed as several searches that nothing tells or bounds",
+        "refused where the model is billed: a call may cost several searches that nothing tells or bounds",
     ),
     (
         "/responses",
@@ -44,12 +44,12 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
         "/responses",
         "context_management",
-        "refused: what the provider compacts by itself has no bound that the request tells",
+        "refused where the model is billed: what the provider compacts by itself has no bound that the request tells",
     ),
     (
         "/responses",
         "prompt",
-        "refused: a template belongs to the provider's account, and may bring tools that are billed",
+        "refused where the model is billed: a template of the provider's account may bring tools without a bound",
     ),
 ];
 
