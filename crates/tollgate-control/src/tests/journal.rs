@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use tollgate_domain::{Id, NanoUsd, TenantId};
+use tollgate_domain::{
+    Attempt, AttemptBill, AttemptOutcome, Id, Meter, NanoUsd, SettlementBasis, TenantId, Usage,
+};
 use tollgate_ledger::Settlement;
 use tollgate_store::Store;
 use tollgate_testkit::postgres::PostgresServer;
@@ -73,4 +75,46 @@ async fn each_event_is_journaled_once_while_postgres_stops_crashes_and_comes_bac
     assert_eq!(world.store.wallet_settled(tenant).await.unwrap(), NanoUsd(80 * 250_000_000));
     let status = world.control.journal_status();
     assert_eq!((status.journaled + status.repeated, status.malformed, status.is_failing), (80, 0, false));
+}
+
+/// Each attempt of a receipt has its share, and the shares are the request's cost, also where the hold did not pay for all.
+#[tokio::test]
+async fn a_receipt_tells_what_each_attempt_was_charged() {
+    let world = World::new().await;
+    let (tenant, key, _) = prepaid(&world).await;
+    for (number, cost, expected) in
+        [(1, 100, [Some(30), None, Some(20), Some(50)]), (2, 40, [Some(30), None, Some(10), Some(0)])]
+    {
+        let mut event = event(tenant, &key, Id::from_u128(number), number);
+        let told = Usage::ZERO.with(Meter::Input, 7);
+        (event.cost, event.provider_cost, event.usage) =
+            (NanoUsd(cost), NanoUsd(90), told.plus(&told).plus(&told));
+        let main = event.attempts.remove(0);
+        let lost = |provider: &str, bill: Option<i64>| Attempt {
+            provider: provider.into(),
+            outcome: AttemptOutcome::Timeout,
+            bill: bill.map(|cost| {
+                Box::new(AttemptBill {
+                    cost: NanoUsd(cost),
+                    provider_cost: NanoUsd(cost),
+                    usage: told,
+                    basis: SettlementBasis::Estimated,
+                    charge: Vec::new(),
+                    margin: None,
+                    provider_charge: None,
+                })
+            }),
+            ..main.clone()
+        };
+        event.attempts = vec![lost("a", Some(30)), lost("b", None), lost("openai", Some(20)), main.clone()];
+        (event.provider, event.model) = (main.provider.clone(), main.model.clone());
+        let request = event.request.to_string();
+        world.store.journal_events(&[event]).await.unwrap();
+        let receipt = world.app().request(&world.admin, &request).await.unwrap();
+        let shares: Vec<Option<i64>> =
+            receipt.attempts.iter().map(|attempt| attempt.cost.map(|cost| cost.0.0)).collect();
+        assert_eq!(shares, expected, "of {cost}");
+        let usage = |n: usize| receipt.attempts[n].usage.clone().unwrap_or_default().get("input").copied();
+        assert_eq!([usage(0), usage(1), usage(2), usage(3)], [Some(7), None, Some(7), Some(7)]);
+    }
 }
