@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_domain::{ProjectId, TenantId};
 use tollgate_upstream::{RequestBody, UpstreamRequest};
@@ -31,6 +32,8 @@ const MAX_WATCHED: usize = 10_000;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 3_600);
 /// Time for one look, the reading of all answers included.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Looks side by side.
+const LOOKS_AT_ONCE: usize = 32;
 /// Of a round's interval, drawn at random: pods that began together do not ask together.
 const JITTER_SHARE: u32 = 4;
 
@@ -96,16 +99,31 @@ pub(crate) async fn run(pod: Weak<Shared>, every: Duration, stop: CancellationTo
             return;
         }
         let Some(pod) = pod.upgrade() else { return };
-        let round = pod.batches.0.lock().len();
-        for _ in 0..round {
-            let Some(watched) = pod.batches.0.lock().pop_front() else { break };
-            let look = tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&pod, &watched)));
-            let Some(looked) = stop.run_until_cancelled(look).await else { return };
+        // dropping the round ends its looks
+        if stop.run_until_cancelled(Box::pin(one_round(&pod))).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Looks at each of them once, at some side by side: a provider that does not answer holds up few others.
+async fn one_round(pod: &Pod) {
+    let round = pod.batches.0.lock().len();
+    let mut looking = JoinSet::new();
+    for _ in 0..round {
+        let Some(watched) = pod.batches.0.lock().pop_front() else { break };
+        if looking.len() >= LOOKS_AT_ONCE {
+            looking.join_next().await;
+        }
+        let pod = Pod::clone(pod);
+        looking.spawn(async move {
+            let looked = tokio::time::timeout(LOOK_TIMEOUT, look(&pod, &watched)).await;
             if !looked.unwrap_or(false) && watched.since.elapsed() < GIVE_UP_AFTER {
                 pod.batches.0.lock().push_back(watched);
             }
-        }
+        });
     }
+    while looking.join_next().await.is_some() {}
 }
 
 /// Looks at one; answers whether it needs no further look.

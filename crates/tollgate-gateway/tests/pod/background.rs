@@ -249,3 +249,22 @@ async fn a_key_of_idempotency_begins_nothing_twice_in_the_background() {
     let again = pod.http.send(request()).await.unwrap();
     assert_eq!((again.status.as_u16(), pod.mock.counts().n_received), (409, 1), "{}", again.text());
 }
+
+/// Nobody's end is missed because somebody else's provider is silent.
+#[tokio::test]
+async fn a_look_that_hangs_holds_up_no_other() {
+    let mut setup = native();
+    setup.config.look_at_batches_every = Duration::from_millis(50);
+    let pod = Pod::start(setup).await;
+    pod.mock.set_responder(|request| answer(request, "in_progress"));
+    make(&pod, json!({"background": true})).await.expect_status(200).unwrap();
+    pod.mock.set_responder(|request| {
+        Some(match (request.method(), request.path().contains("resp_1")) {
+            ("POST", _) => Script::new().json(&response("resp_3", "queued")),
+            (_, true) => Script::hang(),
+            _ => Script::new().json(&response("resp_3", "completed")),
+        })
+    });
+    make(&pod, json!({"background": true})).await.expect_status(200).unwrap();
+    assert_eq!(next_charge(&pod).await.cost, COST);
+}
