@@ -368,8 +368,10 @@ async fn refused(response: Response<UpstreamBody>, priced: &PricedCandidate, dea
             (AttemptOutcome::ServerError, Refusal::new(ErrorKind::UpstreamError, message))
         }
     };
+    // what such a refusal tells is what others used before
+    let was_begun = !matches!(outcome, AttemptOutcome::RateLimited | AttemptOutcome::CredentialRefused);
     Failed { outcome, status: Some(status), may_bill: MayBill::Nothing, refusal: Box::new(refusal) }
-        .telling(told_usage(&bytes))
+        .telling(told_usage(&bytes).filter(|_| was_begun))
 }
 
 /// What a body says that was used, whatever else it says: who tells it may bill it.

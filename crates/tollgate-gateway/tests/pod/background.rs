@@ -225,6 +225,19 @@ async fn a_failure_that_tells_its_usage_costs_it() {
     }
 }
 
+/// What a refusal for the rate tells is the use of others, or of the time before.
+#[tokio::test]
+async fn a_refusal_that_tells_usage_costs_nothing() {
+    for status in [429, 401] {
+        let pod = Pod::start(native()).await;
+        let usage = json!({"error": {"message": "no"}, "usage": {"input_tokens": 21, "output_tokens": 9}});
+        pod.mock.push(Script::new().json(&usage).status(status));
+        make(&pod, json!({"model": "both"})).await.expect_status(200).unwrap();
+        let event = pod.next_event().await;
+        assert_eq!((event.attempts.len(), event.bills().count()), (2, 0), "{status}");
+    }
+}
+
 /// One key stands for one run, also where that goes on without its client.
 #[tokio::test]
 async fn a_key_of_idempotency_begins_nothing_twice_in_the_background() {
