@@ -7,10 +7,10 @@ import os
 # its price map is fetched from the network otherwise
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
+# first: it tells where a driver hangs, and this one's import is long
+import scenarios as s  # noqa: E402
 import litellm  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
-
-import scenarios as s  # noqa: E402
 
 logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
 litellm.suppress_debug_info = True

@@ -4,11 +4,16 @@ A driver maps each scenario to a function of a model's name, or to the reason wh
 provider behind every model answers as crates/tollgate-testkit/src/vendors.rs says.
 """
 
+import faulthandler
 import json
 import os
 import pathlib
 import time
 import traceback
+
+# before the test gives up on a driver that hangs: it ends saying where
+HANGS_AFTER_SECONDS = 100
+faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
 
 BASE_URL = os.environ["BASE_URL"]
 KEY = os.environ["API_KEY"]
