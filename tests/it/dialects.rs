@@ -134,8 +134,8 @@ async fn the_driver_passes(runtime: Runtime, script: &str, clients: &[&str]) -> 
         ("TIGHT_KEY", TIGHT_KEY),
         ("MODELS", models.as_str()),
     ];
-    let report = run(runtime, script, &environment).await?;
-    let n_cancelled = check(&report, clients)?;
+    let report = run(runtime, script, &environment).await.with_context(|| installation.logs())?;
+    let n_cancelled = check(&report, clients).with_context(|| installation.logs())?;
     // what a client left was ended at the provider, too
     installation.mock.wait_for_disconnects(n_cancelled).await?;
     installation.mock.wait_for_idle().await

@@ -22,7 +22,7 @@ use crate::passthrough::{self, PassthroughCall};
 use crate::pipeline::{self, Received};
 use crate::{
     azure_paths, client_words, count_tokens, dialects, entropy, idempotency, json_array, key_info,
-    model_list, objects, quote, response_tokens, responses,
+    model_list, objects, quote, response_tokens, responses, unread,
 };
 
 /// Room made before the first byte of a body whose length is announced; a liar gets no more than this.
@@ -53,7 +53,19 @@ pub(crate) async fn serve(
     let id = request_id(&gateway);
     let deployment = azure_paths::rewrite(request.uri_mut());
     let dialect = dialects::of_path(request.uri().path());
-    let outcome = route(&gateway, request, deployment, id, started).await;
+    let version = request.version();
+    let is_closed;
+    let outcome = match look_at_head(&gateway, &request, started) {
+        Ok(seen) => {
+            let outcome = route(&gateway, request, seen, deployment, id, started).await;
+            is_closed = outcome.as_ref().is_err_and(|refusal| unread::leaves_body(refusal.kind));
+            outcome
+        }
+        Err(refusal) => {
+            is_closed = !unread::read_rest(request).await;
+            Err(refusal)
+        }
+    };
     let mut response = outcome.unwrap_or_else(|refusal| {
         let refusal = client_words::in_words_of(dialect, refusal);
         let (kind, code) = (refusal.kind, refusal.status().as_u16());
@@ -61,7 +73,28 @@ pub(crate) async fn serve(
         refuse(&refusal, dialect, id, started.elapsed())
     });
     write_common(response.headers_mut(), id);
+    if is_closed {
+        unread::close(&mut response, version);
+    }
     Ok(response)
+}
+
+/// What the head alone decides.
+struct Seen {
+    endpoint: Endpoint,
+    caller: Authenticated,
+    passthrough: Option<Arc<PassthroughCall>>,
+}
+
+fn look_at_head(gateway: &Pod, request: &Request<Incoming>, started: Instant) -> Result<Seen, Refusal> {
+    let endpoint = endpoint(request.method(), request.uri().path())?;
+    let authenticated = authenticate(gateway, request.headers(), request.uri().query());
+    let caller = authenticated.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))?;
+    let passthrough = match endpoint {
+        Endpoint::Passthrough => Some(Arc::new(PassthroughCall::read(request.method(), request.uri())?)),
+        _ => None,
+    };
+    Ok(Seen { endpoint, caller, passthrough })
 }
 
 fn request_id(gateway: &Pod) -> RequestId {
@@ -71,18 +104,12 @@ fn request_id(gateway: &Pod) -> RequestId {
 async fn route(
     gateway: &Pod,
     request: Request<Incoming>,
+    seen: Seen,
     deployment: Option<String>,
     id: RequestId,
     started: Instant,
 ) -> Result<Response<GatewayBody>, Refusal> {
-    let endpoint = endpoint(request.method(), request.uri().path())?;
-    let caller = match authenticate(gateway, request.headers(), request.uri().query()) {
-        Ok(caller) => caller,
-        Err(refusal) => {
-            observe_refusal(gateway, endpoint, &refusal, started);
-            return Err(refusal);
-        }
-    };
+    let Seen { endpoint, caller, passthrough } = seen;
     match endpoint {
         Endpoint::Inference(surface, dialect) => {
             let what = Asked { surface, dialect, deployment, passthrough: None };
@@ -90,9 +117,8 @@ async fn route(
             outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
         }
         Endpoint::Passthrough => {
-            let call = PassthroughCall::read(request.method(), request.uri())?;
             let (surface, dialect) = (Surface::Passthrough, ChatDialect::OpenAiChat);
-            let what = Asked { surface, dialect, deployment: None, passthrough: Some(Arc::new(call)) };
+            let what = Asked { surface, dialect, deployment: None, passthrough };
             let outcome = inference(gateway, request, what, caller, id, started).await;
             outcome.inspect_err(|refusal| observe_refusal(gateway, endpoint, refusal, started))
         }

@@ -52,6 +52,7 @@ mod quote;
 mod response_tokens;
 mod responses;
 mod seeder;
+mod unread;
 mod usage_check;
 mod vendor_keys;
 mod vertex;

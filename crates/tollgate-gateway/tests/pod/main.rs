@@ -20,6 +20,7 @@ mod objects;
 mod openai_document;
 mod other_paths;
 mod passthrough;
+mod refused_heads;
 mod response_calls;
 mod responses;
 mod rules;
