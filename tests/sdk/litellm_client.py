@@ -1,5 +1,6 @@
 """LiteLLM as a client, speaking OpenAI's, Anthropic's and Google's dialect, against providers of every dialect."""
 
+import gc
 import json
 import logging
 import os
@@ -11,6 +12,10 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import scenarios as s  # noqa: E402
 import litellm  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
+
+# It leaves the iterators of its streams to the collector, which closes them wherever it happens to run: also within
+# httpcore's pool, whose lock they then wait for that their own thread holds.
+gc.disable()
 
 logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
 litellm.suppress_debug_info = True
