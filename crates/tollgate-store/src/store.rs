@@ -6,15 +6,18 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Postgres, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction};
 use tokio::sync::watch;
 
 use crate::StoreError;
@@ -240,13 +243,27 @@ async fn connect_sqlite(url: &str) -> Result<Pools, StoreError> {
             .max_lifetime(None)
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
-    let writer = pool(1).connect_with(options.clone()).await.map_err(constraints::unavailable)?;
+    let writer = if is_memory { pool(1) } else { pool(1).after_release(is_usable_again) };
+    let writer = writer.connect_with(options.clone()).await.map_err(constraints::unavailable)?;
     let readers = if is_memory {
         writer.clone()
     } else {
         pool(SQLITE_READERS).connect_with(options).await.map_err(constraints::unavailable)?
     };
     Ok(Pools::Sqlite { writer, readers })
+}
+
+/// Whether a connection may be used again. Where a disk was full, or failed, SQLite has ended the transaction by itself:
+/// rolling it back fails then, and the client would count it as open for ever and begin no other one.
+fn is_usable_again(
+    connection: &mut SqliteConnection,
+    _: PoolConnectionMetadata,
+) -> Pin<Box<dyn Future<Output = Result<bool, sqlx::Error>> + Send + '_>> {
+    Box::pin(async move {
+        // after whatever was rolled back
+        connection.ping().await?;
+        Ok(!connection.is_in_transaction())
+    })
 }
 
 /// Makes the database's file, where it is missing, for this user alone; SQLite gives the files beside it the
@@ -325,5 +342,38 @@ impl Sql for Tx {
             TxInner::Postgres(transaction) => Statement::on_postgres(transaction, text.into()),
             TxInner::Sqlite(transaction) => Statement::on_sqlite(transaction, text.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sqlite_has_rolled_back_by_itself_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("full.db").display());
+        let store = Store::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        let write = async |key: &'static str| -> Result<u64, StoreError> {
+            run_tx!(store, "fill", |tx| {
+                let insert = "INSERT OR FAIL INTO idempotency_keys
+                    VALUES ('actor', $1, zeroblob(32), 200, zeroblob(1000000), 0)";
+                tx.sql(insert).bind(key).execute().await
+            })
+        };
+        assert_eq!(write("before").await.unwrap(), 1);
+        let Pools::Sqlite { writer, .. } = &store.pools else { unreachable!("it is SQLite") };
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(writer).await.unwrap();
+        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(limit).execute(writer).await.unwrap();
+        // as on a disk that is full; the limit is this connection's own
+        let failed = write("full").await.unwrap_err();
+        assert!(failed.to_string().contains("full"), "{failed}");
+        assert_eq!(write("after").await.unwrap(), 1);
+        let mut reader = store.reader();
+        let kept = reader.sql("SELECT key_text FROM idempotency_keys ORDER BY key_text");
+        let kept = kept.read_all(|row| row.get::<String>("key_text")).await.unwrap();
+        assert_eq!(kept, ["after", "before"]);
     }
 }
