@@ -86,6 +86,11 @@ impl<'t> Statement<'t> {
 
     /// Binds the next value.
     pub(crate) fn bind<'q>(mut self, value: impl Bind<'q>) -> Self {
+        self.add(value);
+        self
+    }
+
+    fn add<'q>(&mut self, value: impl Bind<'q>) {
         self.n_bound += 1;
         let added = match &mut self.target {
             Target::PostgresPool(_, arguments) | Target::Postgres(_, arguments) => arguments.add(value),
@@ -94,7 +99,6 @@ impl<'t> Statement<'t> {
         if let Err(error) = added {
             self.failure.get_or_insert(sqlx::Error::Encode(error));
         }
-        self
     }
 
     /// Binds what only PostgreSQL knows, such as an array.
@@ -130,9 +134,14 @@ impl<'t> Statement<'t> {
 
     /// Appends fixed text.
     pub(crate) fn push(mut self, text: &str) -> Self {
+        self.append(text);
+        self
+    }
+
+    /// The same through a reference, for statements of thousands of values.
+    pub(crate) fn append(&mut self, text: &str) {
         self.is_numbered |= text.contains('$');
         self.text.to_mut().push_str(text);
-        self
     }
 
     /// Appends the placeholder of a value and binds it.
@@ -140,13 +149,20 @@ impl<'t> Statement<'t> {
     /// SQLite searches a numbered placeholder's name among all the others, which makes a statement of thousands
     /// quadratic; it gets plain ones, unless the text has numbered ones already (the two do not mix).
     pub(crate) fn push_bind<'q>(mut self, value: impl Bind<'q>) -> Self {
+        self.append_bind(value);
+        self
+    }
+
+    /// The same through a reference.
+    pub(crate) fn append_bind<'q>(&mut self, value: impl Bind<'q>) {
         let is_sqlite = matches!(self.target, Target::SqlitePool(..) | Target::Sqlite(..));
         if is_sqlite && !self.is_numbered {
             self.text.to_mut().push('?');
-            return self.bind(value);
+        } else {
+            let placeholder = format!("${}", self.n_bound + 1);
+            self.append(&placeholder);
         }
-        let placeholder = format!("${}", self.n_bound + 1);
-        self.push(&placeholder).bind(value)
+        self.add(value);
     }
 
     /// Appends the operand of `->>` that names a field. PostgreSQL takes the bare name; SQLite takes a bare

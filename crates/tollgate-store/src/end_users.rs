@@ -192,7 +192,7 @@ pub(crate) async fn add(tx: &mut Tx, steps: &[EndUserStep]) -> Result<(), StoreE
                 .value(step.key)
                 .value(step.project)
                 .value(step.amount)
-                .value(to_i64(step.requests))
+                .value(to_i64(step.requests));
         });
         statement.push(ADDED).execute().await?;
     }

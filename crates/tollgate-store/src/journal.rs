@@ -207,26 +207,30 @@ pub(crate) fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 pub(crate) fn push_rows<'t, T>(
     mut statement: Statement<'t>,
     rows: &[T],
-    mut bind: impl FnMut(Tuple<'t>, &T) -> Tuple<'t>,
+    mut bind: impl FnMut(&mut Tuple<'_, 't>, &T),
 ) -> Statement<'t> {
     for (index, row) in rows.iter().enumerate() {
-        let opened = statement.push(if index == 0 { " VALUES (" } else { ", (" });
-        statement = bind(Tuple { statement: opened, is_empty: true }, row).statement.push(")");
+        statement.append(if index == 0 { " VALUES (" } else { ", (" });
+        bind(&mut Tuple { statement: &mut statement, is_empty: true }, row);
+        statement.append(")");
     }
     statement
 }
 
-/// One row's values being put together.
-pub(crate) struct Tuple<'t> {
-    statement: Statement<'t>,
+/// One row's values being put together. By reference: moving a statement for every value of a batch is dear.
+pub(crate) struct Tuple<'s, 't> {
+    statement: &'s mut Statement<'t>,
     is_empty: bool,
 }
 
-impl<'t> Tuple<'t> {
+impl Tuple<'_, '_> {
     /// Adds the next value.
-    pub(crate) fn value<'q>(self, value: impl crate::db::Bind<'q>) -> Self {
-        let statement = if self.is_empty { self.statement } else { self.statement.push(", ") };
-        Self { statement: statement.push_bind(value), is_empty: false }
+    pub(crate) fn value<'q>(&mut self, value: impl crate::db::Bind<'q>) -> &mut Self {
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.statement.append(", ");
+        }
+        self.statement.append_bind(value);
+        self
     }
 }
 
@@ -294,7 +298,7 @@ async fn add_to_totals(tx: &mut Tx, steps: &[TotalStep]) -> Result<(), StoreErro
     }
     for part in parts(steps) {
         let statement = push_rows(tx.sql(TOTALS), part, |tuple, step| {
-            tuple.value(step.tenant).value(step.amount).value(to_i64(step.charges))
+            tuple.value(step.tenant).value(step.amount).value(to_i64(step.charges));
         });
         statement.push(TOTALS_ADDED).execute().await?;
     }
@@ -315,7 +319,7 @@ async fn add_to_quarters(tx: &mut Tx, steps: &[QuarterStep]) -> Result<(), Store
     }
     for part in parts(steps) {
         let statement = push_rows(tx.sql(QUARTERS), part, |tuple, step| {
-            tuple.value(step.owner).value(step.starts_at).value(step.amount).value(to_i64(step.requests))
+            tuple.value(step.owner).value(step.starts_at).value(step.amount).value(to_i64(step.requests));
         });
         statement.push(QUARTERS_ADDED).execute().await?;
     }

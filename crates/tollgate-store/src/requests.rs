@@ -247,7 +247,8 @@ fn column<'r, T>(rows: &'r [RequestRow<'_>], read: impl Fn(&'r RequestRow<'_>) -
     rows.iter().map(read).collect()
 }
 
-/// SQLite reads the other columns out of the event. It hands every returned row over to another thread, so
+/// SQLite reads the other columns out of the event. `OR FAIL`, because else it copies every page it is about to change,
+/// to undo the statement alone where a row fails: here the whole transaction is undone then. It hands every returned row over to another thread, so
 /// that it is asked which rows are new only where some are not: those it had before the first of them.
 async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted, StoreError> {
     let last = "SELECT COALESCE(MAX(rowid), 0) AS last FROM requests";
@@ -255,7 +256,7 @@ async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted,
     let mut n_inserted = 0;
     for part in parts(rows) {
         let statement = tx.sql(
-            "INSERT INTO requests (event_id, tenant_id, admitted_at_ms, finished_at_ms, input_tokens,
+            "INSERT OR FAIL INTO requests (event_id, tenant_id, admitted_at_ms, finished_at_ms, input_tokens,
                  cached_tokens, output_tokens, cost_nano_usd, provider_cost_nano_usd, event)",
         );
         let statement = push_rows(statement, part, |tuple, row| {
@@ -270,7 +271,7 @@ async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted,
                 .value(to_i64(event.usage.output_tokens()))
                 .value(event.cost.0)
                 .value(event.provider_cost.0)
-                .value(row.document.as_str())
+                .value(row.document.as_str());
         });
         n_inserted += statement.push(" ON CONFLICT (event_id) DO NOTHING").execute().await?;
     }
