@@ -114,6 +114,15 @@ impl Ledger {
         }
     }
 
+    /// Whether requests that became ready together have all been decided when the first of them is admitted.
+    #[must_use]
+    pub fn admits_together(&self) -> bool {
+        match self {
+            Self::Memory(ledger) => ledger.has_log(),
+            Self::Redis(_) | Self::Slabs(_) => false,
+        }
+    }
+
     /// Whether holds are known when this process has ended: only then a memo can be read by somebody else.
     #[must_use]
     pub fn outlives_this_process(&self) -> bool {
@@ -145,7 +154,7 @@ impl Ledger {
     pub async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
         check_admission(admission)?;
         match self {
-            Self::Memory(ledger) => ledger.admit(admission),
+            Self::Memory(ledger) => ledger.admit(admission).await,
             // boxed: its future is large, and every request's future holds the largest of its parts
             Self::Redis(ledger) => Box::pin(ledger.admit(admission)).await,
             Self::Slabs(slabs) => Box::pin(slabs.admit(admission)).await,

@@ -27,7 +27,7 @@ use crate::types::{
     Admission, AdmitOutcome, Balances, BudgetCheck, OutboxEntry, OutboxHandle, OutboxMark, Seed,
     SettleOutcome, Settlement, WalletRule,
 };
-use crate::write_ahead::log::WriteAheadLog;
+use crate::write_ahead::log::{Position, WriteAheadLog};
 use idempotency::IdempotencyRecords;
 use outbox::Outbox;
 use tenant::{Settled, TenantState};
@@ -95,7 +95,19 @@ impl MemoryLedger {
         self.shared.outbox.len() < MAX_OUTBOX_EVENTS
     }
 
-    pub(crate) fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
+    /// What is admitted stands in the log before this answers. Requests that became ready together are decided first
+    /// and written with one call, which is dearer than deciding all of them.
+    pub(crate) async fn admit(&self, admission: &Admission<'_>) -> Result<AdmitOutcome, LedgerError> {
+        let (outcome, position) = self.decide(admission)?;
+        if position.is_some() {
+            tokio::task::yield_now().await;
+            self.write_through(position)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The answer, and how far the log must be written before it counts.
+    fn decide(&self, admission: &Admission<'_>) -> Result<(AdmitOutcome, Option<Position>), LedgerError> {
         if !self.has_room() {
             return Err(LedgerError::OutboxFull);
         }
@@ -108,9 +120,7 @@ impl MemoryLedger {
             AdmitOutcome::Admitted(_) => self.log_hold(admission.tenant, admission.hold, state),
             _ => None,
         };
-        drop(tenants);
-        self.write_through(position)?;
-        Ok(outcome)
+        Ok((outcome, position))
     }
 
     pub(crate) fn settle(&self, settlement: &Settlement) -> SettleOutcome {

@@ -169,6 +169,10 @@ impl WriteAheadLog {
         if state.written >= position.0 {
             return Ok(());
         }
+        if state.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
+            // those who were decided together do not try one after the other
+            return Err(unwritable());
+        }
         self.write(&mut state)
     }
 

@@ -1,4 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -26,8 +28,8 @@ fn hold_id(number: u8) -> HoldId {
     HoldId::from_u128(u128::from(number))
 }
 
-fn admit(ledger: &MemoryLedger, hold: u8) -> Result<AdmitOutcome, LedgerError> {
-    ledger.admit(&Admission {
+fn admission(hold: u8, memo: &[u8; 40]) -> Admission<'_> {
+    Admission {
         tenant: TENANT,
         key: KeyId::from_u128(6),
         node: NodeId::from_u128(9),
@@ -39,8 +41,23 @@ fn admit(ledger: &MemoryLedger, hold: u8) -> Result<AdmitOutcome, LedgerError> {
         limits: &[],
         tokens: 1,
         lease_ms: 60_000,
-        memo: &[hold; 40],
-    })
+        memo,
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn admit(ledger: &MemoryLedger, hold: u8) -> Result<AdmitOutcome, LedgerError> {
+    let memo = [hold; 40];
+    let admission = admission(hold, &memo);
+    let mut admitting = pin!(ledger.admit(&admission));
+    loop {
+        if let Poll::Ready(outcome) = poll(admitting.as_mut()) {
+            return outcome;
+        }
+    }
 }
 
 fn settlement(hold: u8, has_event: bool) -> Settlement {
@@ -229,6 +246,41 @@ async fn a_checkpoint_under_load_loses_nothing() {
     assert_eq!((open.0.len(), open.1.len()), (40, 40));
     // two files in use, and what is written to now
     assert!(std::fs::read_dir(directory.path()).unwrap().count() <= 3);
+}
+
+#[test]
+fn what_is_admitted_together_is_written_together_and_before_any_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, _) = ledger(directory.path());
+    let written = || {
+        let (_, recovered) = self::ledger(directory.path());
+        recovered.holds.iter().map(|hold| hold.hold).collect::<Vec<_>>()
+    };
+    let memos: Vec<[u8; 40]> = (1..=4).map(|hold| [hold; 40]).collect();
+    let admissions: Vec<_> = (1..=4).zip(&memos).map(|(hold, memo)| admission(hold, memo)).collect();
+    let mut admitting: Vec<_> =
+        admissions.iter().map(|admission| Box::pin(ledger.admit(admission))).collect();
+    for one in &mut admitting {
+        assert!(poll(one.as_mut()).is_pending(), "nobody is answered before all were decided");
+    }
+    assert_eq!(written(), []);
+    assert!(matches!(poll(admitting[2].as_mut()), Poll::Ready(Ok(AdmitOutcome::Admitted(_)))));
+    assert_eq!(written(), [1, 2, 3, 4].map(hold_id), "the first answer found all of them written");
+    for one in [0, 1, 3] {
+        assert!(matches!(poll(admitting[one].as_mut()), Poll::Ready(Ok(AdmitOutcome::Admitted(_)))));
+    }
+    // where the write fails nobody is admitted
+    let log = ledger.shared.log.as_ref().unwrap();
+    let memos = [[5; 40], [6; 40]];
+    let admissions = [admission(5, &memos[0]), admission(6, &memos[1])];
+    let mut admitting = admissions.each_ref().map(|admission| Box::pin(ledger.admit(admission)));
+    for one in &mut admitting {
+        assert!(poll(one.as_mut()).is_pending());
+    }
+    let _disk = log.replace_file(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    for one in &mut admitting {
+        assert!(matches!(poll(one.as_mut()), Poll::Ready(Err(LedgerError::Unavailable(_)))));
+    }
 }
 
 #[tokio::test]
