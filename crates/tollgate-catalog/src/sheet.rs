@@ -18,6 +18,9 @@ use self::table::{Line, Table, with_factor};
 pub use self::timeline::PriceTimeline;
 use crate::{PriceRow, ServiceTier};
 
+/// Room for the lines of a usual charge: prompt, cached prompt, answer, request.
+const USUAL_LINES: usize = 4;
+
 /// Which plain meters every request of a surface counts, so that each must have a price of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -207,7 +210,7 @@ impl PriceSheet {
     /// What `usage` costs: exact sums, one rounding upwards of each.
     #[must_use]
     pub fn cost(&self, usage: &Usage, tier: ServiceTier) -> Charge {
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(USUAL_LINES);
         let sums = sums(&self.table, usage, tier, factor(self.margin), |meter, line, units| {
             lines.push(charge_line(meter, line, units));
         });
@@ -266,8 +269,9 @@ impl PriceSheet {
     /// What a request can cost beside its answer's tokens, before the margin: the prompt and whole units.
     fn input_part(&self, input_bound: u64, tier: ServiceTier, reach: Reach) -> i128 {
         let prompt = self.dearest(reach.input, tier, input_bound).times(input_bound);
-        let unit = |(meter, count)| self.dearest(&[meter], tier, input_bound).times(count);
-        reach.units.by_meter().into_iter().map(unit).fold(prompt, i128::saturating_add)
+        let unit = |(meter, count): &(Meter, u64)| self.dearest(&[*meter], tier, input_bound).times(*count);
+        let units = reach.units.by_meter();
+        units.iter().filter(|(_, count)| *count > 0).map(unit).fold(prompt, i128::saturating_add)
     }
 
     /// The dearest price an answer token of a request can have, at its tier or the standard one, with the

@@ -40,6 +40,10 @@ const RATE_TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
+/// Most values that [`AnswerFacts`] writes, and the bytes that they usually have.
+const MAX_VALUES: usize = 13;
+const USUAL_VALUES_BYTES: usize = 192;
+
 /// The body of any answer.
 #[derive(Debug)]
 pub(crate) enum GatewayBody {
@@ -127,70 +131,93 @@ pub(crate) struct AnswerFacts<'a> {
 
 impl AnswerFacts<'_> {
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        insert_text(headers, PROVIDER, self.provider);
-        insert_text(headers, MODEL, self.model);
-        headers.insert(ATTEMPTS, HeaderValue::from(self.n_attempts));
-        headers.insert(OVERHEAD_US, overhead_value(self.overhead));
-        write_rates(headers, self.grant);
+        let mut values = HeaderValues::default();
+        values.text(PROVIDER, self.provider);
+        values.text(MODEL, self.model);
+        values.number(ATTEMPTS, self.n_attempts as u64);
+        values.number(OVERHEAD_US, micros(self.overhead));
+        values.rate(RATE_REQUESTS, self.grant.requests);
+        values.rate(RATE_TOKENS, self.grant.tokens);
         if let Some(cost) = self.cost {
-            insert_text(headers, COST_USD, cost.text().as_str());
+            values.text(COST_USD, cost.text().as_str());
         }
         if let Some(dropped) = self.dropped {
-            insert_text(headers, DROPPED, dropped);
+            values.text(DROPPED, dropped);
         }
         if let Some(cap) = self.clamped_to {
-            headers.insert(MAX_TOKENS, HeaderValue::from(cap));
+            values.number(MAX_TOKENS, cap);
+        }
+        values.insert_into(headers);
+    }
+}
+
+/// Values that stand side by side in one buffer: an allocation for each of them would cost more than all the rest.
+struct HeaderValues {
+    text: Vec<u8>,
+    /// Each with where its value ends.
+    ends: Vec<(HeaderName, usize)>,
+}
+
+impl Default for HeaderValues {
+    fn default() -> Self {
+        Self { text: Vec::with_capacity(USUAL_VALUES_BYTES), ends: Vec::with_capacity(MAX_VALUES) }
+    }
+}
+
+impl HeaderValues {
+    /// A model name may hold what a header may not: then the header says nothing rather than something else.
+    fn text(&mut self, name: HeaderName, text: &str) {
+        if text.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control()) {
+            self.text.extend_from_slice(text.as_bytes());
+            self.ends.push((name, self.text.len()));
+        }
+    }
+
+    fn number(&mut self, name: HeaderName, number: u64) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.ends.push((name, self.text.len()));
+    }
+
+    fn rate(&mut self, names: [HeaderName; 3], status: Option<RateStatus>) {
+        let Some(status) = status else { return };
+        let [limit, remaining, reset] = names;
+        self.number(limit, status.limit);
+        self.number(remaining, status.remaining);
+        // OpenAI's spelling of a duration
+        self.text.extend_from_slice(itoa::Buffer::new().format(status.reset_ms).as_bytes());
+        self.text(reset, "ms");
+    }
+
+    fn insert_into(self, headers: &mut HeaderMap) {
+        let text = Bytes::from(self.text);
+        let mut start = 0;
+        for (name, end) in self.ends {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
+                headers.insert(name, value);
+            }
+            start = end;
         }
     }
 }
 
-fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    // a model name may hold what a header may not: then the header says nothing rather than something else
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn overhead_value(overhead: Duration) -> HeaderValue {
-    HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn write_rates(headers: &mut HeaderMap, grant: &Grant) {
-    write_rate(headers, RATE_REQUESTS, grant.requests);
-    write_rate(headers, RATE_TOKENS, grant.tokens);
-}
-
-fn write_rate(headers: &mut HeaderMap, names: [HeaderName; 3], status: Option<RateStatus>) {
-    let Some(status) = status else { return };
-    let [limit, remaining, reset] = names;
-    headers.insert(limit, HeaderValue::from(status.limit));
-    headers.insert(remaining, HeaderValue::from(status.remaining));
-    headers.insert(reset, reset_value(status.reset_ms));
-}
-
-/// The digits of any number of milliseconds, and their unit.
-const MAX_RESET_BYTES: usize = 22;
-
-/// OpenAI's spelling of a duration.
-fn reset_value(reset_ms: u64) -> HeaderValue {
-    if reset_ms == 0 {
-        return HeaderValue::from_static("0ms");
-    }
-    let mut digits = itoa::Buffer::new();
-    let mut text = String::with_capacity(MAX_RESET_BYTES);
-    text.push_str(digits.format(reset_ms));
-    text.push_str("ms");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0ms"))
+    HeaderValue::from(micros(overhead))
 }
 
 /// The limit that refused has nothing left until a repeat can succeed.
 fn write_refused_rate(headers: &mut HeaderMap, refusal: &RateRefusal) {
     let status = Some(RateStatus { limit: refusal.limit, remaining: 0, reset_ms: refusal.retry_after_ms });
+    let mut values = HeaderValues::default();
     match refusal.kind {
-        LimitKind::Requests => write_rate(headers, RATE_REQUESTS, status),
-        LimitKind::Tokens => write_rate(headers, RATE_TOKENS, status),
+        LimitKind::Requests => values.rate(RATE_REQUESTS, status),
+        LimitKind::Tokens => values.rate(RATE_TOKENS, status),
         LimitKind::Concurrency => {}
     }
+    values.insert_into(headers);
 }
 
 /// Headers of everything that leaves the traffic port. An answer that is repeated keeps the id of its request, under
@@ -230,4 +257,41 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<GatewayBody> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_under_their_names_and_what_no_header_may_hold_is_left_out() {
+        let mut values = HeaderValues::default();
+        values.text(PROVIDER, "openai");
+        values.text(MODEL, "mod\u{e8}le \u{6a21}\u{578b}");
+        values.text(DROPPED, "line\nend");
+        values.number(OVERHEAD_US, u64::MAX);
+        values.text(COST_USD, "");
+        values.rate(RATE_REQUESTS, Some(RateStatus { limit: 60, remaining: 0, reset_ms: 0 }));
+        values.rate(RATE_TOKENS, Some(RateStatus { limit: 1_000, remaining: 999, reset_ms: 1_250 }));
+        values.number(ATTEMPTS, 1);
+        let mut headers = HeaderMap::new();
+        values.insert_into(&mut headers);
+        let expected = [
+            (PROVIDER, "openai"),
+            (MODEL, "mod\u{e8}le \u{6a21}\u{578b}"),
+            (OVERHEAD_US, "18446744073709551615"),
+            (COST_USD, ""),
+            (RATE_REQUESTS[0].clone(), "60"),
+            (RATE_REQUESTS[1].clone(), "0"),
+            (RATE_REQUESTS[2].clone(), "0ms"),
+            (RATE_TOKENS[0].clone(), "1000"),
+            (RATE_TOKENS[1].clone(), "999"),
+            (RATE_TOKENS[2].clone(), "1250ms"),
+            (ATTEMPTS, "1"),
+        ];
+        assert_eq!(headers.len(), expected.len());
+        for (name, value) in expected {
+            assert_eq!(headers[&name].as_bytes(), value.as_bytes(), "{name}");
+        }
+    }
 }

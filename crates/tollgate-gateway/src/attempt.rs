@@ -123,7 +123,8 @@ fn request_body(
         output_cap_field: quirks::output_cap_field(&priced.candidate),
         include_usage: request.skim.stream && priced.candidate.quirks.takes_stream_options,
     };
-    let body: RequestBody = splice_pieces(&request.body.0, &request.skim, &edits).into_iter().collect();
+    let mut body = RequestBody::default();
+    splice_pieces(&request.body.0, &request.skim, &edits, |piece| body.push(piece));
     let quirks = &priced.candidate.quirks;
     if !quirks::may_change(quirks, request.surface) {
         return Ok(body);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -187,29 +188,24 @@ async fn inference(
     };
     let wants_array =
         dialect == ChatDialect::Gemini && json_array::is_asked_for(parts.uri.path(), parts.uri.query());
-    // the same path with another query is another call where it is the provider's, and another deployment another model
-    let named = match &received.deployment {
-        Some(deployment) => Cow::Owned(format!("{}?deployment={deployment}", parts.uri.path())),
-        None if surface == Surface::Passthrough => Cow::Borrowed(path_and_query(&parts.uri)),
-        None => Cow::Borrowed(parts.uri.path()),
+    // what runs is pinned where it is made: moving it would copy a few kilobytes per request
+    let answer = if idempotency::is_asked_for(&received.headers) {
+        // the same path with another query is another call where it is the provider's, and another deployment another
+        // model
+        let named = match &received.deployment {
+            Some(deployment) => Cow::Owned(format!("{}?deployment={deployment}", parts.uri.path())),
+            None if surface == Surface::Passthrough => Cow::Borrowed(path_and_query(&parts.uri)),
+            None => Cow::Borrowed(parts.uri.path()),
+        };
+        let mut answering = Box::pin(idempotency::once(gateway, &parts.method, &named, received));
+        gateway.out_of_grace.before(answering.as_mut()).await
+    } else {
+        let priced = pipeline::price(gateway, received)?;
+        gateway.out_of_grace.before(pin!(pipeline::pay_and_send(gateway, priced))).await
     };
-    // pinned where it is made: moving it would copy a few kilobytes per request
-    let mut answering = std::pin::pin!(async {
-        if idempotency::is_asked_for(&received.headers) {
-            Box::pin(idempotency::once(gateway, &parts.method, &named, received)).await
-        } else {
-            pipeline::handle(gateway, received).await
-        }
-    });
-    tokio::select! {
-        answer = answering.as_mut() => {
-            if wants_array { answer.map(json_array::as_array) } else { answer }
-        }
-        // dropping the pipeline settles what it had reserved
-        () = gateway.out_of_grace.cancelled() => {
-            Err(shutting_down())
-        }
-    }
+    // dropping the pipeline settles what it had reserved
+    let answer = answer.unwrap_or_else(|| Err(shutting_down()));
+    if wants_array { answer.map(json_array::as_array) } else { answer }
 }
 
 fn path_and_query(uri: &http::Uri) -> &str {

@@ -12,6 +12,7 @@ use tollgate_telemetry::{Metrics, RequestTracer};
 use tollgate_upstream::{GoogleTokens, UpstreamClient};
 
 use crate::confirm::{confirm_journaled, count_open_holds, count_slabs};
+use crate::cutoff::Cutoff;
 use crate::gates::ProviderGates;
 use crate::idempotency::{self, Idempotency};
 use crate::leases::{OpenHolds, Renewer};
@@ -72,8 +73,8 @@ pub(crate) struct Shared {
     pub(crate) gates: ProviderGates,
     pub(crate) idempotency: Idempotency,
     pub(crate) batches: WatchedBatches,
-    /// Cancelled when the grace period has ended: streams still open end with an error event.
-    pub(crate) out_of_grace: CancellationToken,
+    /// Comes when the grace period has ended: streams still open end with an error event.
+    pub(crate) out_of_grace: Cutoff,
     tasks: TaskTracker,
     stop_renewing: CancellationToken,
     confirming: TaskTracker,
@@ -128,7 +129,7 @@ impl Gateway {
             gates: ProviderGates::default(),
             idempotency: Idempotency::default(),
             batches: WatchedBatches::default(),
-            out_of_grace: CancellationToken::new(),
+            out_of_grace: Cutoff::default(),
             tasks,
             stop_renewing,
             confirming,

@@ -29,6 +29,7 @@ mod bedrock;
 mod client_words;
 mod confirm;
 mod count_tokens;
+mod cutoff;
 mod dialects;
 mod embeddings;
 mod entropy;

@@ -314,7 +314,7 @@ fn price_candidate(
         .check(shape.tier, needs_of(input.skim.surface))
         .map_err(|reason| not_priced(&name(), &reason.to_string()))?;
     if !sheet.is_free() {
-        refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, &name())?;
+        refuse_what_nothing_bounds(input.skim, &sheet, &candidate.model, name)?;
     }
     let dropped = dialects::check(input.client, input.skim, candidate, input.body, drops)?;
     let input_bound = prompt::cheap_bound(candidate, input.skim, input.body.len(), &sheet)
@@ -341,7 +341,7 @@ fn refuse_what_nothing_bounds(
     skim: &RequestSkim,
     sheet: &PriceSheet,
     model: &str,
-    name: &str,
+    name: impl Fn() -> String,
 ) -> Result<(), Refusal> {
     if skim.has_web_search {
         // vendors bill searches that they make inside of one call, which neither the request nor the answer tells
@@ -350,7 +350,7 @@ fn refuse_what_nothing_bounds(
         return Err(Refusal::new(ErrorKind::InvalidRequest, message).with_param("web_search_options"));
     }
     if model.contains(UNBOUNDED_MODELS) {
-        let message = format!("`{name}` cannot be used: its searches and thoughts cannot be bounded");
+        let message = format!("`{}` cannot be used: its searches and thoughts cannot be bounded", name());
         return Err(Refusal::new(ErrorKind::ModelNotPriced, message).with_param("model"));
     }
     let refused = |param: &str, message: String| {
@@ -365,7 +365,7 @@ fn refuse_what_nothing_bounds(
         return refused(member, message);
     }
     if skim.has_unbounded_parts && sheet.charges(Meter::Second) {
-        let message = format!("{name} is paid by the second: send sound inline, as WAV or MP3");
+        let message = format!("{} is paid by the second: send sound inline, as WAV or MP3", name());
         return refused("messages", message);
     }
     Ok(())

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tollgate_domain::{
-    AttemptOutcome, CredentialId, ErrorKind, NanoUsd, RequestOutcome, SettlementBasis, Usage,
+    AttemptOutcome, CredentialId, ErrorKind, MAX_LIMIT, NanoUsd, RequestOutcome, SettlementBasis, Usage,
 };
 use tollgate_policy::Dialect;
 use tollgate_wire::neutral::{ChatAnswer, ChatDialect};
@@ -34,7 +34,7 @@ use crate::usage_check::{self, Shown};
 const GEMINI_SERVICE_TIER: HeaderName = HeaderName::from_static("x-gemini-service-tier");
 
 /// Sends a paid request until a candidate answers or none is left.
-pub(crate) async fn send(mut reservation: Reservation) -> Result<Response<GatewayBody>, Refusal> {
+pub(crate) async fn send(mut reservation: Box<Reservation>) -> Result<Response<GatewayBody>, Refusal> {
     let deadline = deadline(&reservation);
     let kept = reservation.priced.passthrough.as_ref().and_then(|call| call.credential);
     let pinned = kept.or_else(|| responses::pinned(&reservation.priced.client)?.credential);
@@ -111,7 +111,10 @@ async fn try_next(
     let priced = &candidates[next.candidate];
     let cap = output_cap(reservation, next.candidate);
     let credential = next.credential.map(|credential| credential.id);
-    write_together().await;
+    let is_gathered = reservation.attempts.is_empty() && reservation.gateway().ledger.admits_together();
+    if !is_gathered {
+        write_together().await;
+    }
     reservation.dispatching(next.candidate, credential);
     let attempted = attempt::run(reservation, priced, cap, next.credential, deadline).await;
     match &attempted {
@@ -166,7 +169,12 @@ pub(crate) fn output_cap(reservation: &Reservation, candidate: usize) -> Option<
         // the money for the rest is held on the way
         return Some(priced.output_cap);
     }
-    Some(priced.affordable_cap(reservation.granted_for_answer(), &shape))
+    let granted = reservation.granted_for_answer();
+    if granted >= plan.worst_case && plan.worst_case < MAX_LIMIT {
+        // it pays for the dearest candidate's whole cap
+        return Some(priced.output_cap);
+    }
+    Some(priced.affordable_cap(granted, &shape))
 }
 
 /// The cap, where the money made it lower than what was asked for.
@@ -175,7 +183,7 @@ fn clamped_to(reservation: &Reservation, candidate: usize) -> Option<u64> {
     output_cap(reservation, candidate).filter(|cap| *cap < priced.output_cap)
 }
 
-fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
+fn give_up(reservation: Box<Reservation>, failed: Failed) -> Refusal {
     let mut refusal = *failed.refusal;
     refusal.n_attempts = reservation.attempts.len();
     refusal.is_settled = true;
@@ -187,7 +195,7 @@ fn give_up(reservation: Reservation, failed: Failed) -> Refusal {
 // === answers ===
 
 async fn answer(
-    reservation: Reservation,
+    reservation: Box<Reservation>,
     attempted: Attempted,
     place: ProviderPlace,
     deadline: Instant,
@@ -198,7 +206,7 @@ async fn answer(
         }
         Attempted::Stream { head, start } => {
             if responses::is_background(&reservation.priced.client) {
-                reservation.stand(crate::objects::batch_lease_ms()).await;
+                Box::pin(reservation.stand(crate::objects::batch_lease_ms())).await;
             }
             Ok(stream(reservation, &head, *start, place, deadline))
         }
@@ -206,7 +214,7 @@ async fn answer(
 }
 
 async fn whole(
-    mut reservation: Reservation,
+    mut reservation: Box<Reservation>,
     head: &http::response::Parts,
     body: Bytes,
     answer: &Answer,
@@ -215,7 +223,8 @@ async fn whole(
     reservation.first_byte = Some(reservation.priced.started.elapsed());
     reservation.note_served_tier(answer.service_tier.as_deref().or_else(|| told_tier(&reservation, head)));
     let (usage, basis, span) = usage_of(&reservation, answer);
-    let cost = reservation.price(&usage).cost;
+    let charge = reservation.price(&usage);
+    let cost = charge.cost;
     let goes_on = responses::going_on(&reservation, &body);
     let upstream_id = goes_on.as_ref().and_then(|_| responses::id_of(&body));
     let body = match (neutral, span) {
@@ -238,18 +247,19 @@ async fn whole(
         if let Some((claim, id)) = goes_on.zip(upstream_id) {
             watch_response(&reservation, claim, id);
         }
-        reservation.keep_hold(crate::objects::batch_lease_ms()).await;
+        // boxed like all that few requests need: every request's future has room for the largest of its parts
+        Box::pin(reservation.keep_hold(crate::objects::batch_lease_ms())).await;
         *response.body_mut() = GatewayBody::whole(body);
         return Ok(response);
     }
-    reservation.end(Ending { usage, basis, outcome: RequestOutcome::Ok, status });
+    reservation.end_priced(Ending { usage, basis, outcome: RequestOutcome::Ok, status }, charge);
     *response.body_mut() = GatewayBody::whole(body);
     write_together().await;
     Ok(response)
 }
 
 /// Refuses an answer that is paid for and cannot be shown.
-fn refuse(reservation: Reservation, usage: Usage, basis: SettlementBasis, refusal: Refusal) -> Refusal {
+fn refuse(reservation: Box<Reservation>, usage: Usage, basis: SettlementBasis, refusal: Refusal) -> Refusal {
     let (outcome, status) = (RequestOutcome::Error(refusal.kind), refusal.status().as_u16());
     let n_attempts = reservation.attempts.len();
     reservation.end(Ending { usage, basis, outcome, status });
@@ -366,7 +376,7 @@ fn head_of(
 }
 
 fn stream(
-    mut reservation: Reservation,
+    mut reservation: Box<Reservation>,
     head: &http::response::Parts,
     start: StreamStart,
     place: ProviderPlace,
@@ -382,7 +392,7 @@ fn stream(
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     }
     reservation.freeze_overhead();
-    let relay = RelayBody::new(reservation, start, place, deadline);
+    let relay = RelayBody::new(*reservation, start, place, deadline);
     *response.body_mut() = GatewayBody::Relay(Box::new(relay));
     response
 }

@@ -162,8 +162,11 @@ impl RelayBody {
         deadline: Instant,
     ) -> Self {
         let running = reservation.streams();
-        let stop = running.as_ref().map_or(&reservation.gateway().out_of_grace, |running| &running.stop);
-        let stop = Box::pin(stop.clone().cancelled_owned());
+        let stop = match &running {
+            Some(running) => running.stop.clone(),
+            None => reservation.gateway().out_of_grace.child_token(),
+        };
+        let stop = Box::pin(stop.cancelled_owned());
         let slices = SliceHold::of(&reservation);
         let cap = CapWatch::of(&reservation);
         let mut body = Self {
@@ -325,7 +328,7 @@ impl RelayBody {
             return true;
         }
         if self.stop.as_mut().poll(context).is_ready() {
-            let is_out_of_grace = self.reservation.gateway().out_of_grace.is_cancelled();
+            let is_out_of_grace = self.reservation.gateway().out_of_grace.has_come();
             let refusal = if is_out_of_grace {
                 Refusal::new(ErrorKind::Overloaded, "this gateway is shutting down: try again")
             } else {

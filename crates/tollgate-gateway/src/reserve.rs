@@ -25,7 +25,7 @@ const _: () = assert!(MAX_HOLD_MEMO_BYTES <= MAX_MEMO_BYTES, "the ledger takes e
 const MOST_BYTES_PER_TOKEN: i64 = 8;
 
 /// Asks the ledger. Without a [`Reservation`] nothing can be sent.
-pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Reservation, Refusal> {
+pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Box<Reservation>, Refusal> {
     // the place in the settlement queue first: what is admitted can then always be settled
     let place = gateway.settler.place().ok_or_else(overloaded)?;
     let hold = HoldId::from_uuid(priced.request.as_uuid());
@@ -45,7 +45,7 @@ pub(crate) async fn reserve(gateway: &Pod, mut priced: Box<Priced>) -> Result<Re
         }
     };
     let place = asking.nothing_is_held().ok_or_else(overloaded)?;
-    Ok(Reservation::new(Pod::clone(gateway), place, priced, grant))
+    Ok(Box::new(Reservation::new(Pod::clone(gateway), place, priced, grant)))
 }
 
 /// An admission whose answer is not known. When it is dropped like this (no answer in time, or the client
@@ -179,8 +179,9 @@ fn refusal(priced: &Priced, outcome: &AdmitOutcome) -> Refusal {
 /// One round trip; further ones after seeding where the ledger does not know the tenant, or knows it of another
 /// epoch, until the time for that is over.
 async fn ask(gateway: &Pod, admission: &Admission<'_>, levels: &Levels<'_>) -> Result<AdmitOutcome, Refusal> {
-    let (tenant, started, timeout) = (admission.tenant, Instant::now(), gateway.config.seed_timeout);
-    let mut was_closed = false;
+    let (tenant, timeout) = (admission.tenant, gateway.config.seed_timeout);
+    // since when it is closed, where it is
+    let mut closed: Option<Instant> = None;
     let mut has_asked_for_users = false;
     loop {
         let outcome = timed_admit(gateway, admission).await?;
@@ -188,13 +189,13 @@ async fn ask(gateway: &Pod, admission: &Admission<'_>, levels: &Levels<'_>) -> R
             AdmitOutcome::Cold => SeedReason::Unknown,
             AdmitOutcome::WrongEpoch => SeedReason::WrongEpoch,
             _ => {
-                if was_closed {
-                    gateway.metrics.ledger_was_closed(started.elapsed());
+                if let Some(closed) = closed {
+                    gateway.metrics.ledger_was_closed(closed.elapsed());
                 }
                 return Ok(outcome);
             }
         };
-        was_closed = true;
+        let started = *closed.get_or_insert_with(Instant::now);
         let left = timeout.saturating_sub(started.elapsed());
         if left.is_zero() {
             gateway.metrics.ledger_was_closed(started.elapsed());

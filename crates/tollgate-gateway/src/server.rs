@@ -1,6 +1,7 @@
 //! The acceptor: timers on the first byte, the head and the last write, bounded connections, no delay on
 //! small writes, graceful drain.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Gateway;
+use crate::cutoff::Cutoff;
 use crate::edge;
 use crate::gateway::Pod;
 use crate::progress_io::ProgressIo;
@@ -57,10 +59,7 @@ pub async fn serve(gateway: Gateway, listener: TcpListener, stop: CancellationTo
                 let (acceptor, watcher) = (acceptor.clone(), graceful.watcher());
                 connections.spawn(async move {
                     let _place = place;
-                    tokio::select! {
-                        () = acceptor.connection(stream, watcher) => {}
-                        () = acceptor.cut.cancelled() => {}
-                    }
+                    acceptor.cut.before(pin!(acceptor.connection(stream, watcher))).await;
                 });
             }
             Err(error) => {
@@ -85,11 +84,11 @@ async fn drain(acceptor: &Acceptor, graceful: GracefulShutdown, connections: &Ta
         return;
     }
     tracing::warn!(connections = connections.len(), "the grace period is over; ending what is left");
-    acceptor.gateway.out_of_grace.cancel();
+    acceptor.gateway.out_of_grace.come();
     if tokio::time::timeout(LAST_WORDS, &mut finished).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections are cut");
         // dropping a connection drops its requests, and each settles what it had reserved
-        acceptor.cut.cancel();
+        acceptor.cut.come();
         connections.wait().await;
     }
 }
@@ -102,8 +101,8 @@ struct Acceptor {
     http2: Arc<http2::Builder<TokioExecutor>>,
     /// Cancelled at the beginning of the drain: connections that have not said anything yet end.
     stop_idle: CancellationToken,
-    /// Cancelled at the end of the drain.
-    cut: CancellationToken,
+    /// Comes at the end of the drain.
+    cut: Arc<Cutoff>,
 }
 
 impl Acceptor {
@@ -123,7 +122,7 @@ impl Acceptor {
             .max_header_list_size(u32::try_from(config.max_head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let (stop_idle, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_idle, cut) = (CancellationToken::new(), Arc::default());
         Self { gateway, http1: Arc::new(http1), http2: Arc::new(http2), stop_idle, cut }
     }
 
@@ -138,7 +137,8 @@ impl Acceptor {
         };
         let Ok(Some(is_http2)) = is_http2 else { return };
         let gateway = Pod::clone(&self.gateway);
-        let service = service_fn(move |request| edge::serve(Pod::clone(&gateway), request));
+        // boxed: hyper would move it, and it has some kilobytes
+        let service = service_fn(move |request| Box::pin(edge::serve(Pod::clone(&gateway), request)));
         let io = TokioIo::new(ProgressIo::new(stream));
         if is_http2 {
             watched(watcher, self.http2.serve_connection(io, service)).await;

@@ -175,7 +175,7 @@ impl Reservation {
         self.gateway.metrics.provider(&provider.name).attempt(outcome);
         let attempt = Attempt {
             provider: provider.name.clone(),
-            model: priced.candidate.model.to_string(),
+            model: String::from(&*priced.candidate.model),
             credential: under_way.credential,
             outcome,
             status,
@@ -269,13 +269,20 @@ impl Reservation {
     }
 
     /// Ends it.
-    pub(crate) fn end(mut self, ending: Ending) {
+    pub(crate) fn end(mut self: Box<Self>, ending: Ending) {
         self.end_in_place(ending);
+    }
+
+    /// Ends it at a charge that [`Reservation::price`] has told for the ending's usage.
+    pub(crate) fn end_priced(mut self: Box<Self>, ending: Ending, charge: SettledCharge) {
+        if let Some(place) = self.place.take() {
+            self.settle_at(place, ending, charge);
+        }
     }
 
     /// Lets its hold stand beyond it: what it pays for has only begun. Somebody else settles it, in the end the control
     /// plane at the prompt's estimate.
-    pub(crate) async fn keep_hold(mut self, lease_ms: u64) {
+    pub(crate) async fn keep_hold(mut self: Box<Self>, lease_ms: u64) {
         self.stand(lease_ms).await;
         self.let_stand();
     }
@@ -300,7 +307,7 @@ impl Reservation {
     }
 
     /// Ends a request that failed: free where no provider can have billed it, else at the prompt's estimate.
-    pub(crate) fn fail(mut self, outcome: RequestOutcome, status: u16) {
+    pub(crate) fn fail(mut self: Box<Self>, outcome: RequestOutcome, status: u16) {
         let ending = self.failure(outcome, status);
         self.end(ending);
     }
@@ -322,10 +329,14 @@ impl Reservation {
     /// Ends it through a reference: for streams, which end inside a poll.
     pub(crate) fn end_in_place(&mut self, ending: Ending) {
         let Some(place) = self.place.take() else { return };
+        let charge = self.price(&ending.usage);
+        self.settle_at(place, ending, charge);
+    }
+
+    fn settle_at(&mut self, place: SettlePlace, ending: Ending, charge: SettledCharge) {
         if let Some(once) = &self.priced.once {
             once.settled(&ending);
         }
-        let charge = self.price(&ending.usage);
         if charge.cost < charge.claimed {
             let (cost, claimed) = (charge.cost, charge.claimed);
             tracing::warn!(request = %self.priced.request, %cost, %claimed, "a provider claims more than was held");
@@ -349,7 +360,7 @@ impl Reservation {
         let context = &self.priced.caller.context;
         let finished_at = gateway.clock.now();
         let (provider, model) = self.current().map_or_else(Default::default, |priced| {
-            (priced.candidate.provider.name.clone(), priced.candidate.model.to_string())
+            (priced.candidate.provider.name.clone(), String::from(&*priced.candidate.model))
         });
         let uuid = self.priced.request.as_uuid();
         let overhead = self.overhead();

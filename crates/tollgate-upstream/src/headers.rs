@@ -29,8 +29,10 @@ const TO_PROVIDER: [&str; 8] = [
     "http-referer",
     "x-title",
 ];
-/// Room for what passes and for what the gateway adds, so that the map never grows.
-const ROOM: usize = 20;
+/// Room for what a usual request tells a provider, credentials included.
+const ROOM_TO_PROVIDER: usize = 6;
+/// Room for what the gateway adds to an answer, so that the map never grows.
+const ROOM_TO_CLIENT: usize = 20;
 const TO_CLIENT: [&str; 3] = ["content-type", "retry-after", "retry-after-ms"];
 const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-provider-request-id");
@@ -38,7 +40,7 @@ const PROVIDER_REQUEST_ID: HeaderName = HeaderName::from_static("x-provider-requ
 /// The client's headers that a provider may see.
 #[must_use]
 pub fn client_to_provider(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(ROOM);
+    let mut passed = HeaderMap::with_capacity(ROOM_TO_PROVIDER);
     for (name, value) in headers {
         if TO_PROVIDER.contains(&name.as_str()) {
             passed.append(name.clone(), HeaderValue::clone(value));
@@ -50,7 +52,7 @@ pub fn client_to_provider(headers: &HeaderMap) -> HeaderMap {
 /// The provider's headers that the client may see, under the names they have there.
 #[must_use]
 pub fn provider_to_client(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(headers.len() + ROOM);
+    let mut passed = HeaderMap::with_capacity(headers.len() + ROOM_TO_CLIENT);
     for (name, value) in headers {
         if let Some(name) = client_name(name) {
             passed.append(name, HeaderValue::clone(value));

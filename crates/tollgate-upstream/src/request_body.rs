@@ -14,8 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 /// Pieces that follow each other. `Debug` shows their number and length only.
 #[derive(Clone, Default)]
 pub struct RequestBody {
-    /// None of them is empty.
-    pieces: VecDeque<Bytes>,
+    /// Most bodies are this and nothing else; empty where the body is.
+    first: Bytes,
+    /// None of them is empty, and there are none where the first one is.
+    rest: VecDeque<Bytes>,
     n_bytes: usize,
 }
 
@@ -32,24 +34,38 @@ impl RequestBody {
         self.n_bytes == 0
     }
 
+    /// Adds a piece at the end.
+    pub fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.n_bytes += piece.len();
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.rest.push_back(piece);
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
     /// The body in one piece: copied together where there are several.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        match self.pieces.len() {
-            0 => Bytes::new(),
-            1 => self.pieces[0].clone(),
-            _ => {
-                let mut all = Vec::with_capacity(self.n_bytes);
-                self.pieces.iter().for_each(|piece| all.extend_from_slice(piece));
-                Bytes::from(all)
-            }
+        if self.rest.is_empty() {
+            return self.first.clone();
         }
+        let mut all = Vec::with_capacity(self.n_bytes);
+        self.pieces().for_each(|piece| all.extend_from_slice(piece));
+        Bytes::from(all)
     }
 
     /// Fills `slices` with what follows the first `n_sent` bytes; how many it filled.
     pub(crate) fn slices_after<'b>(&'b self, n_sent: usize, slices: &mut [IoSlice<'b>]) -> usize {
         let (mut n_before, mut n_filled) = (n_sent, 0);
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             if n_filled == slices.len() {
                 break;
             }
@@ -65,21 +81,23 @@ impl RequestBody {
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RequestBody({} bytes in {} pieces)", self.n_bytes, self.pieces.len())
+        write!(f, "RequestBody({} bytes, {} pieces after the first)", self.n_bytes, self.rest.len())
     }
 }
 
 impl From<Bytes> for RequestBody {
     fn from(bytes: Bytes) -> Self {
-        std::iter::once(bytes).collect()
+        let mut body = Self::default();
+        body.push(bytes);
+        body
     }
 }
 
 impl FromIterator<Bytes> for RequestBody {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        let n_bytes = pieces.iter().map(Bytes::len).sum();
-        Self { pieces, n_bytes }
+        let mut body = Self::default();
+        pieces.into_iter().for_each(|piece| body.push(piece));
+        body
     }
 }
 
@@ -91,9 +109,10 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.pieces.pop_front();
-        self.n_bytes -= next.as_ref().map_or(0, Bytes::len);
-        Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
+        let next = self.rest.pop_front().unwrap_or_default();
+        let piece = std::mem::replace(&mut self.first, next);
+        self.n_bytes -= piece.len();
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

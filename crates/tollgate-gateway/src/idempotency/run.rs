@@ -1,5 +1,6 @@
 //! The one run under a key: its task, its lease, and its end, which is told exactly once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -191,12 +192,13 @@ async fn outcome(
     };
     let is_stream = priced.skim.stream;
     priced.once = Some(Arc::clone(&once));
+    let answering = pin!(pipeline::pay_and_send(pod, priced));
     tokio::select! {
-        answer = pipeline::pay_and_send(pod, priced) => {
+        // dropping the pipeline settles what it had reserved
+        answer = pod.out_of_grace.before(answering) => {
+            let answer = answer.unwrap_or_else(|| Err(crate::error::shutting_down()));
             Some(answer.map(|response| RecordedBody::record(response, once)))
         }
-        // dropping the pipeline settles what it had reserved
-        () = pod.out_of_grace.cancelled() => Some(Err(crate::error::shutting_down())),
         () = client.closed(), if is_stream => None,
     }
 }
@@ -210,7 +212,7 @@ pub(crate) async fn drain(gateway: &Pod) {
     if tokio::time::timeout(abandoned, tasks.wait()).await.is_ok() {
         return;
     }
-    gateway.out_of_grace.cancel();
+    gateway.out_of_grace.come();
     if tokio::time::timeout(LAST_ENDS, tasks.wait()).await.is_err() {
         tracing::warn!(tasks = tasks.len(), "the ledger did not learn of the last idempotency keys in time");
     }

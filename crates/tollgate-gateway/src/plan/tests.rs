@@ -195,7 +195,7 @@ fn what_nothing_bounds_is_refused_where_it_costs() {
     let refusal = |members: &str, model: &str, rows: &[PriceRow]| {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{members}}}"#);
         let skim = skim(Surface::Chat, body.as_bytes()).unwrap();
-        refuse_what_nothing_bounds(&skim, &PriceSheet::from_rows(rows), model, "p/m")
+        refuse_what_nothing_bounds(&skim, &PriceSheet::from_rows(rows), model, || "p/m".to_owned())
             .err()
             .map(|refusal| (refusal.kind, refusal.param))
     };
@@ -233,19 +233,21 @@ proptest! {
     #[test]
     fn what_the_cap_allows_is_paid_for(
         input in 0_i64..20_000_000_000, output in 1_i64..200_000_000_000, input_bound in 0_u64..200_000,
-        output_cap in 1_u64..128_000, n in 1_u64..8, granted_share in 0_u64..=100, used_share in 0_u64..=100,
+        output_cap in 1_u64..128_000, n in 1_u64..8, prediction in prop_oneof![Just(0_u64), 1_u64..10_000],
+        granted_share in 0_u64..=110, used_share in 0_u64..=100,
     ) {
         let candidate = priced(input, output, input_bound, output_cap);
-        let shape = shape(n, 0);
+        let shape = shape(n, prediction);
         let whole = candidate.bound(output_cap, &shape);
         let floor = candidate.bound(0, &shape);
         let granted = NanoUsd(floor.0 + i64::try_from(i128::from(whole.0 - floor.0) * i128::from(granted_share) / 100).unwrap());
         let cap = candidate.affordable_cap(granted, &shape);
         prop_assert!(cap <= output_cap);
-        if granted == whole {
+        // then the bound need not be worked out backwards: `provider::output_cap`
+        if granted >= whole {
             prop_assert_eq!(cap, output_cap);
         }
-        let usage = Usage::ZERO.with(Meter::Input, input_bound).with(Meter::Output, cap * n * used_share / 100);
+        let usage = Usage::ZERO.with(Meter::Input, input_bound).with(Meter::Output, (cap * n + prediction) * used_share / 100);
         prop_assert!(candidate.sheet.cost(&usage, ServiceTier::Standard).total <= granted);
     }
 }

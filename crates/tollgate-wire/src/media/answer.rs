@@ -13,9 +13,7 @@ pub fn read_answer(request: &MediaRequest, is_json: bool, body: &[u8]) -> Answer
     let empty = |shape| Answer {
         shape,
         usage: UsageReading::Missing,
-        model: None,
         service_tier: None,
-        finish_reason: None,
         text_bytes: 0,
         is_error: false,
     };

@@ -22,12 +22,8 @@ pub struct Answer {
     pub shape: AnswerShape,
     /// The usage object.
     pub usage: UsageReading,
-    /// The model that answered, as the provider names it.
-    pub model: Option<String>,
     /// The tier it was served at, in the provider's words (`default`, `flex`, `priority`, …).
     pub service_tier: Option<String>,
-    /// The first choice's finish reason.
-    pub finish_reason: Option<String>,
     /// Bytes of text in all choices: content, reasoning, refusals, tool arguments.
     pub text_bytes: u64,
     /// Whether it is `{"error": …}` (some servers send it with status 200).
@@ -47,7 +43,6 @@ impl Answer {
         });
         Self {
             usage: answer.usage.map_or(UsageReading::Missing, UsageReading::Told),
-            model: Some(answer.model.clone()),
             service_tier: answer.service_tier.clone(),
             text_bytes: texts.sum::<usize>() as u64,
             ..empty(AnswerShape::Json)
@@ -66,15 +61,7 @@ pub fn read_answer(surface: Surface, body: &[u8]) -> Answer {
 }
 
 const fn empty(shape: AnswerShape) -> Answer {
-    Answer {
-        shape,
-        usage: UsageReading::Missing,
-        model: None,
-        service_tier: None,
-        finish_reason: None,
-        text_bytes: 0,
-        is_error: false,
-    }
+    Answer { shape, usage: UsageReading::Missing, service_tier: None, text_bytes: 0, is_error: false }
 }
 
 fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault> {
@@ -82,7 +69,6 @@ fn walk(surface: Surface, body: &[u8], answer: &mut Answer) -> Result<(), Fault>
     scanner.object(|scanner, key| {
         match &*key.name(body) {
             b"usage" => answer.usage = read_usage_here(surface, scanner)?,
-            b"model" => answer.model = string(body, &scanner.skip()?),
             b"service_tier" => answer.service_tier = string(body, &scanner.skip()?),
             b"choices" if scanner.peek()? == Kind::Array => {
                 scanner.array(|scanner| choice(scanner, answer))?;
@@ -102,12 +88,6 @@ fn choice(scanner: &mut Scanner<'_>, answer: &mut Answer) -> Result<(), Fault> {
     let body = scanner.bytes();
     scanner.object(|scanner, key| {
         match &*key.name(body) {
-            b"finish_reason" => {
-                let value = scanner.skip()?;
-                if answer.finish_reason.is_none() {
-                    answer.finish_reason = string(body, &value);
-                }
-            }
             b"message" => answer.text_bytes += text_bytes(scanner)?,
             b"text" => answer.text_bytes += string_bytes(body, &scanner.skip()?),
             _ => scanner.pass()?,
@@ -171,8 +151,6 @@ mod tests {
             "usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
         let answer = read_answer(Surface::Chat, body.as_bytes());
         assert_eq!(answer.shape, AnswerShape::Json);
-        assert_eq!(answer.model.as_deref(), Some("gpt-5"));
-        assert_eq!(answer.finish_reason.as_deref(), Some("stop"));
         // hé\n, abc, f, {"a":1}, 12345
         assert_eq!(answer.text_bytes, 4 + 3 + 1 + 7 + 5);
         assert!(matches!(answer.usage, UsageReading::Counted(usage, _) if usage.total_tokens() == 7));

@@ -51,25 +51,23 @@ pub fn splice<'a>(body: &'a [u8], skim: &RequestSkim, edits: &Edits<'_>) -> Cow<
     apply(body, patches(body, skim, edits))
 }
 
-/// The same in pieces that follow each other: slices of the body where it is long, so that it is not copied.
-#[must_use]
-pub fn splice_pieces(body: &Bytes, skim: &RequestSkim, edits: &Edits<'_>) -> Vec<Bytes> {
+/// The same in pieces that follow each other, which `take` is given: slices of the body where it is long, so that it
+/// is not copied.
+pub fn splice_pieces(body: &Bytes, skim: &RequestSkim, edits: &Edits<'_>, mut take: impl FnMut(Bytes)) {
     let patches = patches(body, skim, edits);
     if body.len() < MIN_SLICED_BYTES || patches.is_empty() {
-        return vec![match apply(body, patches) {
+        return take(match apply(body, patches) {
             Cow::Borrowed(_) => body.clone(),
             Cow::Owned(bytes) => Bytes::from(bytes),
-        }];
+        });
     }
-    let mut pieces = Vec::with_capacity(2 * patches.len() + 1);
     let mut copied = 0;
     for patch in patches {
-        pieces.push(body.slice(copied..patch.at.start));
-        pieces.push(Bytes::from(patch.text));
+        take(body.slice(copied..patch.at.start));
+        take(Bytes::from(patch.text));
         copied = patch.at.end;
     }
-    pieces.push(body.slice(copied..));
-    pieces
+    take(body.slice(copied..));
 }
 
 /// What `edits` change, in the body's order.
@@ -179,7 +177,9 @@ fn apply(body: &[u8], patches: Vec<Patch>) -> Cow<'_, [u8]> {
         return Cow::Borrowed(body);
     }
     let n_added: usize = patches.iter().map(|patch| patch.text.len()).sum();
-    let mut out = Vec::with_capacity(body.len() + n_added);
+    let n_removed: usize = patches.iter().map(|patch| patch.at.len()).sum();
+    // exactly: then it becomes `Bytes` without another allocation
+    let mut out = Vec::with_capacity(body.len() + n_added - n_removed);
     let mut copied = 0;
     for patch in patches {
         out.extend_from_slice(&body[copied..patch.at.start]);

@@ -196,6 +196,9 @@ fn members(
 /// A count: a whole number that may be written `12.0`, or `null`.
 fn count(scanner: &mut Scanner<'_>, name: &'static str) -> Result<Option<u64>, Unreadable> {
     let value = scanner.skip()?;
+    if let Some(count) = short_count(&scanner.bytes()[value.span.clone()]) {
+        return Ok(Some(count));
+    }
     let text = match value.kind {
         Kind::Null => return Ok(None),
         Kind::Number => std::str::from_utf8(&scanner.bytes()[value.span]).unwrap_or_default(),
@@ -210,6 +213,13 @@ fn count(scanner: &mut Scanner<'_>, name: &'static str) -> Result<Option<u64>, U
         Ok(count) if count <= MAX_PLAUSIBLE_TOKENS => Ok(Some(count)),
         _ => Err(UsageError::Absurd(name).into()),
     }
+}
+
+/// Most counts: so few digits that the number is plausible, and nothing else.
+fn short_count(digits: &[u8]) -> Option<u64> {
+    const MAX_DIGITS: usize = MAX_PLAUSIBLE_TOKENS.ilog10() as usize;
+    let add = |number: u64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
+    if digits.len() > MAX_DIGITS { None } else { digits.iter().try_fold(0, add) }
 }
 
 /// Whole units beside the tokens, rounded up. What is no plausible number is none: some vendors write an
