@@ -1,3 +1,5 @@
+mod between;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -45,7 +47,7 @@ fn admission(hold: u8, memo: &[u8; 40]) -> Admission<'_> {
     }
 }
 
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
