@@ -248,8 +248,9 @@ fn column<'r, T>(rows: &'r [RequestRow<'_>], read: impl Fn(&'r RequestRow<'_>) -
 }
 
 /// SQLite reads the other columns out of the event. `OR FAIL`, because else it copies every page it is about to change,
-/// to undo the statement alone where a row fails: here the whole transaction is undone then. It hands every returned row over to another thread, so
-/// that it is asked which rows are new only where some are not: those it had before the first of them.
+/// to undo the statement alone where a row fails: here the whole transaction is undone then. It hands every returned
+/// row over to another thread, so that it is asked which rows are new only where some are not: those it had before the
+/// first of them.
 async fn insert_sqlite(tx: &mut Tx, rows: &[RequestRow<'_>]) -> Result<Inserted, StoreError> {
     let last = "SELECT COALESCE(MAX(rowid), 0) AS last FROM requests";
     let last: i64 = tx.sql(last).fetch_one().await?.get("last")?;

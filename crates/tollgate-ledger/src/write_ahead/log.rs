@@ -65,6 +65,13 @@ struct State {
     own: Vec<u64>,
 }
 
+impl State {
+    /// Whether a write failed so lately that the next one is not tried yet.
+    fn has_just_failed(&self) -> bool {
+        self.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER)
+    }
+}
+
 impl WriteAheadLog {
     /// Reads what is in the directory and begins a new segment.
     ///
@@ -153,7 +160,7 @@ impl WriteAheadLog {
             return Ok(());
         }
         let mut state = self.state.lock();
-        if state.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
+        if state.has_just_failed() {
             return Err(unwritable());
         }
         self.write(&mut state)
@@ -169,7 +176,7 @@ impl WriteAheadLog {
         if state.written >= position.0 {
             return Ok(());
         }
-        if state.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
+        if state.has_just_failed() {
             // those who were decided together do not try one after the other
             return Err(unwritable());
         }
@@ -192,8 +199,7 @@ impl WriteAheadLog {
 
     /// What fails is logged and stays in the buffer.
     fn write_unless_failed(&self, state: &mut State) {
-        let has_just_failed = state.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER);
-        if !state.buffer.is_empty() && !has_just_failed {
+        if !state.buffer.is_empty() && !state.has_just_failed() {
             let _ = self.write(state);
         }
     }
